@@ -1,0 +1,193 @@
+"""Scheme, host, port, path -> what was configured for them; the most specific wins.
+
+Pure: no I/O, no clock, no mitmproxy. Both sides of a comparison, the origin in an environment file and the name
+in a request, go through the same `normalise_host`.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+LONGEST_NAME = 253  # RFC 1035 section 2.3.4, in the dotted form
+
+_ORIGIN = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?"
+    r"(?P<wildcard>\*\.)?(?P<host>\[[^\]]*\]|[^/:?#\[\]]*)(?::(?P<port>[^/?#]*))?(?P<path>/[^?#]*)?(?P<rest>[?#].*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+_AUTHORITY = re.compile(r"(\[[^\]]+\]|[^:@\[\]/]+)(?::([0-9]{1,5}))?")
+# Servers disagree on what these mean (";" hides a dot segment from some of them), so they prove no path prefix.
+_AMBIGUOUS_PATH = re.compile(r"\\|%2f|%5c|/(\.|%2e){1,2}(;[^/]*)?(/|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a credential may go: an RFC 6454 origin, here with an optional wildcard and path prefix."""
+
+    scheme: str
+    host: str
+    """Normalised. Of a wildcard, the part behind `*.`."""
+    port: int
+    path: str = ""
+    """A path prefix without a slash at its end, or empty."""
+    wildcard: bool = False
+
+    @property
+    def base(self) -> str:
+        """Scheme, host and port as a URL; the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{'*.' if self.wildcard else ''}{host}{port}"
+
+    def __str__(self) -> str:
+        return self.base + self.path
+
+
+def normalise_host(host: str) -> str:
+    """Lower case, no dot at the end, IDNA as ASCII, an IP address in its canonical spelling (RFC 5952).
+
+    A name that IDNA refuses comes back as it is: it then equals nothing that was configured.
+    """
+    host = host.lower().removesuffix(".")
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            return host
+    # Only these can be addresses; trying every name would cost more than the whole lookup.
+    if ":" in host or host[-1:].isdigit():
+        try:
+            return str(ipaddress.ip_address(host.strip("[]")))
+        except ValueError:
+            pass
+    return host
+
+
+def is_address(host: str) -> bool:
+    """Whether a normalised host is an IP address."""
+    if ":" not in host and not host[-1:].isdigit():
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a normalised host can only be this machine: a loopback address or `localhost` (RFC 6761)."""
+    return ipaddress.ip_address(host).is_loopback if is_address(host) else host == "localhost"
+
+
+def parse_origin(text: str) -> Origin:
+    """Read one origin of a HOST line. No scheme means https.
+
+    Raises ValueError that says what was expected, never the value.
+    """
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        raise ValueError("is malformed")
+    scheme = (match["scheme"] or "https").lower()
+    if scheme not in DEFAULT_PORTS:
+        raise ValueError("has an unknown scheme, http or https was expected")
+    if "@" in match["host"] or "@" in (match["port"] or ""):
+        raise ValueError("holds a user name or password, only scheme, host, port and path were expected")
+    if match["rest"] is not None:
+        raise ValueError("holds a query or a fragment, only scheme, host, port and path were expected")
+    host = normalise_host(match["host"])
+    if not is_address(host) and (not _NAME.fullmatch(host) or len(host) > LONGEST_NAME):
+        raise ValueError("has a malformed host, a name such as api.qa.example.com or *.qa.example.com was expected")
+    wildcard = match["wildcard"] is not None
+    if wildcard and is_address(host):
+        raise ValueError("puts a wildcard before an IP address, a name was expected")
+    return Origin(scheme, host, _port(match["port"], scheme), _path(match["path"] or ""), wildcard)
+
+
+def _port(text: str | None, scheme: str) -> int:
+    if text is None:
+        return DEFAULT_PORTS[scheme]
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
+        raise ValueError("has a malformed port, a number from 1 to 65535 was expected")
+    return int(text)
+
+
+def _path(path: str) -> str:
+    if _AMBIGUOUS_PATH.search(path) or not path.isascii() or any(c.isspace() for c in path):
+        raise ValueError("has an ambiguous path, plain segments such as /orders/v2 were expected")
+    return path.rstrip("/")
+
+
+class Destinations(Generic[T]):
+    """A lookup whose steps grow with the labels and segments of a request, not with the number of origins."""
+
+    def __init__(self, entries: Iterable[tuple[Origin, T]] = ()) -> None:
+        self._exact: dict[tuple[str, str, int], _Paths[T]] = {}
+        self._wildcard: dict[tuple[str, str, int], _Paths[T]] = {}
+        for origin, value in entries:
+            table = self._wildcard if origin.wildcard else self._exact
+            table.setdefault((origin.scheme, origin.host, origin.port), _Paths()).add(origin.path, value)
+
+    def find(self, scheme: str, host: str, port: int, path: str) -> T | None:
+        """The value of the most specific origin: exact host, then longest wildcard suffix; then longest path."""
+        paths = self._exact.get((scheme, host, port))
+        if paths is not None and (found := paths.find(path)) is not None:
+            return found
+        if not self._wildcard or len(host) > LONGEST_NAME:
+            return None
+        dot = host.find(".")
+        while dot >= 0:
+            paths = self._wildcard.get((scheme, host[dot + 1 :], port))
+            if paths is not None and (found := paths.find(path)) is not None:
+                return found
+            dot = host.find(".", dot + 1)
+        return None
+
+
+class _Paths(Generic[T]):
+    """The path prefixes of one scheme, host and port."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, T] = {}
+        self._longest = 0
+
+    def add(self, prefix: str, value: T) -> None:
+        self._values[prefix] = value
+        self._longest = max(self._longest, len(prefix))
+
+    def find(self, path: str) -> T | None:
+        if self._longest:
+            path = path.partition("?")[0]
+            if not _AMBIGUOUS_PATH.search(path):
+                # No prefix reaches behind `_longest`: a path of many segments costs no more than the longest one.
+                if len(path) > self._longest:
+                    path = path[: max(path.rfind("/", 0, self._longest + 1), 0)]
+                while path:
+                    if path in self._values:
+                        return self._values[path]
+                    path = path[: max(path.rfind("/"), 0)]
+        return self._values.get("")
+
+
+def contradiction(
+    name: str, scheme: str, port: int, *, client_sni: str | None, upstream_sni: str | None, authorities: Iterable[str]
+) -> str | None:
+    """Why a request that is dialled to `name` may be meant for, or answered by, somebody else; None where all agree.
+
+    Every name that the request carries must be the dialled one: TLS is verified against the SNI, a server behind a
+    shared address chooses by the Host header, and either may be written by whoever wrote the request.
+    """
+    if scheme == "https":
+        for sni in (client_sni, upstream_sni):
+            if sni is not None and normalise_host(sni) != name:
+                return "its TLS server name (SNI) is another one"
+    for authority in authorities:
+        match = _AUTHORITY.fullmatch(authority)
+        if match is None or normalise_host(match[1]) != name or (match[2] is not None and int(match[2]) != port):
+            return "its Host header or request target names another one"
+    return None

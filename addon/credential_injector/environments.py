@@ -1,0 +1,491 @@
+"""envs/*.env -> Environment. The only reader of environment files and of the secrets they name.
+
+Every mistake of every file is found in one reading and named by file and key, never by value: a value may be a secret.
+"""
+
+import difflib
+import logging
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from dotenv.parser import parse_stream
+from dotenv.variables import Variable, parse_variables
+
+from credential_injector.destinations import Origin, is_loopback, normalise_host, parse_origin
+
+logger = logging.getLogger(__name__)
+
+COMMAND_DEADLINE = 10.0  # seconds that a _COMMAND may take; a password manager that wants a finger needs a few
+
+Overwrite = Literal["always", "never", "only"]
+WithoutToken = Literal["block", "pass"]
+Fields = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """Everything that changes the token, and so the token's identity: equal requests share one token."""
+
+    endpoint: str
+    client_id: str
+    grant_type: str = "client_credentials"
+    auth_method: str = "client_secret_post"
+    """The client authentication method, by its name in RFC 7591 section 2."""
+    client_secret: str = field(default="", repr=False)
+    scope: str = ""
+    audience: tuple[str, ...] = ()
+    resource: tuple[str, ...] = ()
+    params: Fields = field(default=(), repr=False)
+    headers: Fields = field(default=(), repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be shown to anyone."""
+        extra = (value for _, value in (*self.params, *self.headers))
+        return tuple(secret for secret in (self.client_secret, *extra) if secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One environment file."""
+
+    name: str
+    file: str
+    """As messages name it: `envs/qa.env`."""
+    origins: tuple[Origin, ...]
+    token_request: TokenRequest
+    header: str = "Authorization"
+    prefix: str = "Bearer"
+    overwrite: Overwrite = "always"
+    without_token: WithoutToken = "block"  # noqa: S105 - not a password
+    methods: frozenset[str] | None = None
+    """The methods that get a token; None: all of them."""
+
+
+class InvalidEnvironments(ValueError):
+    """The files are wrong. `mistakes` holds one line for each: file, key, what is wrong, what was expected."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+# --- The keys ---------------------------------------------------------------------------------------------------------
+# A key is one row here. What a grant or a client authentication method asks for is one row in the two tables below.
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError("is empty, a value was expected")
+    return value
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.lower() not in choices:
+            raise ValueError(f"is not a known value, one of {', '.join(choices)} was expected")
+        return value.lower()
+
+    return parse
+
+
+def _list(value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.strip() for item in value.split(",") if item.strip()))
+
+
+def _origins(value: str) -> tuple[Origin, ...]:
+    origins = []
+    for number, item in enumerate(_list(_text(value)), start=1):
+        try:
+            origins.append(parse_origin(item))
+        except ValueError as error:
+            raise ValueError(f"origin {number} {error}") from None
+    if not origins:
+        raise ValueError("is empty, one or more origins with commas between them were expected")
+    return tuple(origins)
+
+
+def _endpoint(value: str) -> str:
+    """A token endpoint: https, or http to this machine (RFC 6749 section 3.2: TLS is required)."""
+    malformed = "is malformed, a URL such as https://login.example.com/oauth2/v2.0/token was expected"
+    try:
+        parts = urlsplit(value)
+        host, _ = normalise_host(parts.hostname or ""), parts.port
+    except ValueError:
+        raise ValueError(malformed) from None
+    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError(malformed)
+    if parts.username is not None or parts.fragment:
+        raise ValueError("holds a user name or a fragment, only scheme, host, port, path and query were expected")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("would send the credentials in clear, https was expected (http only to this machine)")
+    return value
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+
+
+def _header_name(value: str) -> str:
+    if not _HEADER_NAME.fullmatch(value):
+        raise ValueError("is not a header's name, letters, digits and hyphens were expected")
+    if value.lower() in _HEADERS_OF_HTTP:
+        raise ValueError("is a header that HTTP itself needs, Authorization or one of the API's own was expected")
+    return value
+
+
+def _header_value(value: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value):
+        raise ValueError("cannot stand in a header, visible ASCII was expected")
+    return value
+
+
+def _prefix(value: str) -> str:
+    return _header_value(value) if value else ""
+
+
+def _methods(value: str) -> frozenset[str]:
+    items = _list(_text(value))
+    if not all(_HEADER_NAME.fullmatch(item) for item in items):
+        raise ValueError("is malformed, methods such as GET,HEAD were expected")
+    return frozenset(item.upper() for item in items)
+
+
+class _Key(NamedTuple):
+    field: str
+    """The field of TokenRequest or Environment that it fills."""
+    parse: Callable[[str], object]
+    secret: bool = False
+    """A secret may also come from a file (`_FILE`) or from a command's standard output (`_COMMAND`)."""
+
+
+_HEADERS_OF_HTTP = {
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
+_STANDARD_FIELDS = {
+    "audience": "AUDIENCE",
+    "client_assertion": "TOKEN_ENDPOINT_AUTH_METHOD",
+    "client_assertion_type": "TOKEN_ENDPOINT_AUTH_METHOD",
+    "client_id": "CLIENT_ID",
+    "client_secret": "CLIENT_SECRET",
+    "grant_type": "GRANT_TYPE",
+    "resource": "RESOURCE",
+    "scope": "SCOPE",
+}
+_STANDARD_HEADERS = _HEADERS_OF_HTTP | {"accept", "accept-encoding", "authorization"}
+
+# The grants (RFC 6749 section 4) and what each needs.
+_GRANTS: Mapping[str, tuple[str, ...]] = {
+    "client_credentials": ("CLIENT_ID",),
+}
+# The client authentication methods (RFC 7591 section 2) and what each needs.
+_AUTH_METHODS: Mapping[str, tuple[str, ...]] = {
+    "client_secret_post": ("CLIENT_SECRET",),
+    "client_secret_basic": ("CLIENT_SECRET",),
+    "none": (),
+}
+
+_KEYS: Mapping[str, _Key] = {
+    "HOST": _Key("origins", _origins),
+    "TOKEN_ENDPOINT": _Key("endpoint", _endpoint),
+    "GRANT_TYPE": _Key("grant_type", _one_of(*_GRANTS)),
+    "CLIENT_ID": _Key("client_id", _text),
+    "CLIENT_SECRET": _Key("client_secret", _text, secret=True),
+    "TOKEN_ENDPOINT_AUTH_METHOD": _Key("auth_method", _one_of(*_AUTH_METHODS)),
+    "SCOPE": _Key("scope", str),
+    "AUDIENCE": _Key("audience", _list),
+    "RESOURCE": _Key("resource", _list),
+    "HEADER": _Key("header", _header_name),
+    "PREFIX": _Key("prefix", _prefix),
+    "OVERWRITE": _Key("overwrite", _one_of("always", "never", "only")),
+    "WITHOUT_TOKEN": _Key("without_token", _one_of("block", "pass")),
+    "METHODS": _Key("methods", _methods),
+}
+# Keys that end in a name of the user's: the name is sent as it is written.
+_KEY_FAMILIES: Mapping[str, _Key] = {
+    "TOKEN_PARAM_": _Key("params", _text, secret=True),
+    "TOKEN_HEADER_": _Key("headers", _header_value, secret=True),
+}
+DEFAULT_TOKEN_PATH = "/oauth2/v2.0/token"  # noqa: S105 - a path, not a password
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def load(folder: Path, *, only: Iterable[str] | None = None, shown_as: str | None = None) -> tuple[Environment, ...]:
+    """Read `folder/*.env`, or of these the environments that `only` names.
+
+    `shown_as` is the folder's name in messages. Raises InvalidEnvironments with every mistake of every file.
+    """
+    shown = shown_as or str(folder)
+    mistakes: list[str] = []
+    files = {file.stem: file for file in sorted(folder.glob("*.env")) if not file.name.startswith(".")}
+    if (folder / ".env").exists():
+        mistakes.append(f"{shown}/.env: has no name, a file for each environment such as {shown}/qa.env was expected")
+    for name in only or ():
+        if name not in files:
+            nearest = _nearest(name, files) or f", one of {', '.join(files) or 'none'} was expected"
+            mistakes.append(f"inject_env: {name}: {shown}/{name}.env does not exist{nearest}")
+    wanted = files if only is None else {name: file for name, file in files.items() if name in set(only)}
+    environments = []
+    for file in wanted.values():
+        reading = _File(f"{shown}/{file.name}", file)
+        environment = reading.environment()
+        mistakes += reading.mistakes
+        if environment is not None:
+            environments.append(environment)
+    mistakes += _shared_origins(environments)
+    if mistakes:
+        raise InvalidEnvironments(mistakes)
+    return tuple(environments)
+
+
+def _shared_origins(environments: Iterable[Environment]) -> list[str]:
+    owners: dict[Origin, Environment] = {}
+    mistakes = []
+    for environment in environments:
+        for origin in environment.origins:
+            other = owners.setdefault(origin, environment)
+            if other is not environment:
+                mistakes.append(
+                    f"{environment.file}: HOST: claims {origin}, which {other.file} claims too;"
+                    " each origin was expected in one file"
+                )
+    return mistakes
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean {nearest[0]}?" if nearest else ""
+
+
+class _Binding(NamedTuple):
+    value: str | None
+    """None: it could not be read, and that has been said."""
+    line: int
+
+
+class _File:
+    """One reading of one file: it gathers mistakes instead of stopping at the first."""
+
+    def __init__(self, shown: str, file: Path) -> None:
+        self.shown = shown
+        self.file = file
+        self.mistakes: list[str] = []
+
+    def wrong(self, where: str, what: str) -> None:
+        self.mistakes.append(f"{self.shown}: {where}: {what}")
+
+    def environment(self) -> Environment | None:
+        """The environment, or None where a mistake was found."""
+        if not _NAME.fullmatch(self.file.stem):
+            self.wrong("the file's name", "cannot name an environment, letters, digits, '-', '_' and '.' were expected")
+            return None
+        try:
+            text = self.file.read_text(encoding="utf-8-sig")  # Windows editors begin with a byte order mark
+        except OSError as error:
+            self.wrong("the file", f"cannot be read ({_reason(error)}), a text file was expected")
+            return None
+        except UnicodeDecodeError:
+            self.wrong("the file", "is not UTF-8 text, UTF-8 was expected")
+            return None
+        values = self._values(self._bindings(text))
+        if self.mistakes:
+            return None
+        values.setdefault("endpoint", values["origins"][0].base + DEFAULT_TOKEN_PATH)
+        of_request = {name: values.pop(name) for name in TokenRequest.__slots__ if name in values}
+        return Environment(self.file.stem, self.shown, token_request=TokenRequest(**of_request), **values)
+
+    # python-dotenv forgives where a secret must not be forgiven: it drops a line that it cannot parse, an unset ${NAME}
+    # becomes empty, a key without "=" becomes None, and single quotes do not stop ${NAME}. Hence its parser without its
+    # `dotenv_values`.
+    def _bindings(self, text: str) -> dict[str, _Binding]:
+        bindings: dict[str, _Binding] = {}
+        for binding in parse_stream(StringIO(text)):
+            written = binding.original.string.lstrip()
+            line = binding.original.line + binding.original.string[: -len(written) or None].count("\n")
+            if binding.error:
+                self.wrong(f"line {line}", "cannot be read (is a quote not closed?), KEY=value was expected")
+                continue
+            if binding.key is None:
+                continue
+            key = _canonical(binding.key)
+            if key in bindings:
+                self.wrong(key, f"is set twice (lines {bindings[key].line} and {line}), once was expected")
+                continue
+            value = binding.value
+            if value is None:
+                self.wrong(_shown_key(key, line), f"has no '=' (line {line}), KEY=value was expected")
+            elif not re.match(r"[^=]*=[^\S\r\n]*'", written):
+                value = self._interpolate(key, value, line, bindings)
+            bindings[key] = _Binding(value, line)
+        return bindings
+
+    def _interpolate(self, key: str, value: str, line: int, earlier: Mapping[str, _Binding]) -> str | None:
+        parts = []
+        for atom in parse_variables(value):
+            if isinstance(atom, Variable):
+                here = earlier.get(_canonical(atom.name))
+                found = here.value if here is not None else os.environ.get(atom.name, atom.default)
+                if found is None:
+                    # Inside a secret this may be no variable but a part of the secret.
+                    shown = f"${{{atom.name}}}" if re.fullmatch(r"[A-Z_][A-Z0-9_]*", atom.name) else "a ${...}"
+                    self.wrong(
+                        key,
+                        f"uses {shown} on line {line}, which is not set; an exported variable was expected,"
+                        " or single quotes around a value that is meant literally",
+                    )
+                    return None
+                parts.append(found)
+            else:
+                parts.append(atom.resolve({}))
+        return "".join(parts)
+
+    def _values(self, bindings: Mapping[str, _Binding]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        given: dict[str, str] = {}
+        for written, binding in bindings.items():
+            name, how = _source(written)
+            family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
+            key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
+            if key is None or (how and not key.secret):
+                nearest = _nearest(written, _known_keys()) or f", one of {', '.join(_KEYS)} was expected"
+                self.wrong(_shown_key(written, binding.line), f"unknown key (line {binding.line}){nearest}")
+                continue
+            if name in given:
+                self.wrong(name, f"is given by {given[name]} and by {written}, one of them was expected")
+                continue
+            given[name] = written
+            if binding.value is None:
+                continue
+            try:
+                value = key.parse(_secret(how, binding.value, self.file.parent, f"{self.shown}: {written}"))
+                if family:
+                    values[key.field] = (*values.get(key.field, ()), (_extra_name(family, name), value))
+                else:
+                    values[key.field] = value
+            except ValueError as error:
+                self.wrong(written, str(error))
+        self._complete(values, given)
+        return values
+
+    def _complete(self, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
+        """Missing keys, and keys that the chosen method does not use. A key that was given wrongly is not missing."""
+        method = values.get("auth_method", "client_secret_post")
+        needed = ("HOST", *_GRANTS[values.get("grant_type", "client_credentials")], *_AUTH_METHODS[method])
+        for key in needed:
+            if key not in given:
+                self.wrong(key, f"is missing, {_EXPECTED.get(key, 'a value')} was expected")
+        for key in {key for keys in _AUTH_METHODS.values() for key in keys}.difference(needed):
+            if key in given:
+                self.wrong(key, f"is not used with TOKEN_ENDPOINT_AUTH_METHOD={method}, one of the two was expected")
+        if "TOKEN_ENDPOINT" not in given and (origins := values.get("origins")):
+            if origins[0].wildcard:
+                self.wrong(
+                    "TOKEN_ENDPOINT",
+                    "is missing and HOST begins with a wildcard, so it has no default; a URL was expected",
+                )
+            elif origins[0].scheme == "http" and not is_loopback(origins[0].host):
+                self.wrong("TOKEN_ENDPOINT", "is missing and HOST begins with plain http; an https URL was expected")
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_EXPECTED = {
+    "HOST": "the API's origin such as https://api.qa.example.com",
+    "CLIENT_SECRET": "CLIENT_SECRET, CLIENT_SECRET_FILE or CLIENT_SECRET_COMMAND",
+}
+
+
+def _canonical(key: str) -> str:
+    """Keys are case-insensitive; the user's own part of a TOKEN_PARAM_ or TOKEN_HEADER_ stays as it is written."""
+    for family in _KEY_FAMILIES:
+        if key.upper().startswith(family):
+            return family + key[len(family) :]
+    return key.upper()
+
+
+def _shown_key(key: str, line: int) -> str:
+    """A stray line of a pasted secret looks like a key, too: only what reads like a word is repeated."""
+    known = key in _KEYS or re.fullmatch(r"[A-Z_]{1,40}", key) or key.startswith(tuple(_KEY_FAMILIES))
+    return key if known else f"line {line}"
+
+
+def _source(key: str) -> tuple[str, str]:
+    """`CLIENT_SECRET_FILE` -> `CLIENT_SECRET`, `_FILE`."""
+    for how in ("_FILE", "_COMMAND"):
+        if key.upper().endswith(how) and key[: -len(how) + 1] not in _KEY_FAMILIES:
+            return key[: -len(how)], how
+    return key, ""
+
+
+def _known_keys() -> list[str]:
+    secrets = [name + how for name, key in _KEYS.items() if key.secret for how in ("_FILE", "_COMMAND")]
+    return [*_KEYS, *secrets, *_KEY_FAMILIES]
+
+
+def _extra_name(family: str, name: str) -> str:
+    extra = name.removeprefix(family)
+    if not extra:
+        raise ValueError(f"lacks a name, {family}<name>=value was expected")
+    if family == "TOKEN_PARAM_" and extra.lower() in _STANDARD_FIELDS:
+        raise ValueError(f"would replace a standard field, {_STANDARD_FIELDS[extra.lower()]} was expected")
+    if family == "TOKEN_HEADER_" and not _HEADER_NAME.fullmatch(extra):
+        raise ValueError("does not end in a header's name, letters, digits and hyphens were expected")
+    if family == "TOKEN_HEADER_" and extra.lower() in _STANDARD_HEADERS:
+        raise ValueError("would replace a header that the token request needs, another header was expected")
+    return extra
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _secret(how: str, value: str, folder: Path, asked_by: str) -> str:
+    """The value itself, the text of the file it names, or the standard output of the command it holds."""
+    if how == "_FILE":
+        try:
+            return (folder / value).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            wrong = f"names a file that cannot be read ({_reason(error)}), a path beside the env file was expected"
+            raise ValueError(wrong) from None
+    if how == "_COMMAND":
+        logger.info(f"{asked_by}: running the command")
+        return _output(value, folder)
+    return value
+
+
+def _output(command: str, folder: Path) -> str:
+    """The standard output of a command, run without a shell; what it prints on standard error may hold secrets too."""
+    try:
+        words = command if os.name == "nt" else shlex.split(command)  # Windows programs split their own command line
+        if not words:
+            raise ValueError("is empty")
+        done = subprocess.run(  # noqa: S603 - the user's own command, from the user's own file, without a shell
+            words, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_DEADLINE, check=True
+        )
+        return done.stdout.decode("utf-8").rstrip("\r\n")
+    except subprocess.TimeoutExpired:
+        what = f"did not end within {COMMAND_DEADLINE:.0f} s"
+    except subprocess.CalledProcessError as error:
+        what = f"ended with {error.returncode}"
+    except OSError as error:
+        what = f"cannot be started ({_reason(error)})"
+    except UnicodeDecodeError:
+        what = "printed something that is not UTF-8 text"
+    except ValueError:
+        what = "is empty or has a quote that is not closed"
+    raise ValueError(f"{what}; a command that prints the secret was expected, try it in a shell")

@@ -1,0 +1,150 @@
+"""What a person sees on a flow: metadata, mark, comment, and the text of a refusal. Nothing here is secret.
+
+A flow is anything with mitmproxy's `metadata`, `marked` and `comment`.
+"""
+
+from typing import Any, Literal, Protocol
+
+from credential_injector.environments import Environment
+from credential_injector.token_source import NoToken, Served
+
+KEY = "inject"
+"""Of `flow.metadata`. Its value is a dict of plain values: mitmproxy cannot save anything else."""
+
+Action = Literal["injected", "kept", "blocked", "skipped"]
+
+_MARKS: dict[Action, str] = {"injected": ":key:", "kept": "", "blocked": ":no_entry:", "skipped": ":warning:"}
+
+# Where the first word of a header value is an authentication scheme, it may be shown; elsewhere it may be the secret.
+_SCHEMES = {
+    scheme.lower(): scheme
+    for scheme in (
+        "AWS4-HMAC-SHA256", "Basic", "Bearer", "Digest", "DPoP", "GNAP", "Hawk", "HOBA", "Mutual", "Negotiate", "NTLM",
+        "OAuth", "PrivateToken", "SCRAM-SHA-1", "SCRAM-SHA-256", "vapid",
+    )
+}  # fmt: skip
+
+# What to do about each kind of failure. {file} is the environment's file.
+_ADVICE = {
+    "access_denied": "ask whoever runs the authorization server to allow this client",
+    "expired": "set this machine's clock right, or ask for longer tokens",
+    "http_404": "check TOKEN_ENDPOINT in {file}",
+    "http_405": "check TOKEN_ENDPOINT in {file}",
+    "internal": "report it, with mitmproxy's log",
+    "invalid_client": "check CLIENT_ID, CLIENT_SECRET and TOKEN_ENDPOINT_AUTH_METHOD in {file}",
+    "invalid_grant": "check the credentials in {file}",
+    "invalid_request": "check SCOPE, AUDIENCE, RESOURCE and TOKEN_PARAM_* in {file}",
+    "invalid_response": "check that TOKEN_ENDPOINT in {file} is the token endpoint, not a login page",
+    "invalid_scope": "check SCOPE in {file}",
+    "invalid_target": "check RESOURCE and AUDIENCE in {file}",
+    "redirect": "put the address it redirects to into TOKEN_ENDPOINT in {file}",
+    "timeout": "check that the server is up and TOKEN_ENDPOINT in {file} is right",
+    "unauthorized_client": "ask whoever runs the authorization server to allow this grant to the client",
+    "unreachable": "check TOKEN_ENDPOINT in {file}, and the network or VPN",
+    "unsupported_grant_type": "check GRANT_TYPE and TOKEN_ENDPOINT in {file}",
+}
+_REFUSED = "check the credentials and TOKEN_ENDPOINT in {file}"
+_TROUBLE = "wait, or ask whoever runs the authorization server"
+
+
+class Flow(Protocol):
+    """The part of a mitmproxy flow that is written here."""
+
+    metadata: dict[Any, Any]
+    marked: str
+    comment: str
+
+
+def injected(flow: Flow, environment: Environment, served: Served, replaced: str | None) -> None:
+    """The credential is in the request. `replaced` is what stood in its place, as `scheme` tells it."""
+    token = served.token
+    comment = f"{environment.name}: token injected ({served.source}, {duration(served.seconds_left)} left)"
+    if replaced is not None:
+        comment += f", replaced {replaced}"
+    prefix = f"{environment.prefix} " if environment.prefix else ""
+    comment += f"\n{environment.header}: {prefix}<{token.fingerprint}>\nfrom {environment.file}"
+    _write(
+        flow,
+        comment,
+        action="injected",
+        environment=environment.name,
+        token=token.fingerprint,
+        source=served.source,
+        expires_at=int(token.expires_at),
+        replaced=replaced,
+    )
+
+
+def kept(flow: Flow, environment: Environment) -> None:
+    """The client's own credential stays."""
+    reason = f"the client sent its own {environment.header}, and OVERWRITE=never keeps it"
+    _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment.name, reason=reason)
+
+
+def skipped(flow: Flow, environment: Environment, reason: str) -> None:
+    """The request goes on as the client sent it."""
+    comment = f"{environment.name}: left as the client sent it: {reason}"
+    _write(flow, comment, action="skipped", environment=environment.name, reason=reason)
+
+
+def blocked(flow: Flow, environment: Environment | None, reason: str) -> str:
+    """The request is not sent on. Returns the one line that the client gets.
+
+    Without an environment, none was found before something unforeseen happened.
+    """
+    name = environment.name if environment is not None else None
+    line = f"{name or 'credential injector'}: request blocked: {reason}"
+    _write(flow, line, action="blocked", environment=name, reason=reason)
+    return line
+
+
+def no_token(environment: Environment, error: NoToken) -> str:
+    """A reason that tells what happened, what to do about it, and when it is tried again."""
+    default = _REFUSED if error.lasting else _TROUBLE
+    advice = _ADVICE.get(error.code, default).format(file=environment.file)
+    return f"no token ({error.code}): {error.reason}; {advice}; next try in {duration(error.next_try)}"
+
+
+def scheme(value: str) -> str:
+    """The authentication scheme of a header value (RFC 9110 section 11.1), or `another value`."""
+    return _SCHEMES.get(value.partition(" ")[0].lower(), "another value")
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `59 min`, `23 h` or `9 days`, rounded down where it is not seconds."""
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds // 60:.0f} min"
+    if seconds < 36 * 3600:
+        return f"{seconds // 3600:.0f} h"
+    return f"{seconds // 86400:.0f} days"
+
+
+def _write(
+    flow: Flow,
+    comment: str,
+    *,
+    action: Action,
+    environment: str | None,
+    reason: str | None = None,
+    token: str | None = None,
+    source: str | None = None,
+    expires_at: int | None = None,
+    replaced: str | None = None,
+) -> None:
+    # A flow that is replayed carries our earlier comment; one that a person wrote is kept below ours.
+    if flow.comment and KEY not in flow.metadata:
+        comment += "\n\n" + flow.comment
+    flow.comment = comment
+    flow.marked = _MARKS[action] or flow.marked
+    flow.metadata[KEY] = {
+        "action": action,
+        "environment": environment,
+        "reason": reason,
+        "token": token,
+        "source": source,
+        "expires_at": expires_at,
+        "replaced": replaced,
+        "retried": False,
+    }
