@@ -360,6 +360,9 @@ class _File:
         given: dict[str, str] = {}
         for written, binding in bindings.items():
             name, how = _source(written)
+            if binding.value is None:
+                given[name] = written
+                continue
             family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
             key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
             if key is None or (how and not key.secret):
@@ -370,8 +373,6 @@ class _File:
                 self.wrong(name, f"is given by {given[name]} and by {written}, one of them was expected")
                 continue
             given[name] = written
-            if binding.value is None:
-                continue
             try:
                 value = key.parse(_secret(how, binding.value, self.file.parent, f"{self.shown}: {written}"))
                 if family:

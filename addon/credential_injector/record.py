@@ -3,6 +3,7 @@
 A flow is anything with mitmproxy's `metadata`, `marked` and `comment`.
 """
 
+import math
 from typing import Any, Literal, Protocol
 
 from credential_injector.environments import Environment
@@ -62,7 +63,8 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
     if replaced is not None:
         comment += f", replaced {replaced}"
     prefix = f"{environment.prefix} " if environment.prefix else ""
-    comment += f"\n{environment.header}: {prefix}<{token.fingerprint}>\nfrom {environment.file}"
+    # mitmweb draws a comment's lines as one paragraph: the dashes keep them apart there.
+    comment += f"\n- {environment.header}: {prefix}<{token.fingerprint}>\n- {environment.file}"
     _write(
         flow,
         comment,
@@ -102,7 +104,7 @@ def no_token(environment: Environment, error: NoToken) -> str:
     """A reason that tells what happened, what to do about it, and when it is tried again."""
     default = _REFUSED if error.lasting else _TROUBLE
     advice = _ADVICE.get(error.code, default).format(file=environment.file)
-    return f"no token ({error.code}): {error.reason}; {advice}; next try in {duration(error.next_try)}"
+    return f"no token ({error.code}): {error.reason}; {advice}; next try in {duration(math.ceil(error.next_try))}"
 
 
 def scheme(value: str) -> str:
@@ -111,14 +113,11 @@ def scheme(value: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `59 min`, `23 h` or `9 days`, rounded down where it is not seconds."""
-    if seconds < 90:
-        return f"{max(seconds, 0):.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds // 60:.0f} min"
-    if seconds < 36 * 3600:
-        return f"{seconds // 3600:.0f} h"
-    return f"{seconds // 86400:.0f} days"
+    """`45 s`, `59 min`, `23 h` or `9 days`, rounded down."""
+    for unit, size, enough in (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 36 * 3600)):
+        if seconds < enough:
+            return f"{max(int(seconds // size), 0)} {unit}"
+    return f"{int(seconds // 86400)} days"
 
 
 def _write(

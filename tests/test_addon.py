@@ -1,0 +1,517 @@
+"""The hooks, with mitmproxy's own test helpers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mitmproxy import exceptions, http
+from mitmproxy.proxy.layers.http._hooks import HttpRequestHeadersHook
+from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.test import taddons, tflow
+
+from credential_injector import addon as addon_module
+from credential_injector import record, token_source
+from credential_injector.addon import CredentialInjector
+from credential_injector.environments import TokenRequest
+from credential_injector.token_source import AccessToken, NoToken
+
+SECRET = "canary-secret"
+
+
+class Endpoint:
+    """In place of the token endpoint."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.error: Exception | None = None
+
+    async def __call__(self, name: str, request: TokenRequest, asked_at: float) -> AccessToken:
+        self.asked.append(request.client_id)
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        return AccessToken(f"token-{request.client_id}-{len(self.asked)}", asked_at, asked_at + 3600)
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Endpoint:
+    endpoint = Endpoint()
+    monkeypatch.setattr(addon_module, "_fetch", endpoint)
+    return endpoint
+
+
+class Proxy:
+    """The add-on in mitmproxy's test context."""
+
+    def __init__(self, folder: Path, context: Any, injector: Any) -> None:
+        self.folder = folder
+        self.context = context
+        self.addon = injector
+
+    def env(self, text: str = "", *, name: str = "qa", host: str = "https://api.example.com") -> "Proxy":
+        lines = f"HOST={host}\nCLIENT_ID={name}\nCLIENT_SECRET={SECRET}\nTOKEN_ENDPOINT=https://login.example.com/t\n"
+        (self.folder / f"{name}.env").write_text(f"{lines}{text}\n")
+        self.set(inject_envs=str(self.folder))
+        return self
+
+    def set(self, **options: Any) -> None:
+        self.context.configure(self.addon, **options)
+
+    async def send(self, flow: http.HTTPFlow | None = None) -> http.HTTPFlow:
+        flow = flow if flow is not None else request()
+        await self.context.master.addons.handle_lifecycle(HttpRequestHeadersHook(flow))
+        return flow
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
+    monkeypatch.chdir(tmp_path)
+    injector = CredentialInjector()
+    with taddons.context(injector) as context:  # type: ignore[no-untyped-call]
+        context.options.add_option("stream_large_bodies", str | None, None, "")
+        folder = tmp_path / "envs"
+        folder.mkdir()
+        injector.configure(set(context.options.keys()))  # mitmproxy does this with every option when it loads a script
+        injector.running()
+        yield Proxy(folder, context, injector)
+        injector.done()
+
+
+def request(
+    url: str = "https://api.example.com/orders", *, method: str = "GET", mode: str = "regular", **headers: str
+) -> http.HTTPFlow:
+    fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+    flow = tflow.tflow(req=http.Request.make(method, url, headers=fields))
+    flow.live = True
+    flow.client_conn.proxy_mode = ProxyMode.parse(mode)
+    flow.client_conn.peername = ("127.0.0.1", 50000)
+    flow.client_conn.sni = flow.request.host if flow.request.scheme == "https" else None
+    flow.server_conn.sni = None
+    return flow
+
+
+def token(flow: http.HTTPFlow) -> str | None:
+    return flow.request.headers.get("Authorization")
+
+
+def action(flow: http.HTTPFlow) -> str:
+    return str(flow.metadata["inject"]["action"])
+
+
+async def test_a_request_to_a_configured_host_gets_the_token(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env()
+    first, second = await proxy.send(), await proxy.send()
+    assert token(first) == token(second) == "Bearer token-qa-1"
+    assert [flow.metadata["inject"]["source"] for flow in (first, second)] == ["fetched", "cached"]
+    assert first.marked == ":key:"
+    assert second.comment.startswith("qa: token injected (cached, ")
+    assert endpoint.asked == ["qa"]
+
+
+async def test_with_the_token_at_hand_the_hook_awaits_nothing(proxy: Proxy) -> None:
+    proxy.env()
+    await proxy.send()
+    flow = request()
+    assert proxy.addon.requestheaders(flow) is None
+    assert token(flow) == "Bearer token-qa-1"
+
+
+async def test_a_request_to_another_host_carries_nothing(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env()
+    flow = await proxy.send(request("https://other.example.com/", Authorization="Basic eA=="))
+    assert token(flow) == "Basic eA=="
+    assert (flow.metadata, flow.comment, flow.marked) == ({}, "", "")
+    assert endpoint.asked == []
+
+
+@pytest.mark.parametrize("state", ["answered", "failed", "read from a file"])
+async def test_a_flow_that_is_not_about_to_be_sent_is_left_alone(proxy: Proxy, state: str) -> None:
+    proxy.env()
+    flow = request()
+    if state == "answered":
+        flow.response = http.Response.make(407)
+    elif state == "failed":
+        flow.error = tflow.terr()
+    else:
+        flow.live = False
+    await proxy.send(flow)
+    assert token(flow) is None
+    assert flow.metadata == {}
+
+
+async def test_300_requests_at_once_cost_one_token_request(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env()
+    flows = await asyncio.gather(*(proxy.send() for _ in range(300)))
+    assert {token(flow) for flow in flows} == {"Bearer token-qa-1"}
+    assert endpoint.asked == ["qa"]
+
+
+async def test_each_environment_gets_its_own_token_and_equal_ones_share_it(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
+    twin = proxy.folder / "twin.env"
+    twin.write_text((proxy.folder / "qa.env").read_text().replace("api.", "twin."))
+    proxy.set(inject_envs=str(proxy.folder), inject_env="")
+    hosts = ("api", "dev", "twin")
+    flows = [await proxy.send(request(f"https://{host}.example.com/")) for host in hosts]
+    assert [token(flow) for flow in flows] == ["Bearer token-qa-1", "Bearer token-dev-2", "Bearer token-qa-1"]
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "sent", "arrives", "did", "replaced"),
+    [
+        ("always", None, "Bearer token-qa-1", "injected", None),
+        ("always", "Basic eA==", "Bearer token-qa-1", "injected", "Basic"),
+        ("always", "canary", "Bearer token-qa-1", "injected", "another value"),
+        ("never", None, "Bearer token-qa-1", "injected", None),
+        ("never", "Basic eA==", "Basic eA==", "kept", None),
+        ("only", None, None, "skipped", None),
+        ("only", "Basic eA==", "Bearer token-qa-1", "injected", "Basic"),
+    ],
+)
+async def test_overwrite_decides_about_a_credential_of_the_clients(
+    proxy: Proxy, overwrite: str, sent: str | None, arrives: str | None, did: str, replaced: str | None
+) -> None:
+    proxy.env(f"OVERWRITE={overwrite}")
+    flow = await proxy.send(request(**({"Authorization": sent} if sent else {})))
+    assert token(flow) == arrives
+    assert action(flow) == did
+    assert flow.metadata["inject"]["replaced"] == replaced
+    assert "canary" not in flow.comment
+
+
+async def test_every_credential_that_the_client_sent_is_replaced(proxy: Proxy) -> None:
+    proxy.env()
+    flow = request()
+    flow.request.headers.set_all("authorization", ["Basic eA==", "Bearer old"])
+    await proxy.send(flow)
+    assert flow.request.headers.get_all("Authorization") == ["Bearer token-qa-1"]
+
+
+async def test_header_and_prefix_are_the_files(proxy: Proxy) -> None:
+    proxy.env("HEADER=X-Api-Token\nPREFIX=")
+    flow = await proxy.send(request(Authorization="Basic eA=="))
+    assert flow.request.headers["X-Api-Token"] == "token-qa-1"
+    assert token(flow) == "Basic eA=="
+
+
+async def test_the_headers_name_is_lower_case_in_http2(proxy: Proxy) -> None:
+    proxy.env()
+    flow = request()
+    flow.request.http_version = "HTTP/2.0"
+    await proxy.send(flow)
+    assert flow.request.headers.fields[-1] == (b"authorization", b"Bearer token-qa-1")
+
+
+async def test_another_method_is_blocked_with_a_reason(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env("METHODS=GET,HEAD")
+    flow = await proxy.send(request(method="DELETE"))
+    assert flow.response is not None
+    assert flow.response.status_code == 502
+    assert flow.response.text is not None
+    assert "DELETE is not in METHODS=GET,HEAD of " in flow.response.text
+    assert action(flow) == "blocked"
+    assert endpoint.asked == []
+    assert token(await proxy.send()) == "Bearer token-qa-1"
+
+
+async def test_without_a_token_the_request_is_blocked(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env()
+    endpoint.error = NoToken("invalid_client", "the token endpoint answered 401", lasting=True)
+    flow = await proxy.send()
+    assert flow.response is not None
+    assert flow.response.status_code == 502
+    assert flow.response.text is not None
+    assert flow.response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert flow.response.headers["Cache-Control"] == "no-store"
+    (line,) = flow.response.text.splitlines()
+    assert line.startswith("qa: request blocked: no token (invalid_client): the token endpoint answered 401; check CLI")
+    assert line.endswith("; next try in 60 s")
+    assert flow.comment == line
+    assert flow.marked == ":no_entry:"
+
+
+async def test_without_a_token_the_request_may_pass_as_the_client_sent_it(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env("WITHOUT_TOKEN=pass")
+    endpoint.error = NoToken("unreachable", "no")
+    flow = await proxy.send(request(Authorization="Basic eA=="))
+    assert flow.response is None
+    assert token(flow) == "Basic eA=="
+    assert action(flow) == "skipped"
+    assert "no token (unreachable)" in flow.metadata["inject"]["reason"]
+    assert flow.marked == ":warning:"
+
+
+async def test_a_client_that_went_away_meanwhile_gets_nothing(proxy: Proxy) -> None:
+    proxy.env()
+    flow = request()
+    waiting = proxy.addon.requestheaders(flow)
+    flow.live = False
+    await waiting
+    assert token(flow) is None
+
+
+# --- Which destination ---
+
+
+async def test_the_hosts_name_is_not_taken_from_the_host_header(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env()
+    flow = request("https://evil.example/orders")
+    flow.request.headers["Host"] = "api.example.com"
+    await proxy.send(flow)
+    assert token(flow) is None
+    assert endpoint.asked == []
+
+
+@pytest.mark.parametrize("lie", ["host", "second host", "authority", "client sni", "upstream sni"])
+async def test_a_request_whose_names_disagree_is_left_untouched_and_says_so(proxy: Proxy, lie: str) -> None:
+    proxy.env()
+    flow = request()
+    if lie == "host":
+        flow.request.headers["Host"] = "evil.example"
+    elif lie == "second host":
+        flow.request.headers.set_all("Host", ["api.example.com", "evil.example"])
+    elif lie == "authority":
+        flow.request.authority = "evil.example"
+    elif lie == "client sni":
+        flow.client_conn.sni = "evil.example"
+    else:
+        flow.server_conn.sni = "evil.example"
+    await proxy.send(flow)
+    assert token(flow) is None
+    assert action(flow) == "skipped"
+    assert flow.marked == ":warning:"
+    assert flow.metadata["inject"]["reason"].startswith("the connection goes to api.example.com, but its ")
+
+
+async def test_where_an_address_was_dialled_the_verified_sni_is_the_name(proxy: Proxy) -> None:
+    proxy.env()
+    flow = request("https://192.0.2.7/orders", mode="socks5")
+    flow.request.headers["Host"] = "api.example.com"
+    flow.client_conn.sni = "api.example.com"
+    await proxy.send(flow)
+    assert token(flow) == "Bearer token-qa-1"
+
+
+async def test_an_address_over_plain_http_has_no_name_but_itself(proxy: Proxy) -> None:
+    proxy.env(host="http://api.example.com")
+    flow = request("http://192.0.2.7/orders", mode="socks5")
+    flow.request.headers["Host"] = "api.example.com"
+    flow.client_conn.sni = "api.example.com"
+    await proxy.send(flow)
+    assert token(flow) is None
+
+
+async def test_in_reverse_mode_the_clients_sni_names_the_proxy(proxy: Proxy) -> None:
+    proxy.env()
+    flow = request(mode="reverse:https://api.example.com")
+    flow.client_conn.sni = "my-proxy.local"
+    await proxy.send(flow)
+    assert token(flow) == "Bearer token-qa-1"
+
+
+async def test_nobody_gets_a_token_unverified(proxy: Proxy) -> None:
+    proxy.env(host="https://api.example.com,https://127.0.0.1:9443")
+    proxy.set(ssl_insecure=True)
+    flow = await proxy.send()
+    assert flow.response is not None
+    assert "ssl_insecure" in (flow.response.text or "")
+    own = request("https://127.0.0.1:9443/")
+    own.client_conn.sni = None
+    assert token(await proxy.send(own)) == "Bearer token-qa-1"
+
+
+# --- Which client ---
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "admitted"),
+    [
+        ("loopback", "127.0.0.1", True),
+        ("loopback", "::1", True),
+        ("loopback", "::ffff:127.0.0.1", True),
+        ("loopback", "192.168.1.23", False),
+        ("loopback, 192.168.1.0/24", "192.168.1.23", True),
+        ("loopback, 192.168.1.0/24", "127.0.0.1", True),
+        ("192.168.1.0/24", "127.0.0.1", False),
+        ("192.168.1.23", "::ffff:192.168.1.23", True),
+        ("fe80::/10", "fe80::1%eth0", True),
+        ("0.0.0.0/0", "2001:db8::1", False),
+        ("", "127.0.0.1", False),
+        ("loopback", "not an address", False),
+    ],
+)
+async def test_only_admitted_clients_get_a_token(proxy: Proxy, networks: str, address: str, admitted: bool) -> None:
+    proxy.env()
+    proxy.set(inject_clients=networks)
+    flow = request(Authorization="Basic eA==")
+    flow.client_conn.peername = (address, 50000)
+    await proxy.send(flow)
+    assert token(flow) == ("Bearer token-qa-1" if admitted else "Basic eA==")
+    if not admitted:
+        assert action(flow) == "skipped"
+        assert f"client {address} is not in inject_clients ({networks})" in flow.metadata["inject"]["reason"]
+
+
+@pytest.mark.parametrize("why", ["proxyauth", "replay"])
+async def test_whoever_proxyauth_let_in_and_whoever_sits_at_the_proxy_gets_a_token(proxy: Proxy, why: str) -> None:
+    proxy.env()
+    flow = request()
+    flow.client_conn.peername = ("192.0.2.7", 50000)
+    if why == "proxyauth":
+        flow.metadata["proxyauth"] = ("me", "password")
+    else:
+        flow.is_replay = "request"
+    await proxy.send(flow)
+    assert token(flow) == "Bearer token-qa-1"
+
+
+async def test_a_client_without_an_address_gets_none(proxy: Proxy) -> None:
+    proxy.env()
+    flow = request()
+    flow.client_conn.peername = None  # type: ignore[assignment]
+    await proxy.send(flow)
+    assert "client unknown" in flow.metadata["inject"]["reason"]
+
+
+# --- What nobody foresaw ---
+
+
+@pytest.mark.parametrize("where", ["match", "source", "inject", "wait", "cancel"])
+async def test_an_error_of_ours_blocks_and_tells_where_it_happened_but_not_its_text(
+    proxy: Proxy, endpoint: Endpoint, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy.env()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise (asyncio.CancelledError if where == "cancel" else RuntimeError)("canary")
+
+    if where == "match":
+        monkeypatch.setattr(proxy.addon, "_match", fail)
+    elif where == "source":
+        monkeypatch.setattr(token_source.TokenSource, "cached", fail)
+    elif where in ("wait", "cancel"):
+        monkeypatch.setattr(token_source.TokenSource, "token", fail)
+    else:
+        await proxy.send()
+        monkeypatch.setattr(record, "injected", fail)
+    flow = await proxy.send()
+    assert flow.response is not None
+    assert flow.response.status_code == 502
+    assert flow.response.text is not None
+    assert (
+        f"an error of the add-on's own ({'CancelledError' if where == 'cancel' else 'RuntimeError'} in " in caplog.text
+    )
+    assert "canary" not in flow.response.text + caplog.text + flow.comment
+    assert action(flow) == "blocked"
+
+
+@pytest.mark.parametrize(
+    ("limit", "body", "can_be_answered"),
+    [
+        (None, "chunked", True),
+        ("1m", "small", True),
+        ("1m", "chunked", False),
+        ("1m", "http2", False),
+        ("1m", "no body", True),
+        (None, "streamed", False),
+    ],
+)
+async def test_where_the_body_may_stream_the_request_goes_on_without_any_credential(
+    proxy: Proxy, endpoint: Endpoint, limit: str | None, body: str, can_be_answered: bool
+) -> None:
+    proxy.env()
+    proxy.set(stream_large_bodies=limit)
+    endpoint.error = NoToken("unreachable", "no")
+    flow = request(method="GET" if body == "no body" else "POST", Authorization="Basic eA==")
+    flow.request.headers.pop("content-length", None)
+    if body == "small":
+        flow.request.headers["Content-Length"] = "5"
+    elif body == "chunked":
+        flow.request.headers["Transfer-Encoding"] = "chunked"
+    elif body == "http2":
+        flow.request.http_version = "HTTP/2.0"
+    elif body == "streamed":
+        flow.request.stream = True
+    await proxy.send(flow)
+    assert action(flow) == "blocked"
+    assert (flow.response is not None) == can_be_answered
+    if not can_be_answered:
+        assert token(flow) is None
+        assert flow.comment.endswith("its body is streamed, so it went on without any credential)")
+
+
+# --- Options and the log ---
+
+
+async def test_options_take_effect_at_run_time_and_a_bad_value_is_refused(proxy: Proxy) -> None:
+    proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
+    proxy.set(inject_env="dev")
+    assert token(await proxy.send()) is None
+    for bad in ({"inject_env": "dv"}, {"inject_envs": "/no/such/folder"}, {"inject_clients": "everybody"}):
+        with pytest.raises(exceptions.OptionsError):
+            proxy.set(**bad)
+    assert proxy.context.options.inject_env == "dev"
+    assert token(await proxy.send(request("https://dev.example.com/"))) == "Bearer token-dev-1"
+
+
+async def test_a_token_outlives_a_change_that_does_not_concern_it(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env()
+    await proxy.send()
+    proxy.env(name="dev", host="https://dev.example.com")
+    proxy.set(inject_env="qa,dev")
+    assert token(await proxy.send()) == "Bearer token-qa-1"
+    proxy.set(inject_env="dev")
+    proxy.set(inject_env="qa")
+    assert token(await proxy.send()) == "Bearer token-qa-2"
+
+
+async def test_the_log_tells_the_rare_things_and_no_secret(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    proxy.env()
+    for _ in range(5):
+        await proxy.send()
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("credential_injector")]
+    assert said == [
+        "qa: https://api.example.com with tokens from https://login.example.com/t",
+        "qa: first request with a token goes to api.example.com",
+    ]
+    assert SECRET not in caplog.text
+    assert "token-qa-1" not in caplog.text
+
+
+async def test_many_environments_are_not_listed_one_by_one(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for number in range(30):
+        lines = f"HOST=https://h{number}.example.com\nCLIENT_ID=a\nCLIENT_SECRET=b\n"
+        (proxy.folder / f"e{number}.env").write_text(lines)
+    proxy.set(inject_envs=str(proxy.folder))
+    assert len(caplog.records) == 21
+    assert caplog.messages[-1] == "... and 10 more environments"
+
+
+async def test_without_any_file_it_says_how_to_make_one(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    proxy.set(inject_envs=str(proxy.folder))
+    (line,) = caplog.messages
+    assert line.startswith(
+        f"No environment file in {proxy.folder}: every request passes untouched. To make one, write HO"
+    )
+    proxy.folder.rmdir()
+    proxy.set(inject_envs="envs")
+    assert caplog.messages[-1].startswith("No environment file in ")
+
+
+async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    imported = addon_module._import_token_endpoint()
+
+    async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
+        return AccessToken("canary", asked_at, asked_at + 3600)
+
+    monkeypatch.setattr(imported, "request_token", request_token)
+    await addon_module._fetch("qa", TokenRequest(endpoint="https://login.example.com/t", client_id="abc"), 1000.0)
+    assert caplog.messages == ["qa: token fetched (sha256:e100fbce008c), it lives for 60 min"]

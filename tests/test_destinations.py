@@ -1,0 +1,231 @@
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credential_injector.destinations import (
+    Destinations,
+    Origin,
+    contradiction,
+    is_loopback,
+    normalise_host,
+    parse_origin,
+)
+
+
+def destinations(**origins: str) -> Destinations[str]:
+    return Destinations((parse_origin(origin), name) for name, text in origins.items() for origin in text.split(","))
+
+
+def find(table: Destinations[str], url: str) -> str | None:
+    """Look up as the add-on does: scheme, host and port are mitmproxy's, the path is the request's."""
+    scheme, rest = url.split("://")
+    authority, slash, path = rest.partition("/")
+    host, _, port = authority.rpartition(":") if ":" in authority else (authority, "", "")
+    return table.find(
+        scheme, normalise_host(host), int(port or {"http": 80, "https": 443}[scheme]), slash + path or "/"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("api.example.com", Origin("https", "api.example.com", 443)),
+        ("https://API.Example.com.", Origin("https", "api.example.com", 443)),
+        ("http://127.0.0.1:9000", Origin("http", "127.0.0.1", 9000)),
+        ("api.example.com:8443", Origin("https", "api.example.com", 8443)),
+        ("https://*.qa.example.com", Origin("https", "qa.example.com", 443, wildcard=True)),
+        ("https://gw.example.com/orders/v2/", Origin("https", "gw.example.com", 443, "/orders/v2")),
+        ("https://bücher.example", Origin("https", "xn--bcher-kva.example", 443)),
+        ("https://[2001:DB8:0::1]:8443", Origin("https", "2001:db8::1", 8443)),
+        ("HTTPS://api_internal.corp", Origin("https", "api_internal.corp", 443)),
+    ],
+)
+def test_an_origin_is_read_and_normalised(text: str, origin: Origin) -> None:
+    assert parse_origin(text) == origin
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("ftp://api.example.com", "scheme"),
+        ("https://", "host"),
+        ("https://*", "host"),
+        ("https://api.*.example.com", "host"),
+        ("https://*.127.0.0.1", "IP address"),
+        ("https://user:secret@api.example.com", "user name"),
+        ("https://api.example.com:0", "port"),
+        ("https://api.example.com:65536", "port"),
+        ("https://api.example.com:", "port"),
+        ("https://api.example.com/?q=1", "query"),
+        ("https://api.example.com/#top", "fragment"),
+        ("https://api.example.com/a/../b", "ambiguous path"),
+        ("https://api.example.com/a%2Fb", "ambiguous path"),
+        ("https://api.example.com/a\\b", "ambiguous path"),
+        ("https://-api.example.com", "host"),
+        ("https://a..example.com", "host"),
+        ("https://[::1", "malformed"),
+        ("https://api example.com", "host"),
+        ("https://" + "a." * 130 + "com", "host"),
+    ],
+)
+def test_a_malformed_origin_says_what_is_wrong_and_never_the_value(text: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong) as error:
+        parse_origin(text)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://api.example.com", "http://127.0.0.1:9000", "https://*.qa.example.com:8443/orders", "https://[::1]:8443"],
+)
+def test_an_origin_is_shown_as_it_is_written(text: str) -> None:
+    assert str(parse_origin(text)) == text
+
+
+def test_exact_host_comes_before_wildcard_and_the_longer_suffix_first() -> None:
+    table = destinations(exact="api.qa.example.com", near="*.qa.example.com", far="*.example.com")
+    assert find(table, "https://api.qa.example.com") == "exact"
+    assert find(table, "https://other.qa.example.com") == "near"
+    assert find(table, "https://deep.other.qa.example.com") == "near"
+    assert find(table, "https://prod.example.com") == "far"
+
+
+def test_a_wildcard_does_not_match_its_apex_nor_a_name_that_only_ends_alike() -> None:
+    table = destinations(qa="*.qa.example.com")
+    assert find(table, "https://qa.example.com") is None
+    assert find(table, "https://evilqa.example.com") is None
+    assert find(table, "https://api.qa.example.com.evil.example") is None
+
+
+def test_scheme_and_port_must_be_the_configured_ones() -> None:
+    table = destinations(default="api.example.com", explicit="api.example.com:8443", plain="http://api.example.com")
+    assert find(table, "https://api.example.com") == "default"
+    assert find(table, "https://api.example.com:8443") == "explicit"
+    assert find(table, "http://api.example.com") == "plain"
+    assert find(table, "http://api.example.com:8443") is None
+    assert find(table, "https://api.example.com:80") is None
+
+
+def test_the_longest_path_prefix_wins_at_a_path_boundary() -> None:
+    table = destinations(root="gw.example.com", orders="gw.example.com/orders", v2="gw.example.com/orders/v2")
+    assert find(table, "https://gw.example.com/") == "root"
+    assert find(table, "https://gw.example.com/orders") == "orders"
+    assert find(table, "https://gw.example.com/orders?v2") == "orders"
+    assert find(table, "https://gw.example.com/orders/7") == "orders"
+    assert find(table, "https://gw.example.com/orders2") == "root"
+    assert find(table, "https://gw.example.com/orders/v2/7/items") == "v2"
+    assert find(table, "https://gw.example.com/orders/v22") == "orders"
+
+
+def test_a_host_that_is_configured_with_other_paths_falls_back_to_the_wildcard() -> None:
+    table = destinations(orders="gw.example.com/orders", rest="*.example.com")
+    assert find(table, "https://gw.example.com/orders/1") == "orders"
+    assert find(table, "https://gw.example.com/customers") == "rest"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/orders/../admin", "/orders/%2e%2e/admin", "/orders%2fadmin", "/orders\\admin", "/orders/.", "/orders/..;/admin"],
+)
+def test_an_ambiguous_path_proves_no_prefix(path: str) -> None:
+    assert find(destinations(orders="gw.example.com/orders"), f"https://gw.example.com{path}") is None
+
+
+@pytest.mark.parametrize("path", ["*", "", "x" * 100, "/" * 100_000, "/orders" + "/x" * 100_000])
+def test_a_strange_or_endless_path_ends(path: str) -> None:
+    table = destinations(orders="gw.example.com/orders")
+    assert table.find("https", "gw.example.com", 443, path) == ("orders" if path.startswith("/orders/") else None)
+
+
+def test_case_trailing_dot_idna_and_ipv6_spelling_do_not_matter() -> None:
+    table = destinations(name="API.Example.com", idna="bücher.example", six="[2001:db8::1]")
+    assert find(table, "https://api.EXAMPLE.com.") == "name"
+    assert find(table, "https://BÜCHER.example") == "idna"
+    assert find(table, "https://xn--bcher-kva.example") == "idna"
+    assert table.find("https", normalise_host("[2001:0db8:0000::0001]"), 443, "/") == "six"
+
+
+def test_a_name_that_idna_refuses_matches_nothing() -> None:
+    assert normalise_host("\udcff.example") == "\udcff.example"
+    assert find(destinations(qa="api.example.com"), "https://ä..example.com") is None
+
+
+def test_a_lookup_takes_the_same_steps_with_1_and_with_10000_environments() -> None:
+    class Counting(dict[Any, Any]):
+        steps = 0
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            Counting.steps += 1
+            return super().get(key, default)
+
+    def steps(count: int) -> int:
+        table = Destinations((parse_origin(f"*.env{i}.example.com"), i) for i in range(count))
+        table._exact = Counting(table._exact)
+        table._wildcard = Counting(table._wildcard)
+        Counting.steps = 0
+        assert table.find("https", "api.env0.example.com", 443, "/") == 0
+        return Counting.steps
+
+    assert steps(1) == steps(10_000)
+
+
+def test_loopback_is_an_address_or_localhost_and_no_name_that_resembles_one() -> None:
+    assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "localhost"]))
+    assert not any(map(is_loopback, ["127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", "2130706433x"]))
+
+
+def agree(**changed: object) -> str | None:
+    said = {"client_sni": "api.example.com", "upstream_sni": None, "authorities": ["api.example.com"], **changed}
+    return contradiction("api.example.com", "https", 443, **said)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"authorities": []},
+        {"authorities": ["API.example.com.:443", "api.example.com"]},
+        {"client_sni": None},
+        {"upstream_sni": "API.EXAMPLE.COM"},
+    ],
+)
+def test_names_that_agree_are_no_contradiction(changed: dict[str, object]) -> None:
+    assert agree(**changed) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"client_sni": "evil.example"},
+        {"upstream_sni": "evil.example"},
+        {"authorities": ["evil.example"]},
+        {"authorities": ["api.example.com", "evil.example"]},
+        {"authorities": ["api.example.com:8443"]},
+        {"authorities": ["api.example.com:٤٤٣"]},
+        {"authorities": ["user@api.example.com"]},
+        {"authorities": [""]},
+        {"authorities": ["api.example.com:" + "9" * 5000]},
+    ],
+)
+def test_one_name_that_differs_is_a_contradiction(changed: dict[str, object]) -> None:
+    assert agree(**changed)
+
+
+@given(st.text(alphabet=string.printable + "äß。/@:*[]%", max_size=80))
+def test_any_text_is_an_origin_or_a_value_error(text: str) -> None:
+    try:
+        origin = parse_origin(text)
+    except ValueError:
+        return
+    assert parse_origin(str(origin)) == origin
+    assert normalise_host(origin.host) == origin.host
+
+
+@given(st.text(max_size=60), st.text(max_size=200))
+def test_any_host_and_path_can_be_looked_up(host: str, path: str) -> None:
+    table = destinations(qa="*.qa.example.com/orders", one="api.example.com")
+    table.find("https", normalise_host(host), 443, path)
+    contradiction("api.example.com", "https", 443, client_sni=host, upstream_sni=None, authorities=[host, path])

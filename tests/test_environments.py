@@ -1,0 +1,333 @@
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credential_injector import environments
+from credential_injector.environments import Environment, InvalidEnvironments, TokenRequest, load
+
+ENOUGH = "HOST=https://api.qa.example.com\nCLIENT_ID=abc\n"
+SECRET = "hunter2-canary"
+WHOLE = f"{ENOUGH}CLIENT_SECRET={SECRET}\n"
+
+
+@pytest.fixture
+def envs(tmp_path: Path) -> Path:
+    folder = tmp_path / "envs"
+    folder.mkdir()
+    return folder
+
+
+def read(folder: Path, text: str | bytes, name: str = "qa") -> Environment:
+    content = text.encode() if isinstance(text, str) else text
+    (folder / f"{name}.env").write_bytes(content)
+    (environment,) = load(folder, shown_as="envs")
+    return environment
+
+
+def mistakes(folder: Path, text: str | bytes) -> tuple[str, ...]:
+    with pytest.raises(InvalidEnvironments) as error:
+        read(folder, text)
+    assert SECRET not in str(error.value)
+    for line in error.value.mistakes:
+        assert re.match(r"envs/qa\.env: [^:]+: \S", line), line
+        assert "expected" in line or "did you mean" in line, line
+    return error.value.mistakes
+
+
+def test_the_smallest_file_is_an_environment_with_the_defaults_of_the_contract(envs: Path) -> None:
+    environment = read(envs, WHOLE)
+    assert environment.name == "qa"
+    assert environment.file == "envs/qa.env"
+    assert list(map(str, environment.origins)) == ["https://api.qa.example.com"]
+    assert environment.token_request == TokenRequest(
+        endpoint="https://api.qa.example.com/oauth2/v2.0/token", client_id="abc", client_secret=SECRET
+    )
+    assert environment.token_request.grant_type == "client_credentials"
+    assert environment.token_request.auth_method == "client_secret_post"
+    assert (environment.header, environment.prefix) == ("Authorization", "Bearer")
+    assert (environment.overwrite, environment.without_token, environment.methods) == ("always", "block", None)
+
+
+def test_every_key_of_the_contract_is_read(envs: Path) -> None:
+    environment = read(
+        envs,
+        """
+        HOST=https://api.qa.example.com, https://*.qa.example.com:8443/orders
+        TOKEN_ENDPOINT=https://login.example.com/t1/oauth2/v2.0/token?p=1
+        GRANT_TYPE=client_credentials
+        CLIENT_ID=abc
+        CLIENT_SECRET="with \\"quotes\\" and # no comment"
+        TOKEN_ENDPOINT_AUTH_METHOD=client_secret_basic
+        SCOPE=read write
+        AUDIENCE=https://a.example, https://b.example
+        RESOURCE=urn:one,urn:two
+        TOKEN_PARAM_Tenant=acme
+        TOKEN_HEADER_X-Tenant=acme
+        HEADER=X-Api-Token
+        PREFIX=
+        OVERWRITE=never
+        WITHOUT_TOKEN=pass
+        METHODS=get, HEAD
+        """,
+    )
+    assert list(map(str, environment.origins)) == [
+        "https://api.qa.example.com",
+        "https://*.qa.example.com:8443/orders",
+    ]
+    assert environment.token_request == TokenRequest(
+        endpoint="https://login.example.com/t1/oauth2/v2.0/token?p=1",
+        client_id="abc",
+        client_secret='with "quotes" and # no comment',
+        auth_method="client_secret_basic",
+        scope="read write",
+        audience=("https://a.example", "https://b.example"),
+        resource=("urn:one", "urn:two"),
+        params=(("Tenant", "acme"),),
+        headers=(("X-Tenant", "acme"),),
+    )
+    assert (environment.header, environment.prefix) == ("X-Api-Token", "")
+    assert (environment.overwrite, environment.without_token) == ("never", "pass")
+    assert environment.methods == frozenset({"GET", "HEAD"})
+
+
+def test_the_default_token_endpoint_is_on_the_first_origin_without_its_path(envs: Path) -> None:
+    environment = read(envs, WHOLE.replace("api.qa.example.com", "gw.example.com:8443/orders,*.example.com"))
+    assert environment.token_request.endpoint == "https://gw.example.com:8443/oauth2/v2.0/token"
+
+
+def test_keys_are_case_insensitive_and_a_byte_order_mark_and_crlf_do_no_harm(envs: Path) -> None:
+    text = WHOLE.replace("HOST", "host").replace("CLIENT_SECRET", "export Client_Secret").replace("\n", "\r\n")
+    assert read(envs, b"\xef\xbb\xbf" + text.encode()).token_request.client_secret == SECRET
+
+
+def test_no_secret_shows_in_the_repr(envs: Path) -> None:
+    environment = read(envs, f"{WHOLE}TOKEN_PARAM_key={SECRET}\nTOKEN_HEADER_X-Key={SECRET}\n")
+    assert SECRET not in repr(environment)
+    assert environment.token_request.secrets == (SECRET, SECRET, SECRET)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("CLIENT_SECRT=x", "CLIENT_SECRT: unknown key (line 4), did you mean CLIENT_SECRET?"),
+        ("QQQ=x", "QQQ: unknown key (line 4), one of HOST, TOKEN_ENDPOINT, "),
+        ("CLIENT_ID_FILE=x", "CLIENT_ID_FILE: unknown key (line 4)"),
+        ("TOKEN_PARAM_=x", "TOKEN_PARAM_: lacks a name"),
+        ("TOKEN_PARAM_scope=x", "TOKEN_PARAM_scope: would replace a standard field, SCOPE was expected"),
+        ("TOKEN_HEADER_Authorization=x", "TOKEN_HEADER_Authorization: would replace a header"),
+        ("TOKEN_HEADER_X(Y=x", "TOKEN_HEADER_X(Y: does not end in a header's name"),
+        ('TOKEN_HEADER_X-Y="a\\nb"', "TOKEN_HEADER_X-Y: cannot stand in a header"),
+        ("TOKEN_ENDPOINT=http://login.example.com/t", "TOKEN_ENDPOINT: would send the credentials in clear"),
+        ("TOKEN_ENDPOINT=login.example.com/t", "TOKEN_ENDPOINT: is malformed"),
+        ("TOKEN_ENDPOINT=https://[::1/t", "TOKEN_ENDPOINT: is malformed"),
+        ("TOKEN_ENDPOINT=https://login.example.com:x/t", "TOKEN_ENDPOINT: is malformed"),
+        ("TOKEN_ENDPOINT=https://me:pw@login.example.com/t", "TOKEN_ENDPOINT: holds a user name"),
+        (
+            "TOKEN_ENDPOINT_AUTH_METHOD=basic",
+            "TOKEN_ENDPOINT_AUTH_METHOD: is not a known value, one of client_secret_p",
+        ),
+        ("GRANT_TYPE=implicit", "GRANT_TYPE: is not a known value, one of client_credentials was expected"),
+        ("HEADER=X Y", "HEADER: is not a header's name"),
+        ("HEADER=Content-Length", "HEADER: is a header that HTTP itself needs"),
+        ("PREFIX=Bärer", "PREFIX: cannot stand in a header"),
+        ("OVERWRITE=maybe", "OVERWRITE: is not a known value, one of always, never, only was expected"),
+        ("WITHOUT_TOKEN=die", "WITHOUT_TOKEN: is not a known value, one of block, pass was expected"),
+        ("METHODS=GET POST", "METHODS: is malformed"),
+        ("METHODS=", "METHODS: is empty"),
+        ("HOST=https://other.example.com", "HOST: is set twice (lines 1 and 4)"),
+        ("scope=a\nSCOPE=b", "SCOPE: is set twice (lines 4 and 5)"),
+        ("SCOPE", "SCOPE: has no '=' (line 4)"),
+        ('SCOPE="open', "line 4: cannot be read"),
+        ("SCOPE=${NOT_SET_ANYWHERE}", "SCOPE: uses ${NOT_SET_ANYWHERE} on line 4, which is not set"),
+        ("CLIENT_SECRET_FILE=x", "CLIENT_SECRET: is given by CLIENT_SECRET and by CLIENT_SECRET_FILE"),
+        ("TOKEN_ENDPOINT_AUTH_METHOD=none", "CLIENT_SECRET: is not used with TOKEN_ENDPOINT_AUTH_METHOD=none"),
+    ],
+)
+def test_a_mistake_names_file_and_key_and_what_was_expected(envs: Path, line: str, wrong: str) -> None:
+    (said,) = mistakes(envs, f"{WHOLE}{line}\n")
+    assert said.startswith(f"envs/qa.env: {wrong}")
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", ["HOST: is missing", "CLIENT_ID: is missing", "CLIENT_SECRET: is missing"]),
+        (
+            ENOUGH,
+            ["CLIENT_SECRET: is missing, CLIENT_SECRET, CLIENT_SECRET_FILE or CLIENT_SECRET_COMMAND was expected"],
+        ),
+        (f"{ENOUGH}CLIENT_SECRET=\n", ["CLIENT_SECRET: is empty"]),
+        (WHOLE.replace("https://api.qa.example.com", ""), ["HOST: is empty"]),
+        (WHOLE.replace("https://api.qa.example.com", ","), ["HOST: is empty"]),
+        (WHOLE.replace("https:", "https://ok.example.com,ftp:"), ["HOST: origin 2 has an unknown scheme"]),
+        (WHOLE.replace("//api", "//*.api"), ["TOKEN_ENDPOINT: is missing and HOST begins with a wildcard"]),
+        (WHOLE.replace("https:", "http:"), ["TOKEN_ENDPOINT: is missing and HOST begins with plain http"]),
+    ],
+)
+def test_what_is_missing_is_named(envs: Path, text: str, wrong: list[str]) -> None:
+    said = mistakes(envs, text)
+    assert len(said) == len(wrong)
+    assert all(line.startswith(f"envs/qa.env: {start}") for line, start in zip(said, wrong, strict=True))
+
+
+def test_all_mistakes_of_all_files_are_told_at_once(envs: Path) -> None:
+    (envs / "dev.env").write_text(WHOLE.replace("CLIENT_ID=abc", "CLIENT_ID="))
+    (envs / "prod.env").write_text("HOST=https://prod.example.com\nOVERWRITE=x\n")
+    with pytest.raises(InvalidEnvironments) as error:
+        load(envs, shown_as="envs")
+    assert [line.split(" ", 2)[:2] for line in error.value.mistakes] == [
+        ["envs/dev.env:", "CLIENT_ID:"],
+        ["envs/prod.env:", "OVERWRITE:"],
+        ["envs/prod.env:", "CLIENT_ID:"],
+        ["envs/prod.env:", "CLIENT_SECRET:"],
+    ]
+
+
+def test_a_wrong_value_is_not_also_called_missing(envs: Path) -> None:
+    assert len(mistakes(envs, WHOLE.replace("https://api.qa.example.com", "ftp://x"))) == 1
+
+
+@pytest.mark.parametrize("stray", [SECRET, "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ==", "c0ffee" * 6])
+def test_a_stray_line_of_a_pasted_secret_is_not_repeated(envs: Path, stray: str) -> None:
+    (said,) = mistakes(envs, f"{WHOLE}{stray}\n")
+    assert said.startswith("envs/qa.env: line 4: ")
+    assert stray.partition("=")[0].upper() not in said.upper()
+
+
+def test_a_variable_reaches_the_process_environment_and_earlier_keys(
+    envs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QA_SECRET", SECRET)
+    text = f"{ENOUGH}CLIENT_SECRET=${{QA_SECRET}}\nSCOPE=${{CLIENT_ID}}/${{UNSET:-default}}\n"
+    request = read(envs, text).token_request
+    assert (request.client_secret, request.scope) == (SECRET, "abc/default")
+
+
+def test_a_single_quoted_value_is_literal(envs: Path) -> None:
+    assert read(envs, f"{ENOUGH}CLIENT_SECRET='pa${{ss}}word'\n").token_request.client_secret == "pa${ss}word"
+
+
+def test_a_part_of_a_secret_that_looks_like_a_variable_is_not_repeated(envs: Path) -> None:
+    (said,) = mistakes(envs, f"{ENOUGH}CLIENT_SECRET=pa${{hunter2}}word\n")
+    assert "hunter2" not in said
+    assert "single quotes" in said
+
+
+def test_an_empty_optional_value_counts_as_not_set(envs: Path) -> None:
+    request = read(envs, f"{WHOLE}SCOPE=\nAUDIENCE=\n").token_request
+    assert (request.scope, request.audience) == ("", ())
+
+
+def test_a_secret_may_come_from_a_file_beside_the_env_file(envs: Path) -> None:
+    (envs / "secret.txt").write_text(f"{SECRET}\n")
+    assert read(envs, f"{ENOUGH}CLIENT_SECRET_FILE=secret.txt\n").token_request.client_secret == SECRET
+
+
+def test_a_secret_file_that_cannot_be_read_is_named_by_its_key(envs: Path) -> None:
+    (said,) = mistakes(envs, f"{ENOUGH}CLIENT_SECRET_FILE=nowhere.txt\n")
+    assert said.startswith("envs/qa.env: CLIENT_SECRET_FILE: names a file that cannot be read (No such file")
+
+
+def test_a_secret_may_come_from_a_command_which_runs_without_a_shell(envs: Path) -> None:
+    (envs / "print.py").write_text("import sys; print(sys.argv[1])")
+    text = f"{ENOUGH}CLIENT_SECRET_COMMAND={sys.executable} print.py '{SECRET};$HOME'\n"
+    assert read(envs, text).token_request.client_secret == f"{SECRET};$HOME"
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [
+        ("{python} -c 'import sys; print(\"canary\", file=sys.stderr); sys.exit(3)'", "ended with 3"),
+        ("{python} -c 'import sys; sys.stdout.buffer.write(bytes([255]))'", "printed something that is not UTF-8"),
+        ("{python} -c 'input(); import time; time.sleep(60)'", "ended with 1"),
+        ("/no/such/program", "cannot be started (No such file"),
+        ("echo 'open", "is empty or has a quote that is not closed"),
+        ("{python} -c pass", "is empty"),
+    ],
+)
+def test_a_command_that_prints_no_secret_is_named_by_its_key(envs: Path, command: str, wrong: str) -> None:
+    text = f"{ENOUGH}CLIENT_SECRET_COMMAND={command.format(python=sys.executable)}\n"
+    (said,) = mistakes(envs, text)
+    assert said.startswith(f"envs/qa.env: CLIENT_SECRET_COMMAND: {wrong}")
+    assert "canary" not in said
+
+
+def test_a_command_has_a_deadline(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "COMMAND_DEADLINE", 0.1)
+    (said,) = mistakes(envs, f"{ENOUGH}CLIENT_SECRET_COMMAND={sys.executable} -c 'import time; time.sleep(60)'\n")
+    assert "did not end within" in said
+
+
+def test_two_files_on_one_origin_are_named_both(envs: Path) -> None:
+    (envs / "dev.env").write_text(WHOLE.replace("api.qa", "API.qa"))
+    (said,) = mistakes(envs, WHOLE)
+    assert said == (
+        "envs/qa.env: HOST: claims https://api.qa.example.com, which envs/dev.env claims too;"
+        " each origin was expected in one file"
+    )
+
+
+def test_only_the_named_environments_are_read(envs: Path) -> None:
+    (envs / "broken.env").write_text("nonsense")
+    (envs / "qa.env").write_text(WHOLE)
+    assert [environment.name for environment in load(envs, only=["qa"])] == ["qa"]
+
+
+def test_an_environment_that_does_not_exist_is_told_with_the_nearest_one(envs: Path) -> None:
+    (envs / "prod.env").write_text(WHOLE)
+    with pytest.raises(InvalidEnvironments, match=r"inject_env: prd: .*prd\.env does not exist, did you mean prod\?"):
+        load(envs, only=["prd"])
+
+
+def test_files_that_are_no_environments_are_left_alone(envs: Path) -> None:
+    for name in ("dev.env.example", "README.md", ".#qa.env"):
+        (envs / name).write_text("nonsense")
+    assert load(envs) == ()
+    assert load(envs / "missing") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [(".env", "envs/.env: has no name"), ("a b.env", "envs/a b.env: the file's name: cannot name an environment")],
+)
+def test_a_file_whose_name_names_no_environment_is_told(envs: Path, name: str, wrong: str) -> None:
+    (envs / name).write_text(WHOLE)
+    with pytest.raises(InvalidEnvironments) as error:
+        load(envs, shown_as="envs")
+    assert str(error.value).startswith(wrong)
+
+
+def test_a_file_that_is_no_text_is_told(envs: Path) -> None:
+    assert mistakes(envs, b"HOST=\xff\xfe") == ("envs/qa.env: the file: is not UTF-8 text, UTF-8 was expected",)
+
+
+def test_a_file_that_cannot_be_read_is_told(envs: Path) -> None:
+    (envs / "qa.env").mkdir()
+    with pytest.raises(InvalidEnvironments, match=re.escape("envs/qa.env: the file: cannot be read (Is a directory)")):
+        load(envs, shown_as="envs")
+
+
+def test_equal_token_requests_are_one_identity_and_any_difference_makes_another(envs: Path) -> None:
+    first = read(envs, WHOLE).token_request
+    again = read(envs, f"{WHOLE}HEADER=X-Token\nMETHODS=GET\n").token_request
+    assert first == again
+    assert hash(first) == hash(again)
+    for line in ("SCOPE=x", "AUDIENCE=x", "RESOURCE=x", "TOKEN_PARAM_x=y", "TOKEN_HEADER_x=y"):
+        assert read(envs, f"{WHOLE}{line}\n").token_request != first
+    assert read(envs, WHOLE.replace(SECRET, "another")).token_request != first
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_environment_or_mistakes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.mktemp("envs")
+    (folder / "qa.env").write_bytes(WHOLE.encode() + content.replace(b"_COMMAND", b"").replace(b"_command", b""))
+    said = ""
+    try:
+        load(folder)
+    except InvalidEnvironments as error:
+        said = str(error)
+    assert SECRET not in said

@@ -1,0 +1,124 @@
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from credential_injector import record
+from credential_injector.destinations import parse_origin
+from credential_injector.environments import Environment, TokenRequest
+from credential_injector.token_source import AccessToken, NoToken, Served
+
+QA = Environment(
+    name="qa",
+    file="envs/qa.env",
+    origins=(parse_origin("https://api.example.com"),),
+    token_request=TokenRequest(endpoint="https://api.example.com/oauth2/v2.0/token", client_id="abc"),
+)
+TOKEN = AccessToken("canary", 1000.0, 4600.5)
+
+
+@dataclass
+class Flow:
+    metadata: dict[Any, Any] = field(default_factory=dict)
+    marked: str = ""
+    comment: str = ""
+
+
+def test_an_injected_flow_tells_everything_but_the_token() -> None:
+    flow = Flow()
+    record.injected(flow, QA, Served(TOKEN, "cached", 3599.0), "Basic")
+    assert flow.comment.splitlines() == [
+        "qa: token injected (cached, 59 min left), replaced Basic",
+        f"- Authorization: Bearer <{TOKEN.fingerprint}>",
+        "- envs/qa.env",
+    ]
+    assert flow.marked == ":key:"
+    assert flow.metadata == {
+        "inject": {
+            "action": "injected",
+            "environment": "qa",
+            "reason": None,
+            "token": TOKEN.fingerprint,
+            "source": "cached",
+            "expires_at": 4600,
+            "replaced": "Basic",
+            "retried": False,
+        }
+    }
+
+
+@pytest.mark.parametrize("action", ["kept", "skipped", "blocked"])
+def test_a_flow_that_got_no_token_is_not_found_by_the_filter_for_injected_ones(action: str) -> None:
+    flow = Flow()
+    if action == "kept":
+        record.kept(flow, QA)
+    else:
+        getattr(record, action)(flow, QA, "no reason")
+    assert flow.metadata["inject"]["action"] == action
+    assert flow.metadata["inject"]["reason"]
+    assert flow.comment.startswith("qa: ")
+    assert "injected" not in flow.comment
+
+
+def test_a_blocked_flow_gives_the_line_for_the_client() -> None:
+    flow = Flow()
+    assert record.blocked(flow, QA, "no way") == flow.comment == "qa: request blocked: no way"
+    assert flow.marked == ":no_entry:"
+    assert record.blocked(Flow(), None, "no way") == "credential injector: request blocked: no way"
+
+
+def test_a_comment_that_a_person_wrote_is_kept_and_ours_is_replaced_on_a_replay() -> None:
+    flow = Flow(comment="look at this", marked=":red_circle:")
+    record.kept(flow, QA)
+    assert flow.comment.endswith("\n\nlook at this")
+    assert flow.marked == ":red_circle:"
+    record.blocked(flow, QA, "no way")
+    assert flow.comment == "qa: request blocked: no way"
+
+
+@pytest.mark.parametrize(
+    ("code", "lasting", "what_to_do"),
+    [
+        ("invalid_client", True, "check CLIENT_ID, CLIENT_SECRET and TOKEN_ENDPOINT_AUTH_METHOD in envs/qa.env"),
+        ("http_403", True, "check the credentials and TOKEN_ENDPOINT in envs/qa.env"),
+        ("http_503", False, "wait, or ask whoever runs the authorization server"),
+    ],
+)
+def test_a_missing_token_says_what_happened_what_to_do_and_when_it_is_tried_again(
+    code: str, lasting: bool, what_to_do: str
+) -> None:
+    error = NoToken(code, "the token endpoint answered 4xx", lasting=lasting, next_try=57.2)
+    assert record.no_token(QA, error) == (
+        f"no token ({code}): the token endpoint answered 4xx; {what_to_do}; next try in 58 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("Basic c2VjcmV0", "Basic"),
+        ("bearer abc", "Bearer"),
+        ("Digest username=x", "Digest"),
+        ("canary", "another value"),
+        ("canary two words", "another value"),
+        ("", "another value"),
+    ],
+)
+def test_only_the_name_of_an_authentication_scheme_is_shown(value: str, shown: str) -> None:
+    assert record.scheme(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3.0, "0 s"),
+        (0.4, "0 s"),
+        (89.9, "89 s"),
+        (90.0, "1 min"),
+        (3600.0, "60 min"),
+        (7200.0, "2 h"),
+        (1e6, "11 days"),
+    ],
+)
+def test_a_duration_is_short_and_never_too_long(seconds: float, text: str) -> None:
+    assert record.duration(seconds) == text

@@ -1,0 +1,407 @@
+"""Against the embedded authorization server, and against a fake one for what no real server does on demand."""
+
+import asyncio
+import base64
+import json
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credential_injector import token_endpoint
+from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
+from credential_injector.environments import TokenRequest
+from credential_injector.token_endpoint import Answer, read_answer, request_token
+from credential_injector.token_source import AccessToken, NoToken
+
+STRANGE = 'p@ss:w%rd +&=/"~ä'
+SECRET = "canary-secret"
+NOW = 1_000_000.0
+REQUEST = TokenRequest(endpoint="https://login.example.com/token", client_id="abc", client_secret=SECRET)
+
+
+def ask(request: TokenRequest) -> AccessToken:
+    return asyncio.run(request_token(request, NOW))
+
+
+def refusal(request: TokenRequest) -> NoToken:
+    with pytest.raises(NoToken) as error:
+        ask(request)
+    assert SECRET not in f"{error.value} {error.value!r} {error.value.__cause__}"
+    return error.value
+
+
+# --- The embedded authorization server ---
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[DemoAuthorizationServer, TokenRequest]]:
+    authorization_server = DemoAuthorizationServer([Client(f"id {STRANGE}", STRANGE)], lifetime=120)
+    with serve(authorization_server.app) as origin:
+        yield (
+            authorization_server,
+            TokenRequest(
+                endpoint=f"{origin}/oauth2/v2.0/token", client_id=f"id {STRANGE}", client_secret=STRANGE, scope="read"
+            ),
+        )
+
+
+def test_a_token_is_issued_even_to_the_strangest_id_and_secret(
+    server: tuple[DemoAuthorizationServer, TokenRequest],
+) -> None:
+    # With client_secret_post; Authlib's server does not decode Basic, so test_oidc_provider.py has that.
+    authorization_server, request = server
+    token = ask(request)
+    assert token.value in authorization_server.tokens
+    assert token.issued_at == NOW
+    assert token.expires_at == NOW + 120
+
+
+def test_every_field_and_header_of_the_file_is_sent(server: tuple[DemoAuthorizationServer, TokenRequest]) -> None:
+    authorization_server, request = server
+    ask(replace(request, audience=("a", "b"), resource=("urn:1", "urn:2"), params=(("Tenant", "ä &="),)))
+    (form,) = authorization_server.token_requests
+    assert form == {
+        "grant_type": ["client_credentials"],
+        "scope": ["read"],
+        "client_id": [f"id {STRANGE}"],
+        "audience": ["a", "b"],
+        "resource": ["urn:1", "urn:2"],
+        "Tenant": ["ä &="],
+        "authorization": "",
+    }
+
+
+def test_a_wrong_secret_is_refused_with_the_oauth_error(server: tuple[DemoAuthorizationServer, TokenRequest]) -> None:
+    _, request = server
+    error = refusal(replace(request, client_secret=SECRET))
+    assert (error.code, error.lasting) == ("invalid_client", True)
+    assert error.reason == "the token endpoint answered 401"
+
+
+# --- A server that misbehaves ---
+
+
+@contextmanager
+def answering(*answers: bytes | float, reads: bool = True) -> Iterator[tuple[TokenRequest, list[bytes]]]:
+    """A server that sends these pieces to each client: bytes, or a number of seconds of silence."""
+    received: list[bytes] = []
+    ended = threading.Event()
+
+    class Connection(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            data = b""
+            while reads and (b"\r\n\r\n" not in data or not data.partition(b"\r\n\r\n")[2]):
+                more = self.request.recv(65536)
+                if not more:
+                    return
+                data += more
+            received.append(data)
+            try:
+                for piece in answers:
+                    if isinstance(piece, float):
+                        if ended.wait(piece):
+                            return
+                    else:
+                        self.request.sendall(piece)
+            except OSError:
+                return
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+        request_queue_size = 100
+
+    with Server(("127.0.0.1", 0), Connection) as tcp:
+        threading.Thread(target=tcp.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        try:
+            yield replace(REQUEST, endpoint=f"http://127.0.0.1:{tcp.server_address[1]}/token"), received
+        finally:
+            ended.set()
+            tcp.shutdown()
+
+
+def http(status: int, body: bytes | dict[str, Any], *headers: str) -> bytes:
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(content)}", "Connection: close", *headers, "", ""]
+    return "\r\n".join(lines).encode() + content
+
+
+TOKEN = {"access_token": "abc", "token_type": "Bearer", "expires_in": 60}
+
+
+def test_the_request_is_a_form_post_with_our_headers_and_nothing_from_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with answering(http(200, TOKEN)) as (request, received):
+        ask(replace(request, scope="a b", headers=(("X-Tenant", "acme"),)))
+    head, _, body = received[0].decode().partition("\r\n\r\n")
+    assert head.startswith("POST /token HTTP/1.1\r\n")
+    assert "\r\nX-Tenant: acme" in head
+    assert "\r\nAccept: application/json" in head
+    assert "\r\nContent-Type: application/x-www-form-urlencoded" in head
+    assert "\r\nContent-Length: " in head
+    assert "Authorization" not in head
+    assert body == f"grant_type=client_credentials&scope=a+b&client_id=abc&client_secret={SECRET}"
+
+
+def test_basic_form_encodes_id_and_secret_before_they_are_joined() -> None:
+    with answering(http(200, TOKEN)) as (request, received):
+        ask(replace(request, client_id="a:b c", client_secret=STRANGE, auth_method="client_secret_basic"))
+    head, _, body = received[0].decode().partition("\r\n\r\n")
+    credentials = head.partition("Authorization: Basic ")[2].partition("\r\n")[0]
+    assert base64.b64decode(credentials).decode() == "a%3Ab+c:p%40ss%3Aw%25rd+%2B%26%3D%2F%22~%C3%A4"
+    assert body == "grant_type=client_credentials"
+
+
+def test_without_a_method_only_the_client_id_is_sent() -> None:
+    with answering(http(200, TOKEN)) as (request, received):
+        ask(replace(request, client_secret="", auth_method="none"))
+    assert received[0].endswith(b"\r\n\r\ngrant_type=client_credentials&client_id=abc")
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with (
+        answering(http(200, TOKEN)) as (elsewhere, asked),
+        answering(http(307, b"", f"Location: {elsewhere.endpoint}")) as (
+            request,
+            _,
+        ),
+    ):
+        error = refusal(request)
+    assert (error.code, error.lasting) == ("redirect", True)
+    assert asked == []
+
+
+def test_a_server_that_refuses_the_connection_is_unreachable() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        error = refusal(replace(REQUEST, endpoint=f"http://127.0.0.1:{unused.getsockname()[1]}/token"))
+    assert (error.code, error.lasting) == ("unreachable", False)
+    assert error.reason == "the token endpoint cannot be reached (Connection refused)"
+
+
+def test_a_name_that_does_not_exist_is_unreachable() -> None:
+    assert refusal(replace(REQUEST, endpoint="https://login.invalid/token")).code == "unreachable"
+
+
+def test_a_server_that_speaks_no_tls_is_unreachable() -> None:
+    with answering(http(200, TOKEN), reads=False) as (request, _):
+        error = refusal(replace(request, endpoint=request.endpoint.replace("http:", "https:")))
+    assert error.code == "unreachable"
+    assert error.reason == "the token endpoint cannot be reached (the TLS handshake failed)"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\x00\x01 nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"]
+)
+def test_an_answer_that_breaks_off_is_unreachable(answer: bytes) -> None:
+    with answering(answer) as (request, _):
+        assert refusal(request).code == "unreachable"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [60.0],
+        [b"HTTP/1.1 200 OK\r\n", *[b"X-A: b\r\n", 0.05] * 400],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", *[b" ", 0.05] * 400],
+    ],
+    ids=["silence", "drip of headers", "drip of a body"],
+)
+def test_a_slow_server_meets_the_deadline_and_leaves_no_thread_behind(
+    monkeypatch: pytest.MonkeyPatch, pieces: list[bytes | float]
+) -> None:
+    monkeypatch.setattr(token_endpoint, "DEADLINE", 0.3)
+    with answering(*pieces) as (request, _):
+        error = refusal(request)
+        assert (error.code, error.lasting) == ("timeout", False)
+        for thread in threading.enumerate():
+            if thread.name == "token request":
+                thread.join(timeout=5)
+                assert not thread.is_alive()
+
+
+def test_an_answer_that_is_too_large_is_not_read_to_its_end() -> None:
+    with answering(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x" * 65536] * 1000) as (request, _):
+        error = refusal(request)
+    assert error.code == "invalid_response"
+    assert error.reason == "the token endpoint's answer is larger than 1 MiB"
+
+
+# --- Understanding an answer ---
+
+
+def read(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> AccessToken:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_answer(Answer(status, headers or {}, content), REQUEST, NOW)
+
+
+def refused(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> NoToken:
+    with pytest.raises(NoToken) as error:
+        read(body, status, headers)
+    return error.value
+
+
+@pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", None])
+def test_the_token_type_is_bearer_in_any_case(kind: str | None) -> None:
+    assert read({**TOKEN, "token_type": kind}).value == "abc"
+
+
+@pytest.mark.parametrize("kind", ["DPoP", "mac", "", 1, ["Bearer"]])
+def test_another_token_type_is_refused(kind: Any) -> None:
+    assert refused({**TOKEN, "token_type": kind}).code == "invalid_response"
+
+
+@pytest.mark.parametrize(
+    "value", ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "a\x7fb", "tökén", "", " a", "a ", 5, None, ["a"]]
+)
+def test_an_access_token_that_cannot_stand_in_a_header_is_refused(value: Any) -> None:
+    error = refused({**TOKEN, "access_token": value})
+    assert error.code == "invalid_response"
+    assert "Evil" not in error.reason
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "lifetime"),
+    [
+        (60, 60.0),
+        (59.5, 59.5),
+        ("60", 60.0),
+        (" 60 ", 60.0),
+        (None, 300.0),
+        ("soon", 300.0),
+        (True, 300.0),
+        ([60], 300.0),
+        (float("nan"), 300.0),
+        (10**12, 365 * 86400.0),
+        (10**400, 365 * 86400.0),
+        (float("inf"), 365 * 86400.0),
+        ("1e999", 365 * 86400.0),
+    ],
+)
+def test_expires_in_may_be_anything(expires_in: Any, lifetime: float) -> None:
+    token = read({**TOKEN, "expires_in": expires_in})
+    assert token.expires_at - NOW == lifetime
+
+
+@pytest.mark.parametrize("expires_in", [0, "0", -1, -(10**400), float("-inf")])
+def test_a_token_that_has_expired_already_is_none(expires_in: Any) -> None:
+    assert refused({**TOKEN, "expires_in": expires_in}).code == "expired"
+
+
+def jwt(claims: Any) -> str:
+    def part(value: Any) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    return f"{part({'alg': 'RS256'})}.{part(claims)}.signature"
+
+
+@pytest.mark.parametrize(
+    ("claims", "lifetime"),
+    [({"exp": NOW + 90}, 90.0), ({"exp": "x"}, 300.0), ({}, 300.0), ([1], 300.0), ({"exp": 1e30}, 365 * 86400.0)],
+)
+def test_without_expires_in_the_tokens_own_exp_counts(claims: Any, lifetime: float) -> None:
+    assert read({"access_token": jwt(claims)}).expires_at - NOW == lifetime
+    assert read({"access_token": jwt(claims), "expires_in": 60}).expires_at - NOW == 60
+
+
+@pytest.mark.parametrize("token", ["a.b.c", "..", "a.!!!.c", "a.b", "a.b.c.d"])
+def test_a_token_that_only_resembles_a_jwt_gets_the_default_lifetime(token: str) -> None:
+    assert read({"access_token": token}).expires_at - NOW == 300
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "lasting"),
+    [
+        (400, {"error": "invalid_scope", "error_description": SECRET}, "invalid_scope", True),
+        (401, {"error": "invalid_client"}, "invalid_client", True),
+        (200, {"error": "invalid_client"}, "invalid_client", True),
+        (403, b"", "http_403", True),
+        (404, b"<html>Not found</html>", "http_404", True),
+        (429, {"error": "slow_down"}, "slow_down", False),
+        (429, b"", "http_429", False),
+        (503, {"error": "temporarily_unavailable"}, "temporarily_unavailable", False),
+        (500, b"<html>", "http_500", False),
+        (302, b"", "redirect", True),
+        (200, b"<html>Log in</html>", "invalid_response", False),
+        (200, b"", "invalid_response", False),
+        (200, b"[1]", "invalid_response", False),
+        (200, b"[" * 100_000, "invalid_response", False),
+        (200, b"\xff\xfe\xfd", "invalid_response", False),
+        (204, b"", "invalid_response", False),
+        (201, json.dumps(TOKEN).encode(), "invalid_response", False),
+        (400, {"error": SECRET}, "http_400", True),
+        (400, {"error": f"x{SECRET}y"}, "http_400", True),
+        (400, {"error": "a\r\nSet-Cookie: x"}, "http_400", True),
+        (400, {"error": "x" * 500}, "http_400", True),
+        (400, {"error": {"code": 1}}, "http_400", True),
+    ],
+)
+def test_a_refusal_has_a_code_and_nothing_of_the_servers_text(status: int, body: Any, code: str, lasting: bool) -> None:
+    error = refused(body, status)
+    assert (error.code, error.lasting) == (code, lasting)
+    assert SECRET not in str(error)
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("99999999", 3600.0),
+        ("Mon, 12 Jan 1970 13:47:10 GMT", 30.0),
+        ("Mon, 12 Jan 1970 13:46:10 -0000", 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(header: str, seconds: float | None) -> None:
+    assert refused(b"", 503, {"Retry-After": header}).retry_after == seconds
+
+
+@given(
+    st.binary(max_size=200) | st.recursive(st.none() | st.text() | st.integers() | st.floats(), st.lists),
+    st.integers(100, 599),
+)
+def test_any_answer_is_a_token_or_a_refusal(body: Any, status: int) -> None:
+    content = body if isinstance(body, bytes) else json.dumps({"access_token": body, "expires_in": body}).encode()
+    try:
+        token = read_answer(Answer(status, {}, content), REQUEST, NOW)
+    except NoToken:
+        return
+    assert token.value.isprintable()
+    assert token.expires_at > NOW
+
+
+def test_the_libraries_do_not_write_tokens_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    with answering(http(200, TOKEN)) as (request, _):
+        ask(request)
+    assert [record.name for record in caplog.records if record.name != "asyncio"] == []
+
+
+def test_a_token_that_comes_after_the_loop_has_ended_does_no_harm() -> None:
+    async def leaves() -> None:
+        await asyncio.wait_for(token_endpoint._in_thread(lambda: time.sleep(0.2)), timeout=0.01)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(leaves())
+    for thread in threading.enumerate():
+        if thread.name == "token request":
+            thread.join(timeout=5)
