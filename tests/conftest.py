@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -15,8 +17,19 @@ def tool(name: str, *, package: str) -> str:
     """The path of a program that a test needs. Without it the test is skipped by name; in CI it fails."""
     path = shutil.which(name)
     if path is None:
-        missing = f"{name} is not installed (package {package})"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        _missing(f"{name} is not installed (package {package})")
     return path
+
+
+def node_package(name: str) -> Path:
+    """The folder of an npm package that a test needs. Skipped or failed like a missing tool."""
+    folder = Path(__file__).parent / "e2e" / "node" / "node_modules" / name
+    if not folder.is_dir():
+        _missing(f"npm's {name} is not installed (npm ci in tests/e2e/node)")
+    return folder
+
+
+def _missing(what: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)

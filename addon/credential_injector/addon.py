@@ -19,7 +19,7 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from credential_injector import record
 from credential_injector.destinations import Destinations, contradiction, is_address, is_loopback, normalise_host
-from credential_injector.environments import Environment, InvalidEnvironments, TokenRequest, load
+from credential_injector.environments import Environment, InvalidEnvironments, TokenRequest, load, nearest
 from credential_injector.token_source import AccessToken, NoToken, Served, TokenSource
 
 logger = logging.getLogger(__name__)
@@ -73,9 +73,13 @@ class CredentialInjector:
                 continue
             values = getattr(given, "val", [given])
             if option not in OPTIONS:
-                wrong = f"unknown option, one of {', '.join(OPTIONS)} was expected"
-            elif len(values) != 1 or not isinstance(values[0], str):
-                wrong = f"given {len(values)} times or not as text, once was expected: --set {option}=value"
+                wrong = "unknown option" + (nearest(option, OPTIONS) or f", one of {', '.join(OPTIONS)} was expected")
+            elif not values:
+                wrong = f"has no value, --set {option}=value was expected"
+            elif len(values) > 1:
+                wrong = f"is given {len(values)} times, once was expected"
+            elif not isinstance(values[0], str):
+                wrong = "is not a text, a text was expected"
             else:
                 continue
             logger.error(f"{option}: {wrong}")

@@ -238,8 +238,8 @@ def load(folder: Path, *, only: Iterable[str] | None = None, shown_as: str | Non
         mistakes.append(f"{shown}/.env: has no name, a file for each environment such as {shown}/qa.env was expected")
     for name in only or ():
         if name not in files:
-            nearest = _nearest(name, files) or f", one of {', '.join(files) or 'none'} was expected"
-            mistakes.append(f"inject_env: {name}: {shown}/{name}.env does not exist{nearest}")
+            meant = nearest(name, files) or f", one of {', '.join(files) or 'none'} was expected"
+            mistakes.append(f"inject_env: {name}: {shown}/{name}.env does not exist{meant}")
     wanted = files if only is None else {name: file for name, file in files.items() if name in set(only)}
     environments = []
     for file in wanted.values():
@@ -268,9 +268,10 @@ def _shared_origins(environments: Iterable[Environment]) -> list[str]:
     return mistakes
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f", did you mean {nearest[0]}?" if nearest else ""
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`, did you mean CLIENT_SECRET?`, or nothing where no known name is near."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean {found[0]}?" if found else ""
 
 
 class _Binding(NamedTuple):
@@ -366,8 +367,8 @@ class _File:
             family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
             key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
             if key is None or (how and not key.secret):
-                nearest = _nearest(written, _known_keys()) or f", one of {', '.join(_KEYS)} was expected"
-                self.wrong(_shown_key(written, binding.line), f"unknown key (line {binding.line}){nearest}")
+                meant = nearest(written, _known_keys()) or f", one of {', '.join(_KEYS)} was expected"
+                self.wrong(_shown_key(written, binding.line), f"unknown key (line {binding.line}){meant}")
                 continue
             if name in given:
                 self.wrong(name, f"is given by {given[name]} and by {written}, one of them was expected")

@@ -28,7 +28,7 @@ _SCHEMES = {
 # What to do about each kind of failure. {file} is the environment's file.
 _ADVICE = {
     "access_denied": "ask whoever runs the authorization server to allow this client",
-    "expired": "set this machine's clock right, or ask for longer tokens",
+    "expired": "check this machine's clock, and how long the tokens of the client in {file} live",
     "http_404": "check TOKEN_ENDPOINT in {file}",
     "http_405": "check TOKEN_ENDPOINT in {file}",
     "internal": "report it, with mitmproxy's log",

@@ -224,9 +224,7 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
         raise NoToken("invalid_response", "the token endpoint's access_token cannot stand in a header")
     expires_at = _expires_at(value, said.get("expires_in"), asked_at)
     if expires_at <= asked_at:
-        raise NoToken(
-            "expired", "the token endpoint issued a token that has expired already; is this machine's clock right?"
-        )
+        raise NoToken("expired", "the token endpoint issued a token that has expired already")
     return AccessToken(value, asked_at, expires_at)
 
 

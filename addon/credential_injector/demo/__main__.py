@@ -3,18 +3,17 @@
 import argparse
 import re
 import signal
-import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 
-from credential_injector.demo.processes import Mitmproxy, NotStarted, mitmproxy
+from credential_injector.demo.processes import NotStarted, free_port, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 
 CLIENT_ID, CLIENT_SECRET = "demo-client", "demo-secret"
@@ -92,17 +91,17 @@ def run_in_terminal() -> None:
         with mitmproxy("mitmdump", *options, folder=stage.folder) as proxy, any_client(proxy.url) as proxied:
             answer = proxied.get(url, timeout=TIMEOUT)
             print(f"2. through mitmdump     GET /orders/1   {answer.status_code}")
-            _expect(answer.status_code == 200, f"{answer.status_code} through the proxy: {answer.text.strip()}", proxy)
+            _expect(answer.status_code == 200, f"{answer.status_code} through the proxy: {answer.text.strip()}")
             sent, received = dict(answer.request.headers), dict(stage.api.received[-1][1])
             _expect("Authorization" not in sent, "the client itself sent an Authorization header")
-            _expect(received.get("Authorization", "").startswith("Bearer "), "the API received no token", proxy)
+            _expect(received.get("Authorization", "").startswith("Bearer "), "the API received no token")
             _show_side_by_side(sent, received)
 
             statuses = {proxied.get(url, timeout=TIMEOUT).status_code for _ in range(REQUESTS - 1)} | {200}
             cost = len(stage.authorization_server.token_requests)
             print(f"3. {REQUESTS} requests          all answered with {statuses.pop()}, for {cost} token request")
-            _expect(not statuses, f"some of them were answered with {statuses}", proxy)
-            _expect(cost == 1, f"there were {cost} token requests, 1 was expected", proxy)
+            _expect(not statuses, f"some of them were answered with {statuses}")
+            _expect(cost == 1, f"there were {cost} token requests, 1 was expected")
 
         comment = _last_comment(flows)
         print(f"4. the comment that mitmweb shows on the last of them\n\n{_indented(comment)}\n")
@@ -114,15 +113,14 @@ def run_in_terminal() -> None:
 def run_in_mitmweb() -> None:
     """mitmweb with a few requests already made, until Ctrl-C."""
     with set_stage() as stage:
-        settings = [f"confdir={stage.folder}", f"web_port={_free_port()}", "web_open_browser=false"]
+        settings = [f"confdir={stage.folder}", f"web_port={free_port()}", "web_open_browser=false"]
         settings += [f"web_columns={column}" for column in WEB_COLUMNS]
         options = [word for setting in settings for word in ("--set", setting)]
         with mitmproxy("mitmweb", *options, folder=stage.folder) as proxy, any_client(proxy.url) as proxied:
             for path in ("/orders", "/orders/1", "/customers?page=2"):
                 proxied.get(stage.api_origin + path, timeout=TIMEOUT)
             proxied.get(f"{stage.api_origin}/orders/2", auth=("somebody", "else"), timeout=TIMEOUT)
-            listening = (re.search(r"Web server listening at (\S+)", line) for line in proxy.log)
-            print(f"mitmweb:    {next(match[1] for match in listening if match)}")
+            print(f"mitmweb:    {proxy.web_url}")
             print(f"try it:     curl --proxy {proxy.url} {stage.api_origin}/orders")
             print("find them:  type ~comment injected, or ~marked, into mitmweb's Search field")
             print("Ctrl-C ends it.", flush=True)
@@ -135,12 +133,6 @@ def _wait_for_ctrl_c() -> None:
             pass
     except KeyboardInterrupt:
         print()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _last_comment(flows: Path) -> str:
@@ -169,10 +161,9 @@ def _indented(text: str) -> str:
     return "\n".join(f"   {line}" for line in text.splitlines())
 
 
-def _expect(fulfilled: bool, otherwise: str, proxy: Mitmproxy | None = None) -> None:
+def _expect(fulfilled: bool, otherwise: str) -> None:
     if not fulfilled:
-        log: Iterable[str] = ["mitmdump's log:", *proxy.log] if proxy is not None else []
-        raise DemoFailure("\n  ".join([otherwise, *log]))
+        raise DemoFailure(otherwise)
 
 
 def main() -> int:
@@ -184,7 +175,8 @@ def main() -> int:
     try:
         run_in_mitmweb() if arguments.where == "web" else run_in_terminal()
     except (DemoFailure, NotStarted, requests.RequestException) as failure:
-        print(f"\nThe demonstration failed: {failure}", file=sys.stderr)
+        notes = getattr(failure, "__notes__", [])
+        print("\n".join([f"\nThe demonstration failed: {failure}", *notes]), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

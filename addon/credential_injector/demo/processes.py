@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ SCRIPT = next(path for path in (_PACKAGE / "inject.py", _PACKAGE.parent / "injec
 
 
 class NotStarted(Exception):
-    """The program ended, or never listened. The text is what it said."""
+    """The program is not there, has ended, or never listened."""
 
 
 class Mitmproxy:
@@ -39,9 +40,15 @@ class Mitmproxy:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.log.append(line.rstrip())
-            if match := re.search(r"(?:proxy|proxy to \S+) listening at (\S+?)\.?$", line.rstrip()):
+            if match := re.search(r"(?<!Web server) listening at (\S+?)\.?$", line.rstrip()):
                 self._addresses.put(match[1])
         self._addresses.put(None)
+
+    @property
+    def web_url(self) -> str:
+        """Of mitmweb, with the login token where there is one."""
+        found = (re.search(r"Web server listening at (\S+)", line) for line in self.log)
+        return next(match[1] for match in found if match)
 
     def wait_until_it_listens(self) -> None:
         try:
@@ -49,7 +56,7 @@ class Mitmproxy:
         except Empty:
             address = None
         if address is None:
-            raise NotStarted("\n".join(self.log))
+            raise NotStarted("it does not listen")
         self.url = f"http://{address}"
 
     def end(self) -> None:
@@ -65,6 +72,13 @@ class Mitmproxy:
             self.process.stdout.close()
 
 
+def free_port() -> int:
+    """A loopback port that nobody listens on; for programs that cannot choose one themselves."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def program(name: str) -> str:
     """The path of mitmdump or mitmweb, the one beside this Python first. Raises NotStarted."""
     places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -76,11 +90,14 @@ def program(name: str) -> str:
 
 @contextmanager
 def mitmproxy(
-    name: str, *options: str, folder: Path, script: Path = SCRIPT, environ: Mapping[str, str] | None = None
+    name: str, *options: str, folder: Path, script: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> Iterator[Mitmproxy]:
-    """Run mitmdump or mitmweb with the add-on in `folder`, on a free loopback port, until the block ends."""
+    """Run mitmdump or mitmweb with the add-on in `folder`, on a free loopback port, until the block ends.
+
+    An exception that leaves the block gets a note with what the program said.
+    """
     process = subprocess.Popen(
-        [program(name), "--listen-host", "127.0.0.1", "--listen-port", "0", "-s", str(script), *options],
+        [program(name), "--listen-host", "127.0.0.1", "--listen-port", "0", "-s", str(script or SCRIPT), *options],
         cwd=folder,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **(environ or {})},
         stdin=subprocess.DEVNULL,
@@ -94,5 +111,9 @@ def mitmproxy(
     try:
         running.wait_until_it_listens()
         yield running
+    except BaseException as error:
+        running.end()
+        error.add_note("\n  ".join([f"{name} said:", *running.log]))
+        raise
     finally:
         running.end()

@@ -1,6 +1,7 @@
 """The embedded authorization server (Authlib's, on Flask) and an API that accepts its tokens."""
 
 import secrets
+import ssl
 import threading
 import time
 from collections import Counter
@@ -164,15 +165,15 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def serve(app: Any) -> Iterator[str]:
+def serve(app: Any, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serve a WSGI application on a free loopback port. Yields its origin."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet, ssl_context=tls)
     server.daemon_threads = True  # type: ignore[attr-defined]  # an idle keep-alive connection must not hold up the end
     server.block_on_close = False  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -1,0 +1,170 @@
+"""Real mitmproxy, real servers, real clients."""
+
+import datetime
+import ipaddress
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
+from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
+from tests.conftest import tool
+
+T = TypeVar("T")
+
+CLIENT_ID = "e2e-client"
+CLIENT_SECRET = "canary-secret"
+RESOLVE_TEST = Path(__file__).with_name("resolve_test.py")
+
+
+@dataclass
+class Stage:
+    """An authorization server, a protected API over http and https, and a folder to run mitmproxy in."""
+
+    folder: Path
+    confdir: Path
+    ca: Path
+    authorization_server: DemoAuthorizationServer
+    token_endpoint: str
+    api: ProtectedApi
+    http: str
+    https: str
+    _stack: ExitStack = field(repr=False)
+
+    @property
+    def https_port(self) -> str:
+        return self.https.rpartition(":")[2]
+
+    @property
+    def token_requests(self) -> int:
+        return len(self.authorization_server.token_requests)
+
+    @property
+    def mitmproxy_ca(self) -> Path:
+        return self.confdir / "mitmproxy-ca-cert.pem"
+
+    def env(self, host: str, *lines: str, name: str = "qa") -> None:
+        """Write an environment file that fits the authorization server."""
+        given = {line.partition("=")[0] for line in lines}
+        defaults = {
+            "HOST": host,
+            "TOKEN_ENDPOINT": self.token_endpoint,
+            "CLIENT_ID": CLIENT_ID,
+            "CLIENT_SECRET": CLIENT_SECRET,
+            "SCOPE": "read",
+        }
+        text = [f"{key}={value}" for key, value in defaults.items() if key not in given]
+        (self.folder / "envs").mkdir(exist_ok=True)
+        (self.folder / "envs" / f"{name}.env").write_text("\n".join([*text, *lines, ""]))
+
+    def options(self, settings: dict[str, Any]) -> list[str]:
+        settings = {"confdir": self.confdir, "ssl_verify_upstream_trusted_ca": self.ca, **settings}
+        return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+    def mitmdump(self, *options: str, script: Path = SCRIPT, **settings: Any) -> Mitmproxy:
+        """Run mitmdump with the add-on until the test ends."""
+        return self._stack.enter_context(self.mitmproxy("mitmdump", *options, script=script, **settings))
+
+    def mitmproxy(
+        self, name: str, *options: str, script: Path = SCRIPT, **settings: Any
+    ) -> AbstractContextManager[Mitmproxy]:
+        words = ["-s", str(RESOLVE_TEST), *self.options(settings), *options]
+        return mitmproxy(name, *words, folder=self.folder, script=script)
+
+    def enter(self, context: AbstractContextManager[T]) -> T:
+        return self._stack.enter_context(context)
+
+
+@pytest.fixture(scope="session")
+def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("confdir")
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The file of a CA, and the file of a certificate for this machine and *.qa.test with its key."""
+    folder = tmp_path_factory.mktemp("certificates")
+    now = datetime.datetime.now(datetime.UTC)
+
+    def certificate(name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(_name(name))
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=2))
+        )
+
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca = certificate("test CA", _name("test CA"), ca_key).add_extension(x509.BasicConstraints(True, None), True)
+    names = [
+        x509.DNSName("localhost"),
+        x509.DNSName("*.qa.test"),
+        x509.DNSName("api.test"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
+    server = certificate("test server", _name("test CA"), key).add_extension(x509.SubjectAlternativeName(names), False)
+    ca_file, server_file = folder / "ca.pem", folder / "server.pem"
+    ca_file.write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    server_file.write_bytes(
+        server.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return ca_file, server_file
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+
+
+@pytest.fixture
+def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path]) -> Iterator[Stage]:
+    ca, server = certificates
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(server)
+    authorization_server = DemoAuthorizationServer([Client(CLIENT_ID, CLIENT_SECRET)])
+    api = ProtectedApi(authorization_server)
+    with ExitStack() as stack:
+        token_endpoint = stack.enter_context(serve(authorization_server.app)) + "/oauth2/v2.0/token"
+        http, https = stack.enter_context(serve(api.app)), stack.enter_context(serve(api.app, tls))
+        yield Stage(tmp_path, confdir, ca, authorization_server, token_endpoint, api, http, https, stack)
+
+
+@dataclass
+class Reply:
+    """What curl got."""
+
+    status: int
+    headers: str
+    body: str
+
+
+@pytest.fixture
+def curl() -> Callable[..., Reply]:
+    program = tool("curl", package="curl")
+
+    def run(*arguments: str, check: bool = True) -> Reply:
+        command = [program, "--silent", "--show-error", "--max-time", "30", "--include", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0 or not check, done.stderr
+        # Before the last answer's headers there may be a proxy's and a 100 Continue.
+        head, body = "", done.stdout
+        while body.startswith("HTTP/"):
+            head, _, body = body.partition("\n\n")
+        return Reply(int(head.split()[1]) if head else 0, head, body)
+
+    return run
+
+
+Curl = Callable[..., Reply]

@@ -1,0 +1,87 @@
+"""`make demo` and `make web`, as a newcomer runs them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from credential_injector.demo import __main__ as demo
+from credential_injector.demo import processes
+
+DEMO = [sys.executable, "-m", "credential_injector.demo"]
+
+
+def test_the_demonstration_shows_the_request_before_and_after_and_ends(tmp_path: Path) -> None:
+    done = subprocess.run(DEMO, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"without the proxy +GET /orders/1 +401", done.stdout)
+    assert re.search(r"through mitmdump +GET /orders/1 +200", done.stdout)
+    assert re.search(r"\n +\+ Authorization: Bearer \S{6}\.\.\.\n", done.stdout)
+    assert re.search(r"20 requests +all answered with 200, for 1 token request\n", done.stdout)
+    assert "demo: token injected (cached, " in done.stdout
+    assert demo.CLIENT_SECRET not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("", "401 through the proxy"),
+        ("def requestheaders(flow): flow.request.headers['Authorization'] = 'x'", "401 through the proxy"),
+        ("raise SystemError", "SystemError"),
+    ],
+)
+def test_a_demonstration_that_goes_wrong_ends_with_the_reason(
+    tmp_path: Path, script: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "inject.py"
+    broken.write_text(script)
+    monkeypatch.setattr(processes, "SCRIPT", broken)
+    monkeypatch.setattr(sys, "argv", ["demo"])
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert demo.main() == 1
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    failure = capsys.readouterr().err
+    assert "The demonstration failed: " in failure
+    assert reason in failure
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_web_tells_its_address_serves_and_ends_with_everything_it_started(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [*DEMO, "web"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        web = lines[0].split()[-1]
+        proxy, api = re.findall(r"http://\S+", lines[1])
+        with requests.Session() as session:
+            assert session.get(web, timeout=30).status_code == 200
+            flows = session.get(web.partition("?")[0] + "flows", timeout=30).json()
+            assert len([flow for flow in flows if "token injected" in flow["comment"]]) == 4
+            session.proxies = {"http": proxy}
+            assert session.get(api, timeout=30).status_code == 200
+        process.send_signal(ending)
+        process.communicate(timeout=60)
+        assert process.returncode == (0 if ending == signal.SIGINT else 143)
+        with pytest.raises(requests.ConnectionError):
+            requests.get(web, timeout=30)
+        with pytest.raises(requests.ConnectionError):
+            requests.get(proxy, timeout=30)
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,107 @@
+"""Verification: what a person sees in mitmweb, in a real browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from credential_injector.demo.__main__ import WEB_COLUMNS
+from credential_injector.demo.processes import free_port
+from tests.conftest import tool
+from tests.e2e.conftest import Stage
+
+ROWS = ".flow-table tbody tr:not([style])"
+WAIT = 20  # seconds
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = tool("chromium", package="chromium")
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1500,900",
+        f"--user-data-dir={tmp_path / 'chromium'}",
+    ):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(
+        options=options, service=webdriver.ChromeService(tool("chromedriver", package="chromium-driver"))
+    )
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def rows(browser: webdriver.Chrome) -> list[WebElement]:
+    return browser.find_elements(By.CSS_SELECTOR, ".flow-table tbody tr.has-request")
+
+
+def wait_for_rows(browser: webdriver.Chrome, count: int) -> list[WebElement]:
+    WebDriverWait(browser, WAIT).until(lambda _: len(rows(browser)) == count, f"{count} flows were expected")
+    return rows(browser)
+
+
+def search(browser: webdriver.Chrome, text: str) -> None:
+    field = browser.find_element(By.CSS_SELECTOR, "input[placeholder='Search']")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(text, Keys.ENTER)
+
+
+def test_a_modified_request_shows_its_header_mark_and_comment_and_can_be_searched(
+    stage: Stage, browser: webdriver.Chrome
+) -> None:
+    stage.env(stage.http, "METHODS=GET")
+    options = [f"web_port={free_port()}", "web_open_browser=false", *(f"web_columns={name}" for name in WEB_COLUMNS)]
+    words = [word for option in options for word in ("--set", option)]
+    with stage.mitmproxy("mitmweb", *words) as proxy, requests.Session() as session:
+        session.proxies = {"http": proxy.url}
+        other = f"http://localhost:{stage.http.rpartition(':')[2]}"
+        assert session.get(f"{stage.http}/orders", timeout=30).status_code == 200
+        assert session.get(f"{stage.http}/mine", auth=("me", "mine"), timeout=30).status_code == 200
+        assert session.delete(f"{stage.http}/orders", timeout=30).status_code == 502
+        assert session.get(f"{other}/open", timeout=30).status_code == 200
+
+        browser.get(proxy.web_url)
+        first, second, blocked, untouched = (row.text for row in wait_for_rows(browser, 4))
+        assert "qa: token injected (fetched" in _comment(browser, 0)
+        assert "🔑" in first
+        assert "🔑" in second
+        assert "⛔" in blocked
+        assert "qa:" not in untouched
+
+        search(browser, "~comment injected")
+        assert all("/orders" in row.text or "/mine" in row.text for row in wait_for_rows(browser, 2))
+        search(browser, "~marked")
+        wait_for_rows(browser, 3)
+        search(browser, "~comment injected & ~u mine")
+        (row,) = wait_for_rows(browser, 1)
+
+        row.click()
+        token = stage.api.received[1][1]
+        shown = browser.find_element(By.CSS_SELECTOR, ".flow-detail").text
+        assert f"Authorization: {dict(token)['Authorization']}" in shown.replace("Authorization:\n", "Authorization: ")
+        browser.find_element(By.LINK_TEXT, "Comment").click()
+        comment = browser.find_element(By.CSS_SELECTOR, ".flow-detail").text
+        assert "qa: token injected (cached, " in comment
+        assert "replaced Basic" in comment
+        assert "<sha256:" in comment
+        assert "envs/qa.env" in comment
+
+
+def _comment(browser: webdriver.Chrome, row: int) -> str:
+    cells = rows(browser)[row].find_elements(By.CSS_SELECTOR, "td")
+    return cells[WEB_COLUMNS.index("comment")].get_attribute("textContent") or ""

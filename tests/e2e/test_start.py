@@ -1,0 +1,293 @@
+"""How mitmproxy is started with the add-on: from where, with which files and options, installed or not."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from credential_injector.demo.processes import SCRIPT, free_port, mitmproxy, program
+from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
+
+ROOT = Path(__file__).parents[2]
+
+
+def start_and_fail(stage: Stage, *options: str, **settings: str) -> tuple[int, list[str]]:
+    """Run mitmdump until it ends by itself. Returns its exit code and the lines it wrote."""
+    words = ["--listen-host", "127.0.0.1", "--listen-port", "0", "-s", str(SCRIPT), *stage.options(settings), *options]
+    done = subprocess.run(
+        [program("mitmdump"), *words],
+        cwd=stage.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout
+    assert CLIENT_SECRET not in done.stdout
+    return done.returncode, [line.partition("] ")[2] for line in done.stdout.splitlines()]
+
+
+def test_a_broken_file_stops_mitmdump_with_every_mistake_and_no_traceback(stage: Stage) -> None:
+    stage.env("https://api.qa.test", "SCOP=read", "OVERWRITE=sometimes")
+    stage.env("https://api.qa.test", name="dev")
+    (stage.folder / "envs" / "prod.env").write_text("HOST=ftp://x\n")
+    code, lines = start_and_fail(stage)
+    assert code == 1
+    assert [line for line in lines if line.startswith("envs/")] == [
+        "envs/prod.env: HOST: origin 1 has an unknown scheme, http or https was expected",
+        "envs/prod.env: CLIENT_ID: is missing, a value was expected",
+        "envs/prod.env: CLIENT_SECRET: is missing,"
+        " CLIENT_SECRET, CLIENT_SECRET_FILE or CLIENT_SECRET_COMMAND was expected",
+        "envs/qa.env: SCOP: unknown key (line 6), did you mean SCOPE?",
+        "envs/qa.env: OVERWRITE: is not a known value, one of always, never, only was expected",
+    ]
+
+
+def test_two_files_on_one_origin_stop_mitmdump(stage: Stage) -> None:
+    stage.env("https://api.qa.test", name="dev")
+    stage.env("https://API.qa.test:443", name="qa")
+    code, lines = start_and_fail(stage)
+    assert code == 1
+    assert any(line.startswith("envs/qa.env: HOST: claims https://api.qa.test, which envs/dev.env") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["--set", "inject_cleints=x"], "inject_cleints: unknown option, did you mean inject_clients?"),
+        (["--set", "inject_env=qa", "--set", "inject_env=dev"], "inject_env: is given 2 times, once was expected"),
+        (["--set", "inject_env"], "inject_env: has no value, --set inject_env=value was expected"),
+        (["--set", "inject_clients=everybody"], "inject_clients: 'everybody' is not a network, 'loopback' or CIDR"),
+        (["--set", "inject_envs=nowhere"], "inject_envs: nowhere: no such folder"),
+        (["--set", "inject_env=qe"], "inject_env: qe: envs/qe.env does not exist, did you mean qa?"),
+    ],
+)
+def test_a_wrong_option_stops_mitmdump_instead_of_unloading_the_add_on(
+    stage: Stage, words: list[str], wrong: str
+) -> None:
+    stage.env("https://api.qa.test")
+    code, lines = start_and_fail(stage, *words)
+    assert code == 1
+    assert any(line.startswith(wrong) for line in lines)
+
+
+def test_an_option_from_the_configuration_file_is_checked_too(stage: Stage) -> None:
+    confdir = stage.folder / "conf"
+    confdir.mkdir()
+    (confdir / "config.yaml").write_text("inject_env: [qa, dev]\n")
+    stage.env("https://api.qa.test")
+    code, lines = start_and_fail(stage, confdir=str(confdir))
+    assert code == 1
+    assert "inject_env: is not a text, a text was expected" in lines
+
+
+def test_without_any_file_it_starts_and_says_how_to_make_one(stage: Stage, curl: Curl) -> None:
+    (stage.folder / "envs").mkdir()
+    proxy = stage.mitmdump()
+    assert curl("--proxy", proxy.url, f"{stage.http}/open").status == 200
+    (line,) = (line for line in proxy.log if "No environment file" in line)
+    assert f"in {stage.folder}/envs: every request passes untouched. To make one, write HOST=" in line
+
+
+def clone(stage: Stage) -> Path:
+    """A copy of what a clone holds."""
+    folder = stage.folder / "clone"
+    shutil.copytree(ROOT / "addon", folder / "addon", ignore=shutil.ignore_patterns("__pycache__", "demo"))
+    return folder
+
+
+WHERE = """\
+import logging, sys
+def running():
+    import credential_injector
+    logging.info(f"loaded from {credential_injector.__file__}")
+    logging.info(f"sys.path is {sys.path}")
+"""
+
+
+@pytest.mark.parametrize("way", ["relative", "absolute"])
+def test_a_clone_runs_from_any_folder_and_wins_over_an_installed_copy(stage: Stage, curl: Curl, way: str) -> None:
+    folder = clone(stage)
+    stage.env(stage.http)
+    (stage.folder / "where.py").write_text(WHERE)
+    shutil.move(stage.folder / "envs", folder / "envs")
+    script = folder / "addon" / "inject.py"
+    elsewhere = stage.folder / "elsewhere"
+    elsewhere.mkdir()
+    start = Path(os.path.relpath(script, elsewhere)) if way == "relative" else script
+    words = [*stage.options({}), "-s", str(stage.folder / "where.py")]
+    proxy = stage.enter(mitmproxy("mitmdump", *words, folder=elsewhere, script=start))
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    loaded, path = (line.partition("] ")[2] for line in proxy.log if "loaded from" in line or "sys.path is" in line)
+    assert loaded == f"loaded from {folder}/addon/credential_injector/__init__.py"
+    assert path.count("clone/addon'") == 1
+    assert path.startswith(f"sys.path is ['{folder}/addon', ") or f", '{folder}/addon', " in path
+
+
+def test_environment_files_in_the_working_directory_come_before_those_beside_the_add_on(
+    stage: Stage, curl: Curl
+) -> None:
+    folder = clone(stage)
+    (folder / "envs").mkdir()
+    (folder / "envs" / "broken.env").write_text("nonsense")
+    stage.env(stage.http)
+    proxy = stage.mitmdump(script=folder / "addon" / "inject.py")
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+UNINSTALLED = """\
+import sys
+sys.path[:] = [path for path in sys.path if path != {addon!r}]
+for name in {missing!r}:
+    sys.modules[name] = None
+from mitmproxy.tools.main import mitmdump
+mitmdump()
+"""
+
+
+def run_with_python(stage: Stage, script: Path, missing: tuple[str, ...]) -> list[str]:
+    """mitmdump from a Python in which the project is not installed, and some other packages neither."""
+    code = UNINSTALLED.format(addon=str(ROOT / "addon"), missing=missing)
+    words = ["--listen-host", "127.0.0.1", "--listen-port", "0", *stage.options({}), "-s", str(script)]
+    return [sys.executable, "-c", code, *words]
+
+
+def test_a_clone_that_is_not_installed_runs_with_the_dependencies_alone(stage: Stage) -> None:
+    folder = clone(stage)
+    stage.env(stage.http)
+    command = run_with_python(stage, folder / "addon" / "inject.py", ())
+    process = subprocess.Popen(
+        command, cwd=stage.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not (lines and "listening at" in lines[-1]):
+            lines.append(process.stdout.readline())
+            assert lines[-1], lines
+        proxy = lines[-1].split()[-1].removesuffix(".")
+        with requests.Session() as session:
+            session.proxies = {"http": f"http://{proxy}"}
+            assert session.get(f"{stage.http}/orders", timeout=30).status_code == 200
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@pytest.mark.parametrize("missing", [("requests",), ("authlib", "dotenv")])
+def test_a_missing_dependency_is_told_in_one_line_with_the_command_that_installs_it(
+    stage: Stage, missing: tuple[str, ...]
+) -> None:
+    command = run_with_python(stage, clone(stage) / "addon" / "inject.py", missing)
+    done = subprocess.run(
+        command, cwd=stage.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    packages = {"requests": "requests", "authlib": "Authlib", "dotenv": "python-dotenv"}
+    named = [packages[name] for name in missing]
+    (line,) = (line for line in done.stdout.splitlines() if "credential injector" in line)
+    assert f"needs {', '.join(named)}, which mitmproxy's Python does not have" in line
+    assert line.endswith(f"-m pip install mitmproxy {' '.join(named)}")
+
+
+def test_an_installed_wheel_runs_from_the_path_that_the_command_prints(stage: Stage, curl: Curl) -> None:
+    wheels, site = stage.folder / "wheels", stage.folder / "site"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    source = stage.folder / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__", "tests"))
+    (source / "envs").mkdir(exist_ok=True)
+    (source / "envs" / "qa.env").write_text("CLIENT_SECRET=canary\n")
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source)], check=True
+    )
+    (wheel,) = wheels.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
+    assert not [path for path in site.rglob("*") if path.suffix == ".env"]
+    environ = {**os.environ, "PYTHONPATH": str(site)}
+    printed = subprocess.run(
+        [sys.executable, str(site / "bin" / "credential-injector"), "path"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environ,
+    )
+    script = Path(printed.stdout.strip())
+    assert script == site / "credential_injector" / "inject.py"
+    stage.env(stage.http)
+    (stage.folder / "where.py").write_text(WHERE)
+    words = [*stage.options({}), "-s", str(stage.folder / "where.py")]
+    proxy = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=script, environ=environ))
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    assert f"loaded from {site}/credential_injector/__init__.py" in "\n".join(proxy.log)
+
+
+def test_a_changed_script_is_loaded_anew_and_goes_on(stage: Stage, curl: Curl) -> None:
+    folder = clone(stage)
+    script = folder / "addon" / "inject.py"
+    stage.env(stage.http)
+    proxy = stage.mitmdump(script=script)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    package = folder / "addon" / "credential_injector" / "record.py"
+    package.write_text(package.read_text().replace("request blocked", "REQUEST BLOCKED"))
+    stage.env(stage.http, "METHODS=GET")
+    os.utime(script, (script.stat().st_atime + 10, script.stat().st_mtime + 10))
+    while sum("with tokens from" in line for line in proxy.log) < 2:
+        pass
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    assert curl("--proxy", proxy.url, "--data", "x", f"{stage.http}/orders").body.startswith("qa: REQUEST BLOCKED")
+
+
+def test_mitmweb_runs_it_too(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    words = ["--set", f"web_port={free_port()}", "--set", "web_open_browser=false"]
+    proxy = stage.enter(stage.mitmproxy("mitmweb", *words))
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+def test_the_console_runs_it_too(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    (stage.folder / "tell.py").write_text("def running():\n    open('started', 'w').close()\n")
+    port = free_port()
+    words = ["--listen-host", "127.0.0.1", "--listen-port", str(port), *stage.options({})]
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = subprocess.Popen(
+        [program("mitmproxy"), *words, "-s", str(SCRIPT), "-s", "tell.py"],
+        cwd=stage.folder,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(terminal)
+    try:
+        while not (stage.folder / "started").exists():
+            assert os.read(controller, 65536), "it ended"
+        reader = threading.Thread(target=_drain, args=(controller,), daemon=True)
+        reader.start()
+        assert curl("--proxy", f"http://127.0.0.1:{port}", f"{stage.http}/orders").status == 200
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        os.close(controller)
+
+
+def _drain(terminal: int) -> None:
+    """A program whose terminal nobody reads stands still."""
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 65536):
+            pass
