@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector import environments
+from credential_injector import env_file
 from credential_injector.environments import Environment, InvalidEnvironments, TokenRequest, load
 
 ENOUGH = "HOST=https://api.qa.example.com\nCLIENT_ID=abc\n"
@@ -257,7 +257,7 @@ def test_a_command_that_prints_no_secret_is_named_by_its_key(envs: Path, command
 
 
 def test_a_command_has_a_deadline(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environments, "COMMAND_DEADLINE", 0.1)
+    monkeypatch.setattr(env_file, "COMMAND_DEADLINE", 0.1)
     (said,) = mistakes(envs, f"{ENOUGH}CLIENT_SECRET_COMMAND={sys.executable} -c 'import time; time.sleep(60)'\n")
     assert "did not end within" in said
 

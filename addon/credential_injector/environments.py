@@ -1,29 +1,18 @@
-"""envs/*.env -> Environment. The only reader of environment files and of the secrets they name.
+"""envs/*.env -> Environment: what may stand in an environment file, and what it means.
 
-Every mistake of every file is found in one reading and named by file and key, never by value: a value may be a secret.
+Every mistake of every file is found in one reading.
 """
 
 import difflib
-import logging
-import os
 import re
-import shlex
-import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from dotenv.parser import parse_stream
-from dotenv.variables import Variable, parse_variables
-
 from credential_injector.destinations import Origin, is_loopback, normalise_host, parse_origin
-
-logger = logging.getLogger(__name__)
-
-COMMAND_DEADLINE = 10.0  # seconds that a _COMMAND may take; a password manager that wants a finger needs a few
+from credential_injector.env_file import Binding, EnvFile, shown_key
 
 Overwrite = Literal["always", "never", "only"]
 WithoutToken = Literal["block", "pass"]
@@ -243,8 +232,8 @@ def load(folder: Path, *, only: Iterable[str] | None = None, shown_as: str | Non
     wanted = files if only is None else {name: file for name, file in files.items() if name in set(only)}
     environments = []
     for file in wanted.values():
-        reading = _File(f"{shown}/{file.name}", file)
-        environment = reading.environment()
+        reading = EnvFile(file, f"{shown}/{file.name}")
+        environment = _environment(reading)
         mistakes += reading.mistakes
         if environment is not None:
             environments.append(environment)
@@ -274,135 +263,71 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f", did you mean {found[0]}?" if found else ""
 
 
-class _Binding(NamedTuple):
-    value: str | None
-    """None: it could not be read, and that has been said."""
-    line: int
+def _environment(file: EnvFile) -> Environment | None:
+    """The environment, or None where a mistake was found."""
+    name = file.path.stem
+    if not _NAME.fullmatch(name):
+        file.wrong("the file's name", "cannot name an environment, letters, digits, '-', '_' and '.' were expected")
+        return None
+    text = file.text()
+    if text is None:
+        return None
+    values = _values(file, file.bindings(text, _canonical))
+    if file.mistakes:
+        return None
+    values.setdefault("endpoint", values["origins"][0].base + DEFAULT_TOKEN_PATH)
+    of_request = {name: values.pop(name) for name in TokenRequest.__slots__ if name in values}
+    return Environment(name, file.shown, token_request=TokenRequest(**of_request), **values)
 
 
-class _File:
-    """One reading of one file: it gathers mistakes instead of stopping at the first."""
-
-    def __init__(self, shown: str, file: Path) -> None:
-        self.shown = shown
-        self.file = file
-        self.mistakes: list[str] = []
-
-    def wrong(self, where: str, what: str) -> None:
-        self.mistakes.append(f"{self.shown}: {where}: {what}")
-
-    def environment(self) -> Environment | None:
-        """The environment, or None where a mistake was found."""
-        if not _NAME.fullmatch(self.file.stem):
-            self.wrong("the file's name", "cannot name an environment, letters, digits, '-', '_' and '.' were expected")
-            return None
-        try:
-            text = self.file.read_text(encoding="utf-8-sig")  # Windows editors begin with a byte order mark
-        except OSError as error:
-            self.wrong("the file", f"cannot be read ({_reason(error)}), a text file was expected")
-            return None
-        except UnicodeDecodeError:
-            self.wrong("the file", "is not UTF-8 text, UTF-8 was expected")
-            return None
-        values = self._values(self._bindings(text))
-        if self.mistakes:
-            return None
-        values.setdefault("endpoint", values["origins"][0].base + DEFAULT_TOKEN_PATH)
-        of_request = {name: values.pop(name) for name in TokenRequest.__slots__ if name in values}
-        return Environment(self.file.stem, self.shown, token_request=TokenRequest(**of_request), **values)
-
-    # python-dotenv forgives where a secret must not be forgiven: it drops a line that it cannot parse, an unset ${NAME}
-    # becomes empty, a key without "=" becomes None, and single quotes do not stop ${NAME}. Hence its parser without its
-    # `dotenv_values`.
-    def _bindings(self, text: str) -> dict[str, _Binding]:
-        bindings: dict[str, _Binding] = {}
-        for binding in parse_stream(StringIO(text)):
-            written = binding.original.string.lstrip()
-            line = binding.original.line + binding.original.string[: -len(written) or None].count("\n")
-            if binding.error:
-                self.wrong(f"line {line}", "cannot be read (is a quote not closed?), KEY=value was expected")
-                continue
-            if binding.key is None:
-                continue
-            key = _canonical(binding.key)
-            if key in bindings:
-                self.wrong(key, f"is set twice (lines {bindings[key].line} and {line}), once was expected")
-                continue
-            value = binding.value
-            if value is None:
-                self.wrong(_shown_key(key, line), f"has no '=' (line {line}), KEY=value was expected")
-            elif not re.match(r"[^=]*=[^\S\r\n]*'", written):
-                value = self._interpolate(key, value, line, bindings)
-            bindings[key] = _Binding(value, line)
-        return bindings
-
-    def _interpolate(self, key: str, value: str, line: int, earlier: Mapping[str, _Binding]) -> str | None:
-        parts = []
-        for atom in parse_variables(value):
-            if isinstance(atom, Variable):
-                here = earlier.get(_canonical(atom.name))
-                found = here.value if here is not None else os.environ.get(atom.name, atom.default)
-                if found is None:
-                    # Inside a secret this may be no variable but a part of the secret.
-                    shown = f"${{{atom.name}}}" if re.fullmatch(r"[A-Z_][A-Z0-9_]*", atom.name) else "a ${...}"
-                    self.wrong(
-                        key,
-                        f"uses {shown} on line {line}, which is not set; an exported variable was expected,"
-                        " or single quotes around a value that is meant literally",
-                    )
-                    return None
-                parts.append(found)
-            else:
-                parts.append(atom.resolve({}))
-        return "".join(parts)
-
-    def _values(self, bindings: Mapping[str, _Binding]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        given: dict[str, str] = {}
-        for written, binding in bindings.items():
-            name, how = _source(written)
-            if binding.value is None:
-                given[name] = written
-                continue
-            family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
-            key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
-            if key is None or (how and not key.secret):
-                meant = nearest(written, _known_keys()) or f", one of {', '.join(_KEYS)} was expected"
-                self.wrong(_shown_key(written, binding.line), f"unknown key (line {binding.line}){meant}")
-                continue
-            if name in given:
-                self.wrong(name, f"is given by {given[name]} and by {written}, one of them was expected")
-                continue
+def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    given: dict[str, str] = {}
+    for written, binding in bindings.items():
+        name, how = _source(written)
+        if binding.value is None:
             given[name] = written
-            try:
-                value = key.parse(_secret(how, binding.value, self.file.parent, f"{self.shown}: {written}"))
-                if family:
-                    values[key.field] = (*values.get(key.field, ()), (_extra_name(family, name), value))
-                else:
-                    values[key.field] = value
-            except ValueError as error:
-                self.wrong(written, str(error))
-        self._complete(values, given)
-        return values
+            continue
+        family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
+        key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
+        if key is None or (how and not key.secret):
+            meant = nearest(written, _known_keys()) or f", one of {', '.join(_KEYS)} was expected"
+            file.wrong(shown_key(written, binding.line), f"unknown key (line {binding.line}){meant}")
+            continue
+        if name in given:
+            file.wrong(name, f"is given by {given[name]} and by {written}, one of them was expected")
+            continue
+        given[name] = written
+        try:
+            value = key.parse(file.secret(written, how, binding.value))
+            if family:
+                values[key.field] = (*values.get(key.field, ()), (_extra_name(family, name), value))
+            else:
+                values[key.field] = value
+        except ValueError as error:
+            file.wrong(written, str(error))
+    _complete(file, values, given)
+    return values
 
-    def _complete(self, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
-        """Missing keys, and keys that the chosen method does not use. A key that was given wrongly is not missing."""
-        method = values.get("auth_method", "client_secret_post")
-        needed = ("HOST", *_GRANTS[values.get("grant_type", "client_credentials")], *_AUTH_METHODS[method])
-        for key in needed:
-            if key not in given:
-                self.wrong(key, f"is missing, {_EXPECTED.get(key, 'a value')} was expected")
-        for key in {key for keys in _AUTH_METHODS.values() for key in keys}.difference(needed):
-            if key in given:
-                self.wrong(key, f"is not used with TOKEN_ENDPOINT_AUTH_METHOD={method}, one of the two was expected")
-        if "TOKEN_ENDPOINT" not in given and (origins := values.get("origins")):
-            if origins[0].wildcard:
-                self.wrong(
-                    "TOKEN_ENDPOINT",
-                    "is missing and HOST begins with a wildcard, so it has no default; a URL was expected",
-                )
-            elif origins[0].scheme == "http" and not is_loopback(origins[0].host):
-                self.wrong("TOKEN_ENDPOINT", "is missing and HOST begins with plain http; an https URL was expected")
+
+def _complete(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
+    """Missing keys, and keys that the chosen method does not use. A key that was given wrongly is not missing."""
+    method = values.get("auth_method", "client_secret_post")
+    needed = ("HOST", *_GRANTS[values.get("grant_type", "client_credentials")], *_AUTH_METHODS[method])
+    for key in needed:
+        if key not in given:
+            file.wrong(key, f"is missing, {_EXPECTED.get(key, 'a value')} was expected")
+    for key in {key for keys in _AUTH_METHODS.values() for key in keys}.difference(needed):
+        if key in given:
+            file.wrong(key, f"is not used with TOKEN_ENDPOINT_AUTH_METHOD={method}, one of the two was expected")
+    if "TOKEN_ENDPOINT" not in given and (origins := values.get("origins")):
+        if origins[0].wildcard:
+            file.wrong(
+                "TOKEN_ENDPOINT",
+                "is missing and HOST begins with a wildcard, so it has no default; a URL was expected",
+            )
+        elif origins[0].scheme == "http" and not is_loopback(origins[0].host):
+            file.wrong("TOKEN_ENDPOINT", "is missing and HOST begins with plain http; an https URL was expected")
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -418,12 +343,6 @@ def _canonical(key: str) -> str:
         if key.upper().startswith(family):
             return family + key[len(family) :]
     return key.upper()
-
-
-def _shown_key(key: str, line: int) -> str:
-    """A stray line of a pasted secret looks like a key, too: only what reads like a word is repeated."""
-    known = key in _KEYS or re.fullmatch(r"[A-Z_]{1,40}", key) or key.startswith(tuple(_KEY_FAMILIES))
-    return key if known else f"line {line}"
 
 
 def _source(key: str) -> tuple[str, str]:
@@ -450,44 +369,3 @@ def _extra_name(family: str, name: str) -> str:
     if family == "TOKEN_HEADER_" and extra.lower() in _STANDARD_HEADERS:
         raise ValueError("would replace a header that the token request needs, another header was expected")
     return extra
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or type(error).__name__
-
-
-def _secret(how: str, value: str, folder: Path, asked_by: str) -> str:
-    """The value itself, the text of the file it names, or the standard output of the command it holds."""
-    if how == "_FILE":
-        try:
-            return (folder / value).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            wrong = f"names a file that cannot be read ({_reason(error)}), a path beside the env file was expected"
-            raise ValueError(wrong) from None
-    if how == "_COMMAND":
-        logger.info(f"{asked_by}: running the command")
-        return _output(value, folder)
-    return value
-
-
-def _output(command: str, folder: Path) -> str:
-    """The standard output of a command, run without a shell; what it prints on standard error may hold secrets too."""
-    try:
-        words = command if os.name == "nt" else shlex.split(command)  # Windows programs split their own command line
-        if not words:
-            raise ValueError("is empty")
-        done = subprocess.run(  # noqa: S603 - the user's own command, from the user's own file, without a shell
-            words, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_DEADLINE, check=True
-        )
-        return done.stdout.decode("utf-8").rstrip("\r\n")
-    except subprocess.TimeoutExpired:
-        what = f"did not end within {COMMAND_DEADLINE:.0f} s"
-    except subprocess.CalledProcessError as error:
-        what = f"ended with {error.returncode}"
-    except OSError as error:
-        what = f"cannot be started ({_reason(error)})"
-    except UnicodeDecodeError:
-        what = "printed something that is not UTF-8 text"
-    except ValueError:
-        what = "is empty or has a quote that is not closed"
-    raise ValueError(f"{what}; a command that prints the secret was expected, try it in a shell")
