@@ -132,8 +132,8 @@ def test_a_clone_runs_from_any_folder_and_wins_over_an_installed_copy(stage: Sta
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     loaded, path = (line.partition("] ")[2] for line in proxy.log if "loaded from" in line or "sys.path is" in line)
     assert loaded == f"loaded from {folder}/addon/credential_injector/__init__.py"
-    assert path.count("clone/addon'") == 1
-    assert path.startswith(f"sys.path is ['{folder}/addon', ") or f", '{folder}/addon', " in path
+    assert path.count(f"'{folder}/addon'") == 1
+    assert "'../" not in path
 
 
 def test_environment_files_in_the_working_directory_come_before_those_beside_the_add_on(
