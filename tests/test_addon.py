@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mitmproxy import exceptions, http
+from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHeadersHook
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
@@ -455,6 +457,44 @@ async def test_options_take_effect_at_run_time_and_a_bad_value_is_refused(proxy:
             proxy.set(**bad)
     assert proxy.context.options.inject_env == "dev"
     assert token(await proxy.send(request("https://dev.example.com/"))) == "Bearer token-dev-1"
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "wrong"),
+    [
+        ("inject_cleints", ["x"], "inject_cleints: unknown option, did you mean inject_clients?"),
+        (
+            "inject_what_is_not_known_at_all",
+            ["x"],
+            "inject_what_is_not_known_at_all: unknown option, one of inject_envs, inject_env, inject_clients",
+        ),
+        ("inject_env", ["qa", "dev"], "inject_env: is given 2 times, once was expected"),
+        ("inject_env", [], "inject_env: has no value, --set inject_env=value was expected"),
+        ("inject_env", [["qa"]], "inject_env: is not a text, a text was expected"),
+    ],
+)
+async def test_an_option_that_mitmproxy_would_ignore_or_choke_on_is_an_error_and_does_not_reach_it(
+    proxy: Proxy, option: str, values: list[Any], wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = proxy.context.options
+    options.deferred[option] = SimpleNamespace(val=values)
+    options.deferred["inject_envs"] = str(proxy.folder)
+    options.deferred["somebody_elses"] = SimpleNamespace(val=["x", "y"])
+    proxy.addon.load(Loader(proxy.context.master))  # type: ignore[no-untyped-call]
+    assert [record.levelname for record in caplog.records if record.name.startswith("cred")][-1] == "ERROR"
+    assert caplog.messages[-1].startswith(wrong)
+    assert options.deferred.keys() == {"inject_envs", "somebody_elses"}
+
+
+async def test_a_mistake_at_start_is_an_error_in_the_log_and_no_exception(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    injector = CredentialInjector()
+    (tmp_path / "qa.env").write_text("HOST=ftp://x\nCLIENT_ID=a\nCLIENT_SECRET=b\n")
+    with taddons.context(injector) as context:  # type: ignore[no-untyped-call]
+        context.configure(injector, inject_envs=str(tmp_path), inject_clients="everybody")
+    said = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.getMessage().partition(": ")[0] for record in said] == ["inject_clients", f"{tmp_path}/qa.env"]
 
 
 async def test_a_token_outlives_a_change_that_does_not_concern_it(proxy: Proxy, endpoint: Endpoint) -> None:

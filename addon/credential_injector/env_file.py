@@ -126,20 +126,6 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def _secret(how: str, value: str, folder: Path, asked_by: str) -> str:
-    """The value itself, the text of the file it names, or the standard output of the command it holds."""
-    if how == "_FILE":
-        try:
-            return (folder / value).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            wrong = f"names a file that cannot be read ({_reason(error)}), a path beside the env file was expected"
-            raise ValueError(wrong) from None
-    if how == "_COMMAND":
-        logger.info(f"{asked_by}: running the command")
-        return _output(value, folder)
-    return value
-
-
 def _output(command: str, folder: Path) -> str:
     """The standard output of a command, run without a shell; what it prints on standard error may hold secrets too."""
     try:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,35 @@ import requests
 from credential_injector.demo import __main__ as demo
 from credential_injector.demo import processes
 
-DEMO = [sys.executable, "-m", "credential_injector.demo"]
+Run = tuple[int, str, str]
 
 
-def test_the_demonstration_shows_the_request_before_and_after_and_ends(tmp_path: Path) -> None:
-    done = subprocess.run(DEMO, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"without the proxy +GET /orders/1 +401", done.stdout)
-    assert re.search(r"through mitmdump +GET /orders/1 +200", done.stdout)
-    assert re.search(r"\n +\+ Authorization: Bearer \S{6}\.\.\.\n", done.stdout)
-    assert re.search(r"20 requests +all answered with 200, for 1 token request\n", done.stdout)
-    assert "demo: token injected (cached, " in done.stdout
-    assert demo.CLIENT_SECRET not in done.stdout
+@pytest.fixture
+def run_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], Run]]:
+    """Run `python -m credential_injector.demo` in this process: its exit code, standard output and standard error."""
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "argv", ["demo"])
+
+    def run() -> Run:
+        code = demo.main()
+        return (code, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_the_demonstration_shows_the_request_before_and_after_and_ends(
+    tmp_path: Path, run_demo: Callable[[], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, shown, errors = run_demo()
+    assert (code, errors) == (0, "")
+    assert re.search(r"without the proxy +GET /orders/1 +401", shown)
+    assert re.search(r"through mitmdump +GET /orders/1 +200", shown)
+    assert re.search(r"\n +\+ Authorization: Bearer \S{6}\.\.\.\n", shown)
+    assert re.search(r"20 requests +all answered with 200, for 1 token request\n", shown)
+    assert "demo: token injected (cached, " in shown
+    assert demo.CLIENT_SECRET not in shown
     assert list(tmp_path.iterdir()) == []
 
 
@@ -37,18 +55,13 @@ def test_the_demonstration_shows_the_request_before_and_after_and_ends(tmp_path:
     ],
 )
 def test_a_demonstration_that_goes_wrong_ends_with_the_reason(
-    tmp_path: Path, script: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, script: str, reason: str, run_demo: Callable[[], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "inject.py"
     broken.write_text(script)
     monkeypatch.setattr(processes, "SCRIPT", broken)
-    monkeypatch.setattr(sys, "argv", ["demo"])
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        assert demo.main() == 1
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    failure = capsys.readouterr().err
+    code, _, failure = run_demo()
+    assert code == 1
     assert "The demonstration failed: " in failure
     assert reason in failure
 
@@ -58,7 +71,7 @@ def test_web_tells_its_address_serves_and_ends_with_everything_it_started(
     tmp_path: Path, ending: signal.Signals
 ) -> None:
     process = subprocess.Popen(
-        [*DEMO, "web"],
+        [sys.executable, "-m", "credential_injector.demo", "web"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
