@@ -30,7 +30,7 @@ class Endpoint:
         self.asked: list[str] = []
         self.error: Exception | None = None
 
-    async def __call__(self, name: str, request: TokenRequest, asked_at: float) -> AccessToken:
+    async def __call__(self, name: str, request: TokenRequest, asked_at: float, replaces: str | None) -> AccessToken:
         self.asked.append(request.client_id)
         await asyncio.sleep(0)
         if self.error is not None:
@@ -553,5 +553,5 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
         return AccessToken("canary", asked_at, asked_at + 3600)
 
     monkeypatch.setattr(imported, "request_token", request_token)
-    await addon_module._fetch("qa", TokenRequest(endpoint="https://login.example.com/t", client_id="abc"), 1000.0)
+    await addon_module._fetch("qa", TokenRequest(endpoint="https://login.example.com/t", client_id="abc"), 1000.0, None)
     assert caplog.messages == ["qa: token fetched (sha256:e100fbce008c), it lives for 60 min"]

@@ -1,10 +1,10 @@
 import asyncio
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from credential_injector.token_source import AccessToken, NoToken, TokenSource
+from credential_injector.token_source import AccessToken, NoToken, Served, TokenSource
 
 
 class Clock:
@@ -20,13 +20,15 @@ class TokenEndpoint:
 
     def __init__(self, lifetime: float = 3600.0) -> None:
         self.requests = 0
+        self.replaced: list[str | None] = []
         self.lifetime = lifetime
         self.fails_with: Exception | None = None
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def __call__(self, asked_at: float) -> AccessToken:
+    async def __call__(self, asked_at: float, replaces: str | None) -> AccessToken:
         self.requests += 1
+        self.replaced.append(replaces)
         token = AccessToken(f"token-{self.requests}", asked_at, asked_at + self.lifetime)
         await self.may_answer.wait()
         if self.fails_with is not None:
@@ -36,6 +38,17 @@ class TokenEndpoint:
 
 def source(endpoint: TokenEndpoint, clock: Clock) -> TokenSource:
     return TokenSource(endpoint, clock=clock, jitter=lambda: 0.0)
+
+
+def value(tokens: TokenSource) -> str | None:
+    served = tokens.cached()
+    return served.token.value if served else None
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something else than its turn."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def test_a_token_is_fetched_once_and_then_reused() -> None:
@@ -158,6 +171,14 @@ async def test_the_server_may_say_how_long_to_wait() -> None:
     assert error.value.next_try == 7.0
 
 
+async def test_a_server_that_says_not_to_wait_is_given_a_moment_all_the_same() -> None:
+    endpoint = TokenEndpoint()
+    endpoint.fails_with = NoToken("http_503", "no", retry_after=0.0)
+    with pytest.raises(NoToken) as error:
+        await source(endpoint, Clock()).token()
+    assert error.value.next_try == 1.0
+
+
 async def test_jitter_shortens_a_back_off_by_a_fifth_at_most() -> None:
     endpoint = TokenEndpoint()
     endpoint.fails_with = NoToken("unreachable", "no")
@@ -180,7 +201,7 @@ async def test_a_clock_that_was_set_back_does_not_prolong_a_failure() -> None:
 async def test_a_token_that_expires_on_its_way_is_a_remembered_failure() -> None:
     clock = Clock()
 
-    async def slow(asked_at: float) -> AccessToken:
+    async def slow(asked_at: float, replaces: str | None) -> AccessToken:
         clock.now += 10
         return AccessToken("late", asked_at, asked_at + 5)
 
@@ -198,6 +219,160 @@ async def test_an_error_of_ours_is_a_failure_without_its_text() -> None:
     assert error.value.code == "internal"
     assert "RuntimeError" in error.value.reason
     assert "canary" not in str(error.value)
+
+
+# --- Refresh ahead ---
+
+
+@pytest.mark.parametrize(("lifetime", "window"), [(3600.0, 60.0), (100.0, 50.0), (3.0, 1.5)])
+async def test_in_its_last_minute_a_token_serves_on_while_one_refresh_runs(lifetime: float, window: float) -> None:
+    endpoint, clock = TokenEndpoint(lifetime), Clock()
+    tokens = source(endpoint, clock)
+    await tokens.token()
+    clock.now += lifetime - window - 0.001
+    assert value(tokens) == "token-1"
+    await settle()
+    assert endpoint.requests == 1
+    clock.now += 0.002
+    endpoint.may_answer.clear()
+    assert [value(tokens) for _ in range(20)] == ["token-1"] * 20
+    await settle()
+    assert endpoint.requests == 2
+    endpoint.may_answer.set()
+    await settle()
+    assert value(tokens) == "token-2"
+
+
+async def test_without_traffic_there_is_no_token_request() -> None:
+    endpoint, clock = TokenEndpoint(100.0), Clock()
+    tokens = source(endpoint, clock)
+    await tokens.token()
+    for _ in range(1000):
+        clock.now += 1
+        await asyncio.sleep(0)
+    assert endpoint.requests == 1
+
+
+async def test_a_valid_token_outlives_failed_refreshes_which_are_spaced() -> None:
+    endpoint, clock = TokenEndpoint(3600.0), Clock()
+    tokens = source(endpoint, clock)
+    await tokens.token()
+    endpoint.fails_with = NoToken("http_503", "no")
+    clock.now += 3540
+    for _ in range(490):
+        clock.now += 0.1
+        assert value(tokens) == "token-1"
+        await settle()
+    assert endpoint.requests - 1 == 6  # after 0, 1, 3, 7, 15 and 31 seconds
+    clock.now += 1.1
+    assert tokens.cached() is None
+    with pytest.raises(NoToken) as error:
+        await tokens.token()
+    assert 0 < error.value.next_try <= 32
+    assert endpoint.requests - 1 == 6
+
+
+async def test_a_server_that_hands_the_same_token_out_again_is_not_asked_for_ever() -> None:
+    clock = Clock()
+    asked = []
+    expires_at = clock.now + 3600
+
+    async def same(asked_at: float, replaces: str | None) -> AccessToken:
+        asked.append(asked_at)
+        return AccessToken("same", asked_at, expires_at)
+
+    tokens = TokenSource(same, clock=clock)
+    await tokens.token()
+    while clock.now < expires_at - 0.5:
+        clock.now += 0.05
+        tokens.cached()
+        await settle()
+    assert len(asked) <= 10
+
+
+# --- A refused token ---
+
+
+async def test_a_refused_token_is_replaced_once_for_all_who_ask() -> None:
+    endpoint = TokenEndpoint()
+    tokens = source(endpoint, Clock())
+    refused = (await tokens.token()).token.fingerprint
+    endpoint.may_answer.clear()
+    asking = [asyncio.create_task(tokens.renewed(refused)) for _ in range(50)]
+    await settle()
+    endpoint.may_answer.set()
+    served = await asyncio.gather(*asking)
+    assert {(one.token.value, one.source) for one in served if one is not None} == {("token-2", "refreshed")}
+    assert endpoint.requests == 2
+
+
+async def test_a_late_refusal_of_an_old_token_does_not_cost_its_successor() -> None:
+    endpoint = TokenEndpoint()
+    tokens = source(endpoint, Clock())
+    old = (await tokens.token()).token.fingerprint
+    await tokens.renewed(old)
+    served = await tokens.renewed(old)
+    assert served is not None
+    assert (served.token.value, endpoint.requests) == ("token-2", 2)
+
+
+async def test_while_it_cools_down_a_refused_token_is_not_replaced() -> None:
+    endpoint, clock = TokenEndpoint(), Clock()
+    tokens = source(endpoint, clock)
+    refused = (await tokens.token()).token.fingerprint
+    tokens.cool_down()
+    clock.now += 59
+    tokens.cool_down()  # does not begin anew
+    assert await tokens.renewed(refused) is None
+    assert (value(tokens), endpoint.requests) == ("token-1", 1)
+    clock.now += 1
+    assert await tokens.renewed(refused) is not None
+
+
+async def test_where_no_other_token_can_be_had_the_refused_one_stays() -> None:
+    endpoint = TokenEndpoint()
+    tokens = source(endpoint, Clock())
+    refused = (await tokens.token()).token.fingerprint
+    endpoint.fails_with = NoToken("http_503", "no")
+    with pytest.raises(NoToken):
+        await tokens.renewed(refused)
+    assert tokens.holds(refused)
+    assert value(tokens) == "token-1"
+
+
+async def test_a_server_that_hands_the_refused_token_out_again_starts_the_cool_down() -> None:
+    clock = Clock()
+    asked = []
+
+    async def same(asked_at: float, replaces: str | None) -> AccessToken:
+        asked.append(asked_at)
+        return AccessToken("same", asked_at, asked_at + 3600)
+
+    tokens = TokenSource(same, clock=clock)
+    refused = (await tokens.token()).token.fingerprint
+    assert [await tokens.renewed(refused) for _ in range(3)] == [None] * 3
+    assert len(asked) == 2
+
+
+async def test_fetch_is_told_which_token_it_replaces() -> None:
+    endpoint, clock = TokenEndpoint(3600.0), Clock()
+    tokens = source(endpoint, clock)
+    first = (await tokens.token()).token.fingerprint
+    second = await tokens.renewed(first)
+    assert second is not None
+    clock.now += 3550
+    tokens.cached()
+    await settle()
+    assert endpoint.replaced == [None, first, second.token.fingerprint]
+
+
+async def test_a_token_of_another_process_is_told_as_such() -> None:
+    async def fetch(asked_at: float, replaces: str | None) -> AccessToken:
+        return AccessToken("theirs", asked_at - 60, asked_at + 60, stored=True)
+
+    tokens = TokenSource(fetch, clock=Clock())
+    assert (await tokens.token()).source == "store"
+    assert (await tokens.token()).source == "cached"
 
 
 async def test_closing_ends_what_is_under_way() -> None:
@@ -219,37 +394,91 @@ def test_a_token_shows_its_fingerprint_and_never_itself() -> None:
     assert AccessToken("canary", 5.0, 90.0).fingerprint == token.fingerprint
 
 
-@given(
-    st.lists(
-        st.tuples(
-            st.floats(min_value=-100, max_value=4000),
-            st.sampled_from(["token", "refusal", "failure", "error"]),
-            st.floats(min_value=0.1, max_value=4000),
-        ),
-        max_size=40,
-    )
-)
-def test_in_any_order_of_events_no_expired_token_is_served_and_no_remembered_failure_forgotten(
-    steps: list[tuple[float, str, float]],
-) -> None:
-    failures = {"refusal": NoToken("x", "x", lasting=True), "failure": NoToken("y", "y"), "error": KeyError("z")}
+class Life(RuleBasedStateMachine):
+    """Requests, time, outcomes and refusals in any order."""
 
-    async def scenario() -> None:
-        endpoint, clock = TokenEndpoint(), Clock()
-        tokens = source(endpoint, clock)
-        forbidden_until = 0.0
-        for passes, outcome, lifetime in steps:
-            clock.now += passes
-            endpoint.fails_with, endpoint.lifetime = failures.get(outcome), lifetime
-            before, forbidden = endpoint.requests, passes >= 0 and clock.now < forbidden_until
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = Clock()
+        self.outcome: Exception | None = None
+        self.lifetime = 3600.0
+        self.flying = 0
+        self.asked: list[float] = []
+        self.not_before = 0.0
+        """No token request may go out before this: a failure is remembered."""
+        self.tokens = TokenSource(self.fetch, clock=self.clock, jitter=lambda: 0.0)
+
+    def teardown(self) -> None:
+        self.tokens.close()
+        self.loop.run_until_complete(settle())
+        self.loop.close()
+
+    async def fetch(self, asked_at: float, replaces: str | None) -> AccessToken:
+        assert asked_at == self.clock.now
+        assert asked_at >= self.not_before
+        assert self.flying == 0
+        self.flying += 1
+        self.asked.append(asked_at)
+        try:
+            await asyncio.sleep(0)
+            if self.outcome is not None:
+                raise self.outcome
+            return AccessToken(f"mine-{len(self.asked)}", asked_at, asked_at + self.lifetime)
+        finally:
+            self.flying -= 1
+
+    def check(self, served: Served) -> None:
+        token = served.token
+        assert token.value.startswith("mine-")
+        assert token.issued_at <= self.clock.now < token.usable_until <= token.expires_at
+        assert served.seconds_left > 0
+
+    @rule(seconds=st.floats(min_value=0, max_value=4000))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule(seconds=st.floats(min_value=0, max_value=100))
+    def clock_is_set_back(self, seconds: float) -> None:
+        self.clock.now -= seconds
+        self.not_before = 0.0
+
+    @rule(lifetime=st.floats(min_value=0.1, max_value=4000))
+    def server_is_well(self, lifetime: float) -> None:
+        self.outcome, self.lifetime = None, lifetime
+
+    @rule(lasting=st.booleans(), retry_after=st.none() | st.floats(min_value=0, max_value=100))
+    def server_fails(self, lasting: bool, retry_after: float | None) -> None:
+        self.outcome = NoToken("x", "x", lasting=lasting, retry_after=retry_after)
+
+    @rule(count=st.integers(1, 5), refusals=st.integers(0, 3))
+    def requests_come(self, count: int, refusals: int) -> None:
+        async def ask(refused: str | None) -> None:
             try:
-                served = await tokens.token()
+                served = await (self.tokens.token() if refused is None else self.tokens.renewed(refused))
             except NoToken as error:
-                forbidden_until = clock.now + error.next_try
+                if error.next_try:
+                    self.not_before = self.clock.now + error.next_try
             else:
-                forbidden_until = 0.0
-                assert clock.now < served.token.usable_until <= served.token.expires_at
-                assert served.seconds_left > 0
-            assert endpoint.requests - before <= (0 if forbidden else 1)
+                if served is not None:
+                    assert served.token.fingerprint != refused
+                    self.check(served)
 
-    asyncio.run(scenario())
+        async def all_of_them() -> None:
+            at_hand = self.tokens.cached()
+            if at_hand is not None:
+                self.check(at_hand)
+            refused = at_hand.token.fingerprint if at_hand is not None else None
+            before = len(self.asked)
+            await asyncio.gather(*(ask(None) for _ in range(count)), *(ask(refused) for _ in range(refusals)))
+            await settle()
+            assert len(self.asked) - before <= 2  # a refresh that began before the refusal, and one for it
+
+        self.loop.run_until_complete(all_of_them())
+
+    @rule()
+    def api_refuses_a_new_token(self) -> None:
+        self.tokens.cool_down()
+
+
+TestLife = Life.TestCase

@@ -5,26 +5,27 @@ not, the hook hands mitmproxy a coroutine, and only this one request (or HTTP/2 
 """
 
 import asyncio
-import ipaddress
 import logging
-import traceback
 from collections.abc import Awaitable, Callable
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from credential_injector import record
+from credential_injector.clients import admission
 from credential_injector.destinations import Destinations, contradiction, is_address, is_loopback, normalise_host
 from credential_injector.environments import Environment, InvalidEnvironments, TokenRequest, load, nearest
-from credential_injector.token_source import AccessToken, NoToken, Served, TokenSource
+from credential_injector.retry import Retry
+from credential_injector.token_source import AccessToken, NoToken, Served, TokenSource, fingerprint
 
 logger = logging.getLogger(__name__)
 
-OPTIONS = {
+OPTIONS: dict[str, tuple[str | bool, str]] = {
     "inject_envs": ("envs", "Folder of environment files: from the working directory, else the one beside addon/."),
     "inject_env": ("", "Only these environments (names, comma-separated). Empty: all of them."),
     "inject_clients": (
@@ -32,6 +33,7 @@ OPTIONS = {
         "Networks whose clients get credentials (CIDR or 'loopback', comma-separated). "
         "A client that proxyauth let in always does.",
     ),
+    "inject_retry": (True, "When the API answers 401: get another token and send the request once more."),
 }
 LISTED = 20  # environments that are named one by one in the log when they are loaded
 
@@ -58,14 +60,16 @@ class CredentialInjector:
     def __init__(self) -> None:
         self._destinations: Destinations[_Route] = Destinations()
         self._sources: dict[TokenRequest, TokenSource] = {}
-        self._admits: Callable[[str], bool] = _admission("")
+        self._routes: dict[str, _Route] = {}
+        self._retry = Retry()
+        self._admits: Callable[[str], bool] = admission("")
         self._running = False
 
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher without a word -------------
 
     def load(self, loader: Loader) -> None:
         for option, (default, text) in OPTIONS.items():
-            loader.add_option(option, str, default, text)
+            loader.add_option(option, type(default), default, text)
         # mitmproxy ignores an option that nobody knows, and drops a script whose option is malformed; either way
         # requests would go out without a token and nobody would know why.
         for option, given in list(ctx.options.deferred.items()):
@@ -78,6 +82,10 @@ class CredentialInjector:
                 wrong = f"has no value, --set {option}=value was expected"
             elif len(values) > 1:
                 wrong = f"is given {len(values)} times, once was expected"
+            elif isinstance(OPTIONS[option][0], bool):
+                if values[0] in (True, False, "true", "false"):
+                    continue
+                wrong = "is neither true nor false, one of them was expected"
             elif not isinstance(values[0], str):
                 wrong = "is not a text, a text was expected"
             else:
@@ -89,7 +97,7 @@ class CredentialInjector:
         mistakes: list[str] = []
         if "inject_clients" in updated:
             try:
-                self._admits = _admission(ctx.options.inject_clients)
+                self._admits = admission(ctx.options.inject_clients)
             except ValueError as error:
                 mistakes.append(f"inject_clients: {error}")
         if updated & {"inject_envs", "inject_env"}:
@@ -134,12 +142,13 @@ class CredentialInjector:
         """Environments of one token identity share a source, and a source outlives changes that do not concern it."""
         sources: dict[TokenRequest, TokenSource] = {}
         entries = []
+        self._routes = {}
         for environment in environments:
             request = environment.token_request
             if request not in sources:
                 fetch = partial(_fetch, environment.name, request)
                 sources[request] = self._sources.get(request) or TokenSource(fetch)
-            route = _Route(environment, sources[request])
+            route = self._routes[environment.name] = _Route(environment, sources[request])
             entries += [(origin, route) for origin in environment.origins]
         for request in self._sources.keys() - sources.keys():
             self._sources[request].close()
@@ -218,14 +227,8 @@ class CredentialInjector:
         elif environment.methods is not None and request.method.upper() not in environment.methods:
             allowed = ",".join(sorted(environment.methods))
             self._block(flow, environment, f"{request.method} is not in METHODS={allowed} of {environment.file}")
-        elif environment.overwrite == "always" or (environment.header in request.headers) == (
-            environment.overwrite == "only"
-        ):
+        elif _overwrites(flow, environment):
             return route
-        elif environment.overwrite == "never":
-            record.kept(flow, environment)
-        else:
-            record.skipped(flow, environment, f"it has no {environment.header}, and OVERWRITE=only adds none")
         return None
 
     def _admits_client(self, flow: http.HTTPFlow) -> bool:
@@ -238,12 +241,25 @@ class CredentialInjector:
     def _inject(self, flow: http.HTTPFlow, route: _Route, served: Served) -> None:
         request = flow.request
         header = route.header_http2 if request.is_http2 or request.is_http3 else route.header
-        present = request.headers.get(header)
+        replaced = _replaced(flow, route.environment)
         request.headers[header] = route.prefix + served.token.value
-        record.injected(flow, route.environment, served, None if present is None else record.scheme(present))
+        record.injected(flow, route.environment, served, replaced)
         if not route.announced:
             route.announced = True
             logger.info(f"{route.environment.name}: first request with a token goes to {request.host}")
+
+    # --- Its answer ---------------------------------------------------------------------------------------------------
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        self._retry.hold_back(flow)
+
+    def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        if not self._retry.wants(flow):
+            return None
+        route = self._routes.get(flow.metadata[record.KEY]["environment"])
+        return self._retry.send_again(flow, route.environment, route.source) if route is not None else None
+
+    # --- What becomes of a request that gets no token -----------------------------------------------------------------
 
     def _skip(self, flow: http.HTTPFlow, environment: Environment, reason: str) -> None:
         record.skipped(flow, environment, reason)
@@ -262,10 +278,34 @@ class CredentialInjector:
             flow.response = http.Response.make(502, f"{line}\n", headers)
 
     def _unforeseen(self, flow: http.HTTPFlow, environment: Environment | None, error: BaseException) -> None:
-        """An error of ours. Its text may hold anything, a secret included; where it happened cannot."""
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{type(error).__name__} in {Path(where.filename).name}, line {where.lineno}"
-        self._block(flow, environment, f"an error of the add-on's own ({place}); report it, with mitmproxy's log")
+        self._block(flow, environment, record.own_error(error))
+
+
+def _overwrites(flow: http.HTTPFlow, environment: Environment) -> bool:
+    """OVERWRITE. Where it forbids a token, the flow says so."""
+    overwrite = environment.overwrite
+    if overwrite == "always" or (_replaced(flow, environment) is None) == (overwrite == "never"):
+        return True
+    if overwrite == "never":
+        record.kept(flow, environment)
+    else:
+        record.skipped(flow, environment, f"it has no {environment.header}, and OVERWRITE=only adds none")
+    return False
+
+
+def _replaced(flow: http.HTTPFlow, environment: Environment) -> str | None:
+    """What the client sent in the credential's place, by its scheme; None where it sent nothing.
+
+    In a replay our own earlier token stands there, which is none of the client's.
+    """
+    value = flow.request.headers.get(environment.header)
+    if value is None:
+        return None
+    if flow.is_replay == "request" and record.was_injected(flow):
+        earlier = flow.metadata[record.KEY]
+        if earlier["token"] == fingerprint(value.removeprefix(environment.prefix).lstrip()):
+            return cast("str | None", earlier["replaced"])
+    return record.scheme(value)
 
 
 def _folder(given: str) -> Path | None:
@@ -274,34 +314,6 @@ def _folder(given: str) -> Path | None:
     clone = Path(__file__).parents[1]
     places = [path, clone.parent / path] if (clone / "inject.py").is_file() else [path]
     return next((place for place in places if place.is_dir()), None)
-
-
-def _admission(text: str) -> Callable[[str], bool]:
-    """Read inject_clients. Raises ValueError."""
-    networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-    loopback = False
-    for item in filter(None, map(str.strip, text.split(","))):
-        if item.lower() == "loopback":
-            loopback = True
-            continue
-        try:
-            networks.append(ipaddress.ip_network(item, strict=False))
-        except ValueError:
-            raise ValueError(
-                f"{item!r} is not a network, 'loopback' or CIDR such as 192.168.1.23/32 was expected"
-            ) from None
-
-    @lru_cache(maxsize=1024)
-    def admits(address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        if isinstance(ip, ipaddress.IPv6Address):
-            ip = ip.ipv4_mapped or ip  # an IPv4 client of a socket that listens on both
-        return (loopback and ip.is_loopback) or any(ip in network for network in networks)
-
-    return admits
 
 
 def _may_stream(request: http.Request) -> bool:
@@ -320,7 +332,7 @@ def _import_token_endpoint() -> ModuleType:
     return token_endpoint
 
 
-async def _fetch(name: str, request: TokenRequest, asked_at: float) -> AccessToken:
+async def _fetch(name: str, request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
     # requests and Authlib take a while to import: with the first token, and not on the event loop.
     token_endpoint = await asyncio.to_thread(_import_token_endpoint)
     token: AccessToken = await token_endpoint.request_token(request, asked_at)

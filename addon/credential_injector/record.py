@@ -4,6 +4,8 @@ A flow is anything with mitmproxy's `metadata`, `marked` and `comment`.
 """
 
 import math
+import traceback
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from credential_injector.environments import Environment
@@ -77,6 +79,21 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
     )
 
 
+def retried(flow: Flow, environment: Environment, served: Served) -> None:
+    """The API refused the first token; what the client gets is the answer to the same request with another one."""
+    refused = flow.metadata[KEY]
+    injected(flow, environment, served, refused["replaced"])
+    headline, _, details = flow.comment.partition("\n")
+    flow.comment = f"{headline}, sent again after a 401\n{details}\n- the first answer: 401 to <{refused['token']}>"
+    flow.metadata[KEY]["retried"] = True
+
+
+def not_retried(flow: Flow, reason: str) -> None:
+    """The API refused the token, and its 401 goes to the client."""
+    flow.comment += f"\n- the API answered 401, which stays: {reason}"
+    flow.metadata[KEY]["reason"] = f"401 and not sent again: {reason}"
+
+
 def kept(flow: Flow, environment: Environment) -> None:
     """The client's own credential stays."""
     reason = f"the client sent its own {environment.header}, and OVERWRITE=never keeps it"
@@ -98,6 +115,18 @@ def blocked(flow: Flow, environment: Environment | None, reason: str) -> str:
     line = f"{name or 'credential injector'}: request blocked: {reason}"
     _write(flow, line, action="blocked", environment=name, reason=reason)
     return line
+
+
+def was_injected(flow: Flow) -> bool:
+    """Whether the flow's request went out with a token of ours."""
+    return bool(flow.metadata.get(KEY, {}).get("action") == "injected")
+
+
+def own_error(error: BaseException) -> str:
+    """An error of the add-on's own, told without its text, which may hold anything; where it happened cannot."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{type(error).__name__} in {Path(where.filename).name}, line {where.lineno}"
+    return f"an error of the add-on's own ({place}); report it, with mitmproxy's log"
 
 
 def no_token(environment: Environment, error: NoToken) -> str:

@@ -1,4 +1,4 @@
-"""A token when it is needed: reuse, single flight, back off. The only reader of the clock."""
+"""A token when it is needed: reuse, refresh ahead, single flight, back off. The only reader of the clock."""
 
 import asyncio
 import hashlib
@@ -12,10 +12,16 @@ from typing import Literal, NamedTuple
 # seconds (a token of 3 s may live 2). At most a tenth of its life, so that short tokens remain of use.
 LEEWAY = 10.0
 LEEWAY_SHARE = 0.1
+# From this long before it expires, the next request starts a refresh in the background while the token goes on serving.
+REFRESH_WINDOW = 60.0
+REFRESH_SHARE = 0.5
+# But not sooner than this after it came: some servers hand the same token out until it expires.
+REFRESH_SPACING = 1.0
 
 REFUSED_FOR = 60.0  # seconds for which a refusal (wrong secret, wrong scope) is remembered
 FIRST_BACK_OFF = 1.0  # seconds after the first failure of another kind; doubled with each further one
 LONGEST_BACK_OFF = 60.0
+COOL_DOWN = 60.0  # seconds for which nothing is renewed after an API refused a token that was new
 JITTER = 0.2  # of a back-off, at random, so that many proxies do not return together
 
 
@@ -40,6 +46,11 @@ class NoToken(Exception):
         """Seconds until the next token request may go out."""
 
 
+def fingerprint(value: str) -> str:
+    """`sha256:` and 12 hex digits: enough to compare two sightings of a token, nothing to log in with."""
+    return f"sha256:{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()[:12]}"
+
+
 @dataclass(frozen=True, slots=True)
 class AccessToken:
     """A token as it is sent. Times are unix seconds."""
@@ -48,14 +59,21 @@ class AccessToken:
     issued_at: float
     """When it was asked for: it lives from then on at the earliest."""
     expires_at: float
+    stored: bool = field(default=False, compare=False)
+    """It was not asked for by this process: it comes from a store."""
     fingerprint: str = field(init=False)
-    """`sha256:` and 12 hex digits: enough to compare two sightings, nothing to log in with."""
+    refresh_from: float = field(init=False)
+    """From then on it should be renewed in the background."""
     usable_until: float = field(init=False)
+    """From then on it must not be sent."""
 
     def __post_init__(self) -> None:
-        leeway = min(LEEWAY, LEEWAY_SHARE * (self.expires_at - self.issued_at))
-        digest = hashlib.sha256(self.value.encode()).hexdigest()
-        object.__setattr__(self, "fingerprint", f"sha256:{digest[:12]}")
+        lifetime = self.expires_at - self.issued_at
+        leeway = min(LEEWAY, LEEWAY_SHARE * lifetime)
+        window = min(REFRESH_WINDOW, REFRESH_SHARE * lifetime)
+        object.__setattr__(self, "fingerprint", fingerprint(self.value))
+        refresh_from = max(self.expires_at - window, self.issued_at + REFRESH_SPACING)
+        object.__setattr__(self, "refresh_from", refresh_from)
         object.__setattr__(self, "usable_until", self.expires_at - leeway)
 
 
@@ -63,7 +81,8 @@ class Served(NamedTuple):
     """A token with what a person wants to know about it."""
 
     token: AccessToken
-    source: Literal["cached", "fetched"]
+    source: Literal["cached", "fetched", "refreshed", "store"]
+    """`fetched`: this request waited for it. `refreshed`: it replaced one that the API had refused."""
     seconds_left: float
 
 
@@ -77,13 +96,14 @@ class _Failure:
 class TokenSource:
     """The tokens of one identity.
 
-    `fetch` makes one token request; it is given the time at which it is made (unix seconds) and raises NoToken.
+    `fetch` makes one token request; it is given the time at which it is made (unix seconds) and the fingerprint of the
+    token that is to be replaced, and raises NoToken.
     `clock` is the wall clock: a monotonic one stands still while a laptop sleeps, and tokens expire meanwhile.
     """
 
     def __init__(
         self,
-        fetch: Callable[[float], Awaitable[AccessToken]],
+        fetch: Callable[[float, str | None], Awaitable[AccessToken]],
         *,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
@@ -92,64 +112,102 @@ class TokenSource:
         self._clock = clock
         self._jitter = jitter
         self._token: AccessToken | None = None
+        self._last: str | None = None
+        """The fingerprint of the last token: the current one, or one that was discarded."""
         self._failure: _Failure | None = None
         self._failures = 0
         self._flight: asyncio.Task[None] | None = None
+        self._cool_until = 0.0
 
     def cached(self) -> Served | None:
-        """The token at hand, if it may still be sent. Awaits nothing."""
+        """The token at hand, if it may still be sent. Awaits nothing; near its end it starts a refresh beside it."""
         token = self._token
         if token is None:
             return None
         now = self._clock()
         # Earlier than it was issued: the clock was set back, and how long the token still lives is unknown.
-        if token.issued_at <= now < token.usable_until:
-            return Served(token, "cached", token.expires_at - now)
-        return None
+        if not token.issued_at <= now < token.usable_until:
+            return None
+        if now >= token.refresh_from and self._remembered(now) is None:
+            self._fly()
+        return Served(token, "cached", token.expires_at - now)
 
     async def token(self) -> Served:
         """The token at hand, or a new one; many callers share one token request. Raises NoToken."""
         if (served := self.cached()) is not None:
             return served
-        if (refusal := self._remembered()) is not None:
+        if (refusal := self._remembered(self._clock())) is not None:
             raise refusal
-        if self._flight is None or self._flight.done():
-            self._flight = asyncio.create_task(self._fly(), name="token request")
         # A client that goes away cancels its own wait, not the token request that others wait for.
-        await asyncio.shield(self._flight)
+        await asyncio.shield(self._fly())
         if (served := self.cached()) is not None:
-            return served._replace(source="fetched")
-        raise self._remembered() or NoToken("expired", "the token expired while the request waited for its turn")
+            return served._replace(source="store" if served.token.stored else "fetched")
+        expired = NoToken("expired", "the token expired while the request waited for its turn")
+        raise self._remembered(self._clock()) or expired
+
+    async def renewed(self, refused: str) -> Served | None:
+        """Another token than the one that the API refused, told by its fingerprint; many callers share one.
+
+        None while nothing is renewed, as the API has refused a new token, too. Raises NoToken.
+        """
+        now = self._clock()
+        if self._token is not None and self.holds(refused):
+            # Only the current token: a late refusal of an old one says nothing about its successor.
+            if self._cools(now):
+                return None
+            discarded, self._token = self._token, None
+            try:
+                served = await self.token()
+            except NoToken:
+                # The 401 may have been about something else, and a valid token is better than none.
+                self._token = self._token or discarded
+                raise
+        else:
+            served = await self.token()
+        if served.token.fingerprint == refused:
+            self.cool_down()
+            return None
+        return served._replace(source="refreshed")
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether this is the current token's."""
+        return self._token is not None and self._token.fingerprint == fingerprint
+
+    def cool_down(self) -> None:
+        """The API refused a token that was new: another one would not please it either."""
+        now = self._clock()
+        if not self._cools(now):
+            self._cool_until = now + COOL_DOWN
 
     def close(self) -> None:
         """End what is under way."""
         if self._flight is not None:
             self._flight.cancel()
 
-    def _remembered(self) -> NoToken | None:
+    def _cools(self, now: float) -> bool:
+        return now < self._cool_until <= now + COOL_DOWN
+
+    def _remembered(self, now: float) -> NoToken | None:
         """The last failure, while it forbids another token request: a new object, as each raise grows a traceback."""
         failure = self._failure
-        if failure is None:
+        if failure is None or not failure.failed_at <= now < failure.retry_at:
             return None
-        now = self._clock()
-        if not failure.failed_at <= now < failure.retry_at:
-            return None
-        error = failure.error
-        return NoToken(
-            error.code,
-            error.reason,
-            lasting=error.lasting,
-            retry_after=error.retry_after,
-            next_try=failure.retry_at - now,
-        )
+        error, wait = failure.error, failure.retry_at - now
+        return NoToken(error.code, error.reason, lasting=error.lasting, retry_after=error.retry_after, next_try=wait)
 
-    async def _fly(self) -> None:
+    def _fly(self) -> asyncio.Task[None]:
+        """The token request that is under way, or a new one."""
+        if self._flight is None or self._flight.done():
+            self._flight = asyncio.create_task(self._request(), name="token request")
+        return self._flight
+
+    async def _request(self) -> None:
         """One token request. It ends with a token or a remembered failure, and never raises into those who wait."""
         try:
-            self._token = await self._fetch(self._clock())
-            if self.cached() is None:
+            token = await self._fetch(self._clock(), self._last)
+            if not token.issued_at <= self._clock() < token.usable_until:
                 raise NoToken("expired", "the token expired while it was on its way")
-            self._failure, self._failures = None, 0
+            self._token, self._last, self._failure, self._failures = token, token.fingerprint, None, 0
         except NoToken as error:
             self._remember(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests must hear of it
@@ -160,7 +218,7 @@ class TokenSource:
         if error.lasting:
             pause = REFUSED_FOR
         elif error.retry_after is not None:
-            pause = error.retry_after
+            pause = max(error.retry_after, FIRST_BACK_OFF)
         else:
             pause = min(FIRST_BACK_OFF * 2 ** min(self._failures - 1, 10), LONGEST_BACK_OFF)
             pause *= 1 - JITTER * self._jitter()

@@ -76,12 +76,13 @@ class Token(TokenMixin):
 class DemoAuthorizationServer:
     """Checks the client's credentials, issues short tokens, and counts.
 
-    `token_requests` holds the form of each one, without the secret.
+    `token_requests` holds the form of each one, without the secret. `status`, where it is set, is all that it answers.
     """
 
     def __init__(self, clients: Iterable[Client], *, lifetime: int = 300) -> None:
         self.tokens: dict[str, Token] = {}
         self.token_requests: list[dict[str, Any]] = []
+        self.status: int | None = None
         clients_by_id = {client.client_id: client for client in clients}
         self.app = Flask("authorization server")
         self.app.config["OAUTH2_TOKEN_EXPIRES_IN"] = {"client_credentials": lifetime}
@@ -95,7 +96,7 @@ class DemoAuthorizationServer:
             self.token_requests.append(
                 {**form, "authorization": request.headers.get("Authorization", "").split(" ")[0]}
             )
-            return server.create_token_response()
+            return server.create_token_response() if self.status is None else ("", self.status)
 
         # Authlib refuses plain http. These servers only ever listen on loopback, where RFC 8252 section 8.3 allows it.
         self.app.wsgi_app = _as_https(self.app.wsgi_app)  # type: ignore[method-assign]
@@ -131,6 +132,17 @@ class ProtectedApi:
         @self.app.route("/open", methods=["GET", "POST"])
         def without_protection() -> Any:
             return jsonify(authorization=request.headers.get("Authorization"))
+
+        @self.app.route("/always/<int:status>", methods=["GET", "POST"])
+        def always(status: int) -> Any:
+            error = "insufficient_scope" if request.query_string == b"insufficient_scope" else "invalid_token"
+            padding = "x" * 1_000_000 if request.query_string == b"large" else ""
+            return jsonify(error=error, padding=padding), status, {"WWW-Authenticate": f'Bearer error="{error}"'}
+
+        @self.app.get("/large")
+        @protector()  # type: ignore[untyped-decorator]
+        def large() -> Any:
+            return "x" * 1_000_000
 
         @self.app.route("/", defaults={"path": ""}, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
         @self.app.route("/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])

@@ -1,0 +1,119 @@
+"""A request whose token the API refused, sent once more with another one.
+
+It goes through mitmproxy: with its modes, its trust, its hooks, and as a flow of its own in the list. mitmproxy's
+client replay does the same for a person but cannot be awaited, so this uses the part below it, `ReplayHandler`: no
+documented API, but the same in mitmproxy 11 and 12.
+"""
+
+import asyncio
+import logging
+import re
+
+from mitmproxy import ctx, http
+from mitmproxy.addons.clientplayback import ReplayHandler
+from mitmproxy.flow import Error
+
+from credential_injector import record
+from credential_injector.environments import Environment
+from credential_injector.token_source import NoToken, TokenSource
+
+logger = logging.getLogger(__name__)
+
+DEADLINE = 60.0  # seconds that the second answer may take
+INSUFFICIENT_SCOPE = re.compile(r'error="?insufficient_scope', re.IGNORECASE)  # RFC 6750 section 3.1
+
+
+class Retry:
+    """Answers a 401 with another token, once."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, bytearray] = {}
+        """The flows that are sent again here, by id, with what was gathered of their answers."""
+
+    def wants(self, flow: http.HTTPFlow) -> bool:
+        """Whether the API has refused a token of ours, for the first time in this flow."""
+        if flow.response is None or flow.response.status_code != 401 or flow.id in self._own or not flow.live:
+            return False
+        # A token that lacks a scope is a good one; the next one would lack it, too.
+        if INSUFFICIENT_SCOPE.search(flow.response.headers.get("www-authenticate", "")):
+            return False
+        return record.was_injected(flow) and bool(ctx.options.inject_retry)
+
+    def hold_back(self, flow: http.HTTPFlow) -> None:
+        """Keep an answer from streaming to the client before it is known which one counts."""
+        if flow.response is None:
+            return
+        if self.wants(flow):
+            flow.response.stream = False
+        elif flow.id in self._own and (flow.response.stream or ctx.options.stream_large_bodies):
+            body = self._own[flow.id]
+
+            def gather(chunk: bytes) -> bytes:
+                body.extend(chunk)
+                return chunk
+
+            flow.response.stream = gather  # with False, mitmproxy would stream it as soon as it is large
+
+    async def send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> None:
+        """Give the flow the answer that the same request gets with another token. At worst, the 401 stays."""
+        try:
+            stays = await self._send_again(flow, environment, source)
+        except NoToken as error:
+            stays = record.no_token(environment, error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a CancelledError would hang the flow
+            stays = record.own_error(error)
+        if stays is not None:
+            record.not_retried(flow, stays)
+            logger.warning(f"{environment.name}: the API answered 401, which stays: {stays}")
+
+    async def _send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> str | None:
+        """Returns why the 401 stays, or None. Raises NoToken."""
+        if flow.response is not None and flow.response.stream:
+            return "its body was so large that it is with the client already"
+        refused = flow.metadata[record.KEY]
+        if refused["source"] != "cached" and source.holds(refused["token"]):
+            source.cool_down()
+            return "the token was new, so another one would be refused, too"
+        served = await source.renewed(refused["token"])
+        if served is None:
+            return "a moment ago it refused a new token, too"
+        if (reason := _why_not(flow.request)) is not None:
+            return f"{reason}; the next request gets another token"
+        again = await self._replayed(flow)
+        if again.error is not None:
+            return f"sent again, the request failed: {again.error.msg}"
+        if again.response is None or not record.was_injected(again):
+            return "sent again, the request got no token"
+        if again.response.status_code == 401:
+            source.cool_down()
+        flow.response = again.response
+        flow.request.headers = again.request.headers
+        record.retried(flow, environment, served)
+        logger.info(f"{environment.name}: the API refused a token, so the request was sent again with another one")
+        return None
+
+    async def _replayed(self, flow: http.HTTPFlow) -> http.HTTPFlow:
+        """The same request with its second answer, or with an error."""
+        again: http.HTTPFlow = flow.copy()  # type: ignore[no-untyped-call]
+        again.response = again.error = None
+        again.is_replay = "request"
+        self._own[again.id] = bytearray()
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await ReplayHandler(again, ctx.options).replay()
+        except TimeoutError:
+            again.error = Error(f"it was not answered within {DEADLINE:.0f} s")
+        finally:
+            body = self._own.pop(again.id)
+        if again.response is not None and again.response.raw_content is None:
+            again.response.raw_content = bytes(body)
+        return again
+
+
+def _why_not(request: http.Request) -> str | None:
+    """Why this request cannot be sent again; None where it can."""
+    if request.raw_content is None:
+        return "the request's body was streamed and is gone"
+    if "upgrade" in request.headers:
+        return "the request would have changed the protocol"
+    return None

@@ -1,0 +1,209 @@
+"""A token that the API refuses is replaced and the request sent again; the client never sees the 401."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from credential_injector.demo.processes import mitmproxy
+from tests.e2e.conftest import RESOLVE_TEST, Curl, Stage
+from tests.e2e.test_main_job import saved
+
+
+def revoke(stage: Stage) -> None:
+    """As an administrator does: the tokens of the moment are worth nothing any more."""
+    for token in list(stage.authorization_server.tokens.values()):
+        token.revoked = True
+
+
+@pytest.mark.parametrize("way", ["regular", "lazy", "tunnel", "tunnel http2", "reverse", "upstream", "socks5"])
+def test_a_revoked_token_is_replaced_in_flight(stage: Stage, curl: Curl, way: str) -> None:
+    tls = f"https://localhost:{stage.https_port}" if way == "reverse" else f"https://api.qa.test:{stage.https_port}"
+    url = stage.http if way in ("regular", "lazy") else tls
+    stage.env(url)
+    options = {
+        "lazy": ["--set", "connection_strategy=lazy"],
+        "reverse": ["--mode", f"reverse:{tls}"],
+        "socks5": ["--mode", "socks5"],
+    }.get(way, [])
+    if way == "upstream":
+        words = ["--set", f"confdir={stage.confdir}", "--ignore-hosts", ".*"]
+        corporate = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST))
+        options = ["--mode", f"upstream:{corporate.url}"]
+    proxy = stage.mitmdump(*options)
+    trust = ["--cacert", str(stage.mitmproxy_ca), "--http2" if way == "tunnel http2" else "--http1.1"]
+    through = ["--socks5-hostname", proxy.url.removeprefix("http://")] if way == "socks5" else ["--proxy", proxy.url]
+    target = f"{proxy.url}/orders" if way == "reverse" else f"{url}/orders"
+    if way == "reverse":
+        through, trust = [], []
+    for method in ("GET", "POST"):
+        body = ["--data", "a=b"] if method == "POST" else []
+        assert curl(*through, *trust, *body, target).status == 200
+        revoke(stage)
+        reply = curl(*through, *trust, *body, target)
+        assert (reply.status, '"bytes":3' in reply.body.replace(" ", "")) == (200, method == "POST")
+    assert stage.token_requests == 3
+    assert stage.api.statuses == {200: 4, 401: 2}
+
+
+def test_the_flow_tells_of_the_first_answer_and_the_second_request_is_a_flow_of_its_own(
+    stage: Stage, curl: Curl
+) -> None:
+    stage.env(stage.http)
+    flows = stage.folder / "flows"
+    with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
+        curl("--proxy", proxy.url, f"{stage.http}/orders")
+        revoke(stage)
+        curl("--proxy", proxy.url, "--user", "me:mine", f"{stage.http}/orders")
+    first, again, healed = saved(flows)
+    note, old = healed.metadata["inject"], first.metadata["inject"]
+    assert (note["action"], note["source"], note["retried"], note["replaced"]) == (
+        "injected",
+        "refreshed",
+        True,
+        "Basic",
+    )
+    assert note["token"] != old["token"]
+    assert healed.response is not None
+    assert healed.response.status_code == 200
+    headline, *details = healed.comment.splitlines()
+    assert headline.startswith("qa: token injected (refreshed, 4 min left), replaced Basic, sent again after a 401")
+    assert f"- the first answer: 401 to <{old['token']}>" in details
+    assert again.is_replay == "request"
+    assert again.metadata["inject"]["token"] == note["token"]
+    assert healed.request.headers["Authorization"] == again.request.headers["Authorization"]
+
+
+def test_no_client_sees_a_401_when_tokens_are_revoked_under_load(stage: Stage) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+    ended = threading.Event()
+    answers: Counter[int] = Counter()
+
+    def client() -> Counter[int]:
+        mine: Counter[int] = Counter()
+        with requests.Session() as session:
+            session.proxies = {"http": proxy.url}
+            while not ended.is_set():
+                mine[session.get(f"{stage.http}/orders", timeout=60).status_code] += 1
+        return mine
+
+    def wait_for(count: int) -> None:
+        until = stage.api.statuses[200] + count
+        while stage.api.statuses[200] < until:
+            ended.wait(0.01)
+
+    with ThreadPoolExecutor(50) as pool:
+        running = [pool.submit(client) for _ in range(50)]
+        try:
+            for _ in range(3):
+                wait_for(100)
+                revoke(stage)
+            wait_for(100)
+        finally:
+            ended.set()
+        for one in running:
+            answers += one.result()
+    assert set(answers) == {200}
+    assert 1 <= stage.token_requests <= 4
+
+
+def test_an_api_that_refuses_every_token_costs_one_more_token_and_one_more_request(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    for _ in range(10):
+        assert curl("--proxy", proxy.url, f"{stage.http}/always/401").status == 401
+    assert stage.token_requests == 2
+    assert stage.api.statuses[401] == 11
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+def test_a_token_that_was_new_and_is_refused_is_not_replaced(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+    assert curl("--proxy", proxy.url, f"{stage.http}/always/401").status == 401
+    assert (stage.token_requests, stage.api.statuses[401]) == (1, 1)
+
+
+@pytest.mark.parametrize("path", ["/always/403", "/always/401?insufficient_scope"])
+def test_an_answer_that_is_not_about_the_token_is_left_alone(stage: Stage, curl: Curl, path: str) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    assert curl("--proxy", proxy.url, stage.http + path).status == int(path[8:11])
+    assert (stage.token_requests, len(stage.api.received)) == (1, 2)
+
+
+def test_the_retry_can_be_switched_off(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump(inject_retry="false")
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    revoke(stage)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 401
+    assert stage.token_requests == 1
+
+
+def test_where_the_body_was_streamed_the_401_stays_and_the_next_request_has_another_token(
+    stage: Stage, curl: Curl
+) -> None:
+    stage.env(stage.http)
+    flows, upload = stage.folder / "flows", stage.folder / "upload"
+    upload.write_bytes(b"x" * 100_000)
+    with stage.mitmproxy("mitmdump", "-w", str(flows), stream_large_bodies="1k") as proxy:
+        assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+        revoke(stage)
+        send = ["--proxy", proxy.url, "--data-binary", f"@{upload}", f"{stage.http}/upload"]
+        assert [curl(*send).status for _ in range(2)] == [401, 200]
+    _, refused, _ = saved(flows)
+    assert refused.comment.splitlines()[-1] == (
+        "- the API answered 401, which stays: the request's body was streamed and is gone;"
+        " the next request gets another token"
+    )
+    assert stage.token_requests == 2
+
+
+def test_a_large_answer_to_the_second_request_arrives_whole(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump(stream_large_bodies="10k")
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    revoke(stage)
+    reply = curl("--proxy", proxy.url, f"{stage.http}/large")
+    assert (reply.status, len(reply.body)) == (200, 1_000_000)
+
+
+def test_a_401_that_is_so_large_that_it_streams_stays(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump(stream_large_bodies="10k")
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    assert curl("--proxy", proxy.url, f"{stage.http}/always/401?large").status == 401
+    assert len(stage.api.received) == 2
+    assert any("it is with the client already" in line for line in proxy.log)
+
+
+def test_when_no_other_token_can_be_had_the_401_stays_and_the_flow_says_why(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    flows = stage.folder / "flows"
+    with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
+        assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+        revoke(stage)
+        stage.authorization_server.status = 503
+        assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 401
+    *_, refused = saved(flows)
+    assert "- the API answered 401, which stays: no token (http_503)" in refused.comment
+    assert refused.metadata["inject"]["retried"] is False
+
+
+def test_a_persons_own_replay_gets_the_token_of_the_moment(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http, "OVERWRITE=never")
+    flows, replayed = stage.folder / "flows", stage.folder / "replayed"
+    with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
+        assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    revoke(stage)
+    with stage.mitmproxy("mitmdump", "-C", str(flows), "-w", str(replayed)):
+        while stage.api.statuses[200] < 2:
+            pass
+    again = saved(replayed)[-1]
+    assert (again.metadata["inject"]["action"], again.metadata["inject"]["replaced"]) == ("injected", None)
