@@ -1,7 +1,14 @@
 # `make demo` needs only Python 3.11 or newer and a package index; the rest installs what it needs the same way.
-VENV ?= .venv
-PYTHON ?= $(shell sh .ci/pythons | head -n 1)
+VENV = .venv
+PYTHON = $(shell sh .ci/pythons | head -n 1)
 BIN = $(VENV)/bin
+
+# A virtual environment holds absolute paths: where the folder was moved, or its Python has gone, it is made anew.
+ifneq ($(wildcard $(VENV)/.made-in),)
+ifneq ($(shell cat $(VENV)/.made-in; $(BIN)/python -c 'print("starts")' 2>/dev/null),$(CURDIR) starts)
+$(shell rm -rf $(VENV))
+endif
+endif
 
 .PHONY: demo web test check format clean
 
@@ -12,7 +19,7 @@ web: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo web
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest --cov
+	$(BIN)/pytest
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -20,7 +27,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pip check
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov --cov-fail-under=95
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
@@ -31,8 +38,10 @@ clean:
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with venv and pip was found. Install one (on Debian: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is not Python 3.11 or newer. Name another one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
+	@echo "$(CURDIR)" > $(VENV)/.made-in
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing mitmproxy and what the add-on needs into $(VENV) (the first time this takes a minute)"

@@ -16,7 +16,13 @@ if _ROOT == _HERE or str(_ROOT) not in sys.path:
 for _name in [name for name in sys.modules if name.partition(".")[0] == "credential_injector"]:
     del sys.modules[_name]
 
-_NEEDED = {"requests": "requests", "authlib": "Authlib", "dotenv": "python-dotenv"}
+_NEEDED = {
+    "requests": "requests",
+    "authlib": "Authlib",
+    "dotenv": "python-dotenv",
+    "idna": "idna",
+    "watchfiles": "watchfiles",
+}
 _missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
 
 addons = []

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from mitmproxy import exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy.layers.http._hooks import HttpRequestHeadersHook
+from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook, HttpRequestHook
 from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.test import taddons, tflow
+from mitmproxy.tls import TlsData
 
-from credential_injector import addon as addon_module
-from credential_injector import record, token_source
+from credential_injector import record, routes, token_source
 from credential_injector.addon import CredentialInjector
 from credential_injector.environments import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken
@@ -30,7 +31,7 @@ class Endpoint:
         self.asked: list[str] = []
         self.error: Exception | None = None
 
-    async def __call__(self, name: str, request: TokenRequest, asked_at: float, replaces: str | None) -> AccessToken:
+    async def __call__(self, name: str, request: TokenRequest, asked_at: float) -> AccessToken:
         self.asked.append(request.client_id)
         await asyncio.sleep(0)
         if self.error is not None:
@@ -41,7 +42,7 @@ class Endpoint:
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Endpoint:
     endpoint = Endpoint()
-    monkeypatch.setattr(addon_module, "_fetch", endpoint)
+    monkeypatch.setattr(routes, "_request_token", endpoint)
     return endpoint
 
 
@@ -74,6 +75,7 @@ async def proxy(tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPa
     injector = CredentialInjector()
     with taddons.context(injector) as context:  # type: ignore[no-untyped-call]
         context.options.add_option("stream_large_bodies", str | None, None, "")
+        context.options.add_option("keep_host_header", bool, False, "")
         folder = tmp_path / "envs"
         folder.mkdir()
         injector.configure(set(context.options.keys()))  # mitmproxy does this with every option when it loads a script
@@ -217,6 +219,9 @@ async def test_another_method_is_blocked_with_a_reason(proxy: Proxy, endpoint: E
     assert action(flow) == "blocked"
     assert endpoint.asked == []
     assert token(await proxy.send()) == "Bearer token-qa-1"
+    assert token(await proxy.send(request(method="get"))) == "Bearer token-qa-1"
+    strange = await proxy.send(request(method="\x1b[31mX"))
+    assert strange.comment.startswith("qa: request blocked: its method is not in METHODS")
 
 
 async def test_without_a_token_the_request_is_blocked(proxy: Proxy, endpoint: Endpoint) -> None:
@@ -306,12 +311,56 @@ async def test_an_address_over_plain_http_has_no_name_but_itself(proxy: Proxy) -
     assert token(flow) is None
 
 
-async def test_in_reverse_mode_the_clients_sni_names_the_proxy(proxy: Proxy) -> None:
+@pytest.mark.parametrize(("keep", "gets"), [(False, "Bearer token-qa-1"), (True, None)])
+async def test_in_reverse_mode_the_clients_sni_names_the_proxy_unless_it_goes_on_to_the_server(
+    proxy: Proxy, keep: bool, gets: str | None
+) -> None:
     proxy.env()
+    proxy.set(keep_host_header=keep)
     flow = request(mode="reverse:https://api.example.com")
     flow.client_conn.sni = "my-proxy.local"
     await proxy.send(flow)
-    assert token(flow) == "Bearer token-qa-1"
+    assert token(flow) == gets
+
+
+@pytest.mark.parametrize("mode", ["regular", "upstream:http://127.0.0.1:3128"])
+async def test_whoever_asks_for_an_address_gets_no_token_for_a_name(proxy: Proxy, mode: str) -> None:
+    # The SNI may be that of the TLS to this proxy, while mitmproxy verifies the server against its address.
+    proxy.env()
+    flow = request("https://192.0.2.7/orders", mode=mode)
+    flow.request.headers["Host"] = "api.example.com"
+    flow.client_conn.sni = "api.example.com"
+    await proxy.send(flow)
+    assert token(flow) is None
+
+
+@pytest.mark.parametrize(("host", "gets"), [("api.example.com", "Bearer token-qa-1"), (None, None)])
+async def test_a_replay_to_an_address_is_verified_against_its_host_header(
+    proxy: Proxy, host: str | None, gets: str | None
+) -> None:
+    proxy.env()
+    flow = request("https://192.0.2.7/orders", mode="socks5")
+    flow.request.headers.pop("Host", None)
+    if host:
+        flow.request.headers["Host"] = host
+    flow.client_conn.sni = "api.example.com"
+    flow.is_replay = "request"
+    await proxy.send(flow)
+    assert token(flow) == gets
+
+
+async def test_a_connection_that_was_made_unverified_gets_no_token_later(proxy: Proxy) -> None:
+    proxy.env()
+    flow = request()
+    data = TlsData(flow.server_conn, context=None)  # type: ignore[arg-type]
+    proxy.set(ssl_insecure=True)
+    proxy.addon.tls_start_server(data)
+    proxy.set(ssl_insecure=False)
+    await proxy.send(flow)
+    assert flow.response is not None
+    assert "ssl_insecure is or was set" in (flow.response.text or "")
+    proxy.addon.server_disconnected(ServerConnectionHookData(flow.server_conn, flow.client_conn))
+    assert proxy.addon._insecure == set()
 
 
 async def test_nobody_gets_a_token_unverified(proxy: Proxy) -> None:
@@ -323,6 +372,10 @@ async def test_nobody_gets_a_token_unverified(proxy: Proxy) -> None:
     own = request("https://127.0.0.1:9443/")
     own.client_conn.sni = None
     assert token(await proxy.send(own)) == "Bearer token-qa-1"
+    other = request("https://192.0.2.7:9443/", mode="socks5")
+    other.client_conn.sni = "127.0.0.1"
+    other.request.headers["Host"] = "127.0.0.1:9443"
+    assert token(await proxy.send(other)) is None
 
 
 # --- Which client ---
@@ -411,38 +464,55 @@ async def test_an_error_of_ours_blocks_and_tells_where_it_happened_but_not_its_t
 
 
 @pytest.mark.parametrize(
-    ("limit", "body", "can_be_answered"),
+    ("limit", "body", "at_once", "streams"),
     [
-        (None, "chunked", True),
-        ("1m", "small", True),
-        ("1m", "chunked", False),
-        ("1m", "http2", False),
-        ("1m", "no body", True),
-        (None, "streamed", False),
+        (None, "chunked", True, False),
+        ("1m", "small", True, False),
+        ("1m", "no body", True, False),
+        ("1m", "chunked", False, False),
+        ("1m", "chunked and small", False, False),
+        ("1m", "chunked", False, True),
+        ("1m", "http2", False, False),
+        ("1m", "http2", False, True),
+        (None, "streamed", False, True),
     ],
 )
-async def test_where_the_body_may_stream_the_request_goes_on_without_any_credential(
-    proxy: Proxy, endpoint: Endpoint, limit: str | None, body: str, can_be_answered: bool
+async def test_a_blocked_request_is_answered_unless_its_body_streams_and_then_goes_on_without_any_credential(
+    proxy: Proxy, endpoint: Endpoint, limit: str | None, body: str, at_once: bool, streams: bool
 ) -> None:
     proxy.env()
     proxy.set(stream_large_bodies=limit)
     endpoint.error = NoToken("unreachable", "no")
-    flow = request(method="GET" if body == "no body" else "POST", Authorization="Basic eA==")
+    flow = request(method="GET" if body in ("no body", "http2") else "POST", Authorization="Basic eA==")
     flow.request.headers.pop("content-length", None)
-    if body == "small":
+    if "small" in body:
         flow.request.headers["Content-Length"] = "5"
-    elif body == "chunked":
+    if "chunked" in body:
         flow.request.headers["Transfer-Encoding"] = "chunked"
     elif body == "http2":
         flow.request.http_version = "HTTP/2.0"
     elif body == "streamed":
         flow.request.stream = True
     await proxy.send(flow)
-    assert action(flow) == "blocked"
-    assert (flow.response is not None) == can_be_answered
-    if not can_be_answered:
-        assert token(flow) is None
-        assert flow.comment.endswith("its body is streamed, so it went on without any credential)")
+    assert (action(flow), flow.response is not None) == ("blocked", at_once)
+    assert at_once or token(flow) is None
+    flow.request.stream = streams
+    await proxy.context.master.addons.handle_lifecycle(HttpRequestHook(flow))
+    assert (flow.response is None) == streams
+    line = "sent on without any credential, as its body is streamed" if streams else "request blocked"
+    assert flow.comment.startswith(f"qa: {line}: no token (unreachable)")
+    await proxy.context.master.addons.handle_lifecycle(HttpErrorHook(flow))
+    assert proxy.addon._pending == {}
+
+
+async def test_a_blocked_request_whose_client_goes_away_is_forgotten(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env()
+    proxy.set(stream_large_bodies="1m")
+    endpoint.error = NoToken("unreachable", "no")
+    flow = await proxy.send(request(method="POST", **{"Transfer-Encoding": "chunked"}))
+    assert proxy.addon._pending
+    await proxy.context.master.addons.handle_lifecycle(HttpErrorHook(flow))
+    assert not proxy.addon._pending
 
 
 # --- Options and the log ---
@@ -452,7 +522,8 @@ async def test_options_take_effect_at_run_time_and_a_bad_value_is_refused(proxy:
     proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
     proxy.set(inject_env="dev")
     assert token(await proxy.send()) is None
-    for bad in ({"inject_env": "dv"}, {"inject_envs": "/no/such/folder"}, {"inject_clients": "everybody"}):
+    for bad in ({"inject_env": "dv"}, {"inject_envs": "/no/such/folder"}, {"inject_clients": "everybody"},
+                {"inject_envs": "~nosuchuser/x"}, {"inject_envs": "x" * 5000}):  # fmt: skip
         with pytest.raises(exceptions.OptionsError):
             proxy.set(**bad)
     assert proxy.context.options.inject_env == "dev"
@@ -547,11 +618,11 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    imported = addon_module._import_token_endpoint()
+    imported = routes._import_token_endpoint()
 
     async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
         return AccessToken("canary", asked_at, asked_at + 3600)
 
     monkeypatch.setattr(imported, "request_token", request_token)
-    await addon_module._fetch("qa", TokenRequest(endpoint="https://login.example.com/t", client_id="abc"), 1000.0, None)
+    await routes._request_token("qa", TokenRequest(endpoint="https://login.example.com/t", client_id="abc"), 1000.0)
     assert caplog.messages == ["qa: token fetched (sha256:e100fbce008c), it lives for 60 min"]

@@ -66,8 +66,14 @@ def test_an_origin_is_read_and_normalised(text: str, origin: Origin) -> None:
         ("https://api.example.com/a\\b", "ambiguous path"),
         ("https://-api.example.com", "host"),
         ("https://a..example.com", "host"),
-        ("https://[::1", "malformed"),
-        ("https://api example.com", "host"),
+        ("https://[::1", "malformed|scheme"),
+        ("https://api example.com", "space"),
+        ("https://a.example.com;https://b.example.com", "semicolon"),
+        ("https//api.example.com", "scheme in the host's place"),
+        ("https:/api.example.com", "malformed"),
+        ("https://https://api.example.com", "port|scheme"),
+        ("https://1.2.3.4.5", "host"),
+        ("https://api.example.com/*", "ambiguous path"),
         ("https://" + "a." * 130 + "com", "host"),
     ],
 )
@@ -100,6 +106,20 @@ def test_a_wildcard_does_not_match_its_apex_nor_a_name_that_only_ends_alike() ->
     assert find(table, "https://api.qa.example.com.evil.example") is None
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1\0%.qa.example.com",
+        "2001:db8::1%x.qa.example.com",
+        "1.2.3.4.qa.example.com",
+        "a" * 300 + ".qa.example.com",
+    ],
+)
+def test_a_wildcard_matches_nothing_that_only_looks_like_a_name(host: str) -> None:
+    found = destinations(qa="http://*.qa.example.com").find("http", normalise_host(host), 80, "/")
+    assert found == ("qa" if host.startswith("1.2") else None)
+
+
 def test_scheme_and_port_must_be_the_configured_ones() -> None:
     table = destinations(default="api.example.com", explicit="api.example.com:8443", plain="http://api.example.com")
     assert find(table, "https://api.example.com") == "default"
@@ -128,7 +148,22 @@ def test_a_host_that_is_configured_with_other_paths_falls_back_to_the_wildcard()
 
 @pytest.mark.parametrize(
     "path",
-    ["/orders/../admin", "/orders/%2e%2e/admin", "/orders%2fadmin", "/orders\\admin", "/orders/.", "/orders/..;/admin"],
+    [
+        "/orders/../admin",
+        "/orders/%2e%2e/admin",
+        "/orders%2fadmin",
+        "/orders%5cadmin",
+        "/orders\\admin",
+        "/orders/.",
+        "/orders/..;/admin",
+        "/orders/..#/admin",
+        "/orders/..%23/x",
+        "/orders/..%3b/admin",
+        "/orders/.%00./admin",
+        "/orders/.\t./admin",
+        "/orders/%c0%ae%c0%ae/admin",
+        "/orders/%252e%252e/admin",
+    ],
 )
 def test_an_ambiguous_path_proves_no_prefix(path: str) -> None:
     assert find(destinations(orders="gw.example.com/orders"), f"https://gw.example.com{path}") is None
@@ -200,6 +235,7 @@ def test_names_that_agree_are_no_contradiction(changed: dict[str, object]) -> No
     "changed",
     [
         {"client_sni": "evil.example"},
+        {"client_sni": ""},
         {"upstream_sni": "evil.example"},
         {"authorities": ["evil.example"]},
         {"authorities": ["api.example.com", "evil.example"]},

@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credential_injector import env_file
-from credential_injector.environments import Environment, InvalidEnvironments, TokenRequest, load
+from credential_injector.environments import Environment, TokenRequest
+from credential_injector.folder import Folder, InvalidEnvironments
 
 ENOUGH = "HOST=https://api.qa.example.com\nCLIENT_ID=abc\n"
 SECRET = "hunter2-canary"
@@ -24,7 +26,7 @@ def envs(tmp_path: Path) -> Path:
 def read(folder: Path, text: str | bytes, name: str = "qa") -> Environment:
     content = text.encode() if isinstance(text, str) else text
     (folder / f"{name}.env").write_bytes(content)
-    (environment,) = load(folder, shown_as="envs")
+    (environment,) = Folder(folder, shown_as="envs").read()
     return environment
 
 
@@ -66,6 +68,7 @@ def test_every_key_of_the_contract_is_read(envs: Path) -> None:
         AUDIENCE=https://a.example, https://b.example
         RESOURCE=urn:one,urn:two
         TOKEN_PARAM_Tenant=acme
+        TOKEN_PARAM_sub_command=echo
         TOKEN_HEADER_X-Tenant=acme
         HEADER=X-Api-Token
         PREFIX=
@@ -86,7 +89,7 @@ def test_every_key_of_the_contract_is_read(envs: Path) -> None:
         scope="read write",
         audience=("https://a.example", "https://b.example"),
         resource=("urn:one", "urn:two"),
-        params=(("Tenant", "acme"),),
+        params=(("Tenant", "acme"), ("sub_command", "echo")),
         headers=(("X-Tenant", "acme"),),
     )
     assert (environment.header, environment.prefix) == ("X-Api-Token", "")
@@ -107,7 +110,6 @@ def test_keys_are_case_insensitive_and_a_byte_order_mark_and_crlf_do_no_harm(env
 def test_no_secret_shows_in_the_repr(envs: Path) -> None:
     environment = read(envs, f"{WHOLE}TOKEN_PARAM_key={SECRET}\nTOKEN_HEADER_X-Key={SECRET}\n")
     assert SECRET not in repr(environment)
-    assert environment.token_request.secrets == (SECRET, SECRET, SECRET)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,14 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
         ("HEADER=X Y", "HEADER: is not a header's name"),
         ("HEADER=Content-Length", "HEADER: is a header that HTTP itself needs"),
         ("PREFIX=Bärer", "PREFIX: cannot stand in a header"),
+        ("HEADER=Proxy-Authorization", "HEADER: is a header that HTTP itself needs"),
+        ("TOKEN_URL=https://x.example/t", "TOKEN_URL: unknown key (line 4), did you mean TOKEN_ENDPOINT?"),
+        ("TOKEN_HEADER_X-A=1\nTOKEN_HEADER_x-a=2", "TOKEN_HEADER_: names a header twice"),
+        ("TOKEN_ENDPOINT=https://login.example.com:0/t", "TOKEN_ENDPOINT: is malformed"),
+        ("TOKEN_ENDPOINT=https://$$$/t", "TOKEN_ENDPOINT: is malformed"),
+        ("TOKEN_ENDPOINT=https://login.example.com/t#", "TOKEN_ENDPOINT: holds a user name or a fragment"),
+        ("TOKEN_ENDPOINT='https://login.example.com/t t'", "TOKEN_ENDPOINT: is malformed"),
+        ("TOKEN_PARAM_Client_Assertion=x", "TOKEN_PARAM_Client_Assertion: would replace a standard field, TOKEN_ENDP"),
         ("OVERWRITE=maybe", "OVERWRITE: is not a known value, one of always, never, only was expected"),
         ("WITHOUT_TOKEN=die", "WITHOUT_TOKEN: is not a known value, one of block, pass was expected"),
         ("METHODS=GET POST", "METHODS: is malformed"),
@@ -178,7 +188,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(envs: Path) -> None:
     (envs / "dev.env").write_text(WHOLE.replace("CLIENT_ID=abc", "CLIENT_ID="))
     (envs / "prod.env").write_text("HOST=https://prod.example.com\nOVERWRITE=x\n")
     with pytest.raises(InvalidEnvironments) as error:
-        load(envs, shown_as="envs")
+        Folder(envs, shown_as="envs").read()
     assert [line.split(" ", 2)[:2] for line in error.value.mistakes] == [
         ["envs/dev.env:", "CLIENT_ID:"],
         ["envs/prod.env:", "OVERWRITE:"],
@@ -187,8 +197,26 @@ def test_all_mistakes_of_all_files_are_told_at_once(envs: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("line", ["CLIENT_SECERT=x", "CLIENT_SECRET='a", 'CLIENT_SECRET="a" b', "CLIENT_SECRET_FILE="])
+def test_a_misspelt_or_unreadable_key_is_not_also_called_missing(envs: Path, line: str) -> None:
+    assert len(mistakes(envs, f"{ENOUGH}{line}\n")) == 1
+
+
+def test_a_name_that_older_and_newer_idna_spell_differently_is_refused(envs: Path) -> None:
+    (said,) = mistakes(envs, WHOLE.replace("api.qa.example.com", "stra\u00dfe.example"))
+    assert "its xn-- form was expected" in said
+    assert read(envs, WHOLE.replace("api.qa", "b\u00fccher")).origins[0].host == "xn--bcher-kva.example.com"
+
+
 def test_a_wrong_value_is_not_also_called_missing(envs: Path) -> None:
     assert len(mistakes(envs, WHOLE.replace("https://api.qa.example.com", "ftp://x"))) == 1
+
+
+@pytest.mark.parametrize("stray", ["hunter2canary=x\nhunter2canary=y", "hunter2canary=${nope}", "AKIA5CANARY="])
+def test_a_stray_line_that_looks_like_a_key_is_not_repeated_either(envs: Path, stray: str) -> None:
+    for said in mistakes(envs, f"{WHOLE}{stray}\n"):
+        assert said.startswith(("envs/qa.env: line 4: ", "envs/qa.env: line 5: "))
+        assert "CANARY" not in said.upper()
 
 
 @pytest.mark.parametrize("stray", [SECRET, "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ==", "c0ffee" * 6])
@@ -245,7 +273,12 @@ def test_a_secret_may_come_from_a_command_which_runs_without_a_shell(envs: Path)
         ("{python} -c 'import sys; sys.stdout.buffer.write(bytes([255]))'", "printed something that is not UTF-8"),
         ("{python} -c 'input(); import time; time.sleep(60)'", "ended with 1"),
         ("/no/such/program", "cannot be started (No such file"),
-        ("echo 'open", "is empty or has a quote that is not closed"),
+        ("echo 'open", "has a quote that is not closed, a command that prints the secret was expected"),
+        (
+            "echo secret | cat",
+            "holds a shell's |, a command that prints the secret was expected; it runs without a she",
+        ),
+        ("{python} -c 'print(1); print(2)'", "holds a line break or a control character, one line was expected"),
         ("{python} -c pass", "is empty"),
     ],
 )
@@ -256,10 +289,16 @@ def test_a_command_that_prints_no_secret_is_named_by_its_key(envs: Path, command
     assert "canary" not in said
 
 
-def test_a_command_has_a_deadline(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(env_file, "COMMAND_DEADLINE", 0.1)
-    (said,) = mistakes(envs, f"{ENOUGH}CLIENT_SECRET_COMMAND={sys.executable} -c 'import time; time.sleep(60)'\n")
+def test_a_command_has_a_deadline_and_what_it_started_ends_with_it(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env_file, "COMMAND_DEADLINE", 0.3)
+    os.mkfifo(envs / "alive")
+    alive = os.open(envs / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    (said,) = mistakes(envs, f"{ENOUGH}CLIENT_SECRET_COMMAND=sh -c 'sleep 60 > alive & echo > alive; wait'\n")
     assert "did not end within" in said
+    os.set_blocking(alive, True)
+    assert os.read(alive, 10) == b"\n"
+    assert os.read(alive, 10) == b""  # nobody has it open any more
+    os.close(alive)
 
 
 def test_two_files_on_one_origin_are_named_both(envs: Path) -> None:
@@ -274,20 +313,20 @@ def test_two_files_on_one_origin_are_named_both(envs: Path) -> None:
 def test_only_the_named_environments_are_read(envs: Path) -> None:
     (envs / "broken.env").write_text("nonsense")
     (envs / "qa.env").write_text(WHOLE)
-    assert [environment.name for environment in load(envs, only=["qa"])] == ["qa"]
+    assert [environment.name for environment in Folder(envs, only=["qa"]).read()] == ["qa"]
 
 
 def test_an_environment_that_does_not_exist_is_told_with_the_nearest_one(envs: Path) -> None:
     (envs / "prod.env").write_text(WHOLE)
     with pytest.raises(InvalidEnvironments, match=r"inject_env: prd: .*prd\.env does not exist, did you mean prod\?"):
-        load(envs, only=["prd"])
+        Folder(envs, only=["prd"]).read()
 
 
 def test_files_that_are_no_environments_are_left_alone(envs: Path) -> None:
     for name in ("dev.env.example", "README.md", ".#qa.env"):
         (envs / name).write_text("nonsense")
-    assert load(envs) == ()
-    assert load(envs / "missing") == ()
+    assert Folder(envs).read() == ()
+    assert Folder(envs / "missing").read() == ()
 
 
 @pytest.mark.parametrize(
@@ -297,7 +336,7 @@ def test_files_that_are_no_environments_are_left_alone(envs: Path) -> None:
 def test_a_file_whose_name_names_no_environment_is_told(envs: Path, name: str, wrong: str) -> None:
     (envs / name).write_text(WHOLE)
     with pytest.raises(InvalidEnvironments) as error:
-        load(envs, shown_as="envs")
+        Folder(envs, shown_as="envs").read()
     assert str(error.value).startswith(wrong)
 
 
@@ -308,7 +347,7 @@ def test_a_file_that_is_no_text_is_told(envs: Path) -> None:
 def test_a_file_that_cannot_be_read_is_told(envs: Path) -> None:
     (envs / "qa.env").mkdir()
     with pytest.raises(InvalidEnvironments, match=re.escape("envs/qa.env: the file: cannot be read (Is a directory)")):
-        load(envs, shown_as="envs")
+        Folder(envs, shown_as="envs").read()
 
 
 def test_equal_token_requests_are_one_identity_and_any_difference_makes_another(envs: Path) -> None:
@@ -327,7 +366,7 @@ def test_any_bytes_are_an_environment_or_mistakes(tmp_path_factory: pytest.TempP
     (folder / "qa.env").write_bytes(WHOLE.encode() + content.replace(b"_COMMAND", b"").replace(b"_command", b""))
     said = ""
     try:
-        load(folder)
+        Folder(folder).read()
     except InvalidEnvironments as error:
         said = str(error)
     assert SECRET not in said

@@ -375,18 +375,6 @@ async def test_a_token_of_another_process_is_told_as_such() -> None:
     assert (await tokens.token()).source == "cached"
 
 
-async def test_closing_ends_what_is_under_way() -> None:
-    endpoint = TokenEndpoint()
-    endpoint.may_answer.clear()
-    tokens = source(endpoint, Clock())
-    tokens.close()
-    waiting = asyncio.create_task(tokens.token())
-    await asyncio.sleep(0)
-    tokens.close()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-
-
 def test_a_token_shows_its_fingerprint_and_never_itself() -> None:
     token = AccessToken("canary", 0.0, 60.0)
     assert "canary" not in repr(token)
@@ -410,7 +398,6 @@ class Life(RuleBasedStateMachine):
         self.tokens = TokenSource(self.fetch, clock=self.clock, jitter=lambda: 0.0)
 
     def teardown(self) -> None:
-        self.tokens.close()
         self.loop.run_until_complete(settle())
         self.loop.close()
 

@@ -1,4 +1,4 @@
-"""The mitmproxy add-on: hooks and options. The only module that knows mitmproxy.
+"""The mitmproxy add-on: hooks and options.
 
 A hook is guard, match, act. Where the token is at hand, a request is changed without awaiting anything; where it is
 not, the hook hands mitmproxy a coroutine, and only this one request (or HTTP/2 stream) waits.
@@ -7,21 +7,23 @@ not, the hook hands mitmproxy a coroutine, and only this one request (or HTTP/2 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import cast
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, UpstreamMode
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.tls import TlsData
 
 from credential_injector import record
 from credential_injector.clients import admission
-from credential_injector.destinations import Destinations, contradiction, is_address, is_loopback, normalise_host
-from credential_injector.environments import Environment, InvalidEnvironments, TokenRequest, load, nearest
+from credential_injector.destinations import contradiction, is_address, is_loopback, normalise_host
+from credential_injector.environments import Environment, nearest
+from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.retry import Retry
-from credential_injector.token_source import AccessToken, NoToken, Served, TokenSource, fingerprint
+from credential_injector.routes import Route, Routes
+from credential_injector.token_source import NoToken, Served, fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +37,11 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
     ),
     "inject_retry": (True, "When the API answers 401: get another token and send the request once more."),
 }
-LISTED = 20  # environments that are named one by one in the log when they are loaded
 
 
-class _Route:
-    """What one destination's requests need, put together once."""
-
-    __slots__ = ("announced", "environment", "header", "header_http2", "prefix", "source")
-
-    def __init__(self, environment: Environment, source: TokenSource) -> None:
-        self.environment = environment
-        self.source = source
-        self.header = environment.header
-        self.header_http2 = environment.header.lower()  # RFC 9113 section 8.2: upper case is malformed there
-        self.prefix = f"{environment.prefix} " if environment.prefix else ""
-        self.announced = False
+# Where an address is dialled because somebody asked for an address. In the other modes (transparent, wireguard, local,
+# socks5) the name was resolved before; there alone the verified SNI is the name.
+NAMED_MODES = (RegularMode, UpstreamMode, ReverseMode)
 
 
 class CredentialInjector:
@@ -58,11 +50,13 @@ class CredentialInjector:
     name = "credential_injector"
 
     def __init__(self) -> None:
-        self._destinations: Destinations[_Route] = Destinations()
-        self._sources: dict[TokenRequest, TokenSource] = {}
-        self._routes: dict[str, _Route] = {}
+        self._routes: Routes | None = None
         self._retry = Retry()
         self._admits: Callable[[str], bool] = admission("")
+        self._pending: dict[str, tuple[Environment | None, str]] = {}
+        """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
+        self._insecure: set[str] = set()
+        """The ids of the connections that were made while ssl_insecure was set."""
         self._running = False
 
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher without a word -------------
@@ -102,7 +96,7 @@ class CredentialInjector:
                 mistakes.append(f"inject_clients: {error}")
         if updated & {"inject_envs", "inject_env"}:
             try:
-                self._use(self._read_environments())
+                self._use(Routes(_folder()))
             except InvalidEnvironments as error:
                 mistakes += error.mistakes
         if not mistakes:
@@ -115,58 +109,32 @@ class CredentialInjector:
 
     def running(self) -> None:
         self._running = True
+        if self._routes is not None:
+            self._routes.follow()
 
     def done(self) -> None:
-        for source in self._sources.values():
-            source.close()
+        if self._routes is not None:
+            self._routes.close()
 
-    def _read_environments(self) -> tuple[Environment, ...]:
-        given = ctx.options.inject_envs
-        folder = _folder(given)
-        only = [name.strip() for name in ctx.options.inject_env.split(",") if name.strip()] or None
-        if folder is None and given != OPTIONS["inject_envs"][0]:
-            raise InvalidEnvironments(
-                [f"inject_envs: {given}: no such folder, the folder of the environment files was expected"]
-            )
-        if folder is None:
-            folder = Path(given)
-        environments = load(folder, only=only)
-        if not environments:
-            logger.warning(
-                f"No environment file in {folder.absolute()}: every request passes untouched. To make one, write HOST="
-                f"https://api.example.com, CLIENT_ID=... and CLIENT_SECRET=..., a line each, to {folder / 'dev.env'}"
-            )
-        return environments
-
-    def _use(self, environments: tuple[Environment, ...]) -> None:
-        """Environments of one token identity share a source, and a source outlives changes that do not concern it."""
-        sources: dict[TokenRequest, TokenSource] = {}
-        entries = []
-        self._routes = {}
-        for environment in environments:
-            request = environment.token_request
-            if request not in sources:
-                fetch = partial(_fetch, environment.name, request)
-                sources[request] = self._sources.get(request) or TokenSource(fetch)
-            route = self._routes[environment.name] = _Route(environment, sources[request])
-            entries += [(origin, route) for origin in environment.origins]
-        for request in self._sources.keys() - sources.keys():
-            self._sources[request].close()
-        self._sources, self._destinations = sources, Destinations(entries)
-        for environment in environments[:LISTED]:
-            origins = ", ".join(map(str, environment.origins))
-            logger.info(f"{environment.name}: {origins} with tokens from {environment.token_request.endpoint}")
-        if len(environments) > LISTED:
-            logger.info(f"... and {len(environments) - LISTED} more environments")
+    def _use(self, routes: Routes) -> None:
+        """Raises InvalidEnvironments; then the routes before, if there are any, stay in use."""
+        before = self._routes
+        self._routes = before or routes
+        routes.load(before)
+        if before is not None:
+            before.close()
+        self._routes = routes
+        if self._running:
+            routes.follow()
 
     # --- A request ----------------------------------------------------------------------------------------------------
 
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """`requestheaders`, as in `request` the headers of a streamed body are already gone."""
-        if flow.response is not None or flow.error is not None or not flow.live:
+        if flow.response is not None or flow.error is not None or not flow.live or self._routes is None:
             return None
         try:
-            route = self._match(flow)
+            route = self._match(flow, self._routes)
             if route is None:
                 return None
             served = route.source.cached()
@@ -177,7 +145,7 @@ class CredentialInjector:
             self._unforeseen(flow, None, error)
         return None
 
-    async def _wait(self, flow: http.HTTPFlow, route: _Route) -> None:
+    async def _wait(self, flow: http.HTTPFlow, route: Route) -> None:
         environment = route.environment
         try:
             try:
@@ -194,17 +162,14 @@ class CredentialInjector:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a CancelledError would hang the flow
             self._unforeseen(flow, environment, error)
 
-    def _match(self, flow: http.HTTPFlow) -> _Route | None:
+    def _match(self, flow: http.HTTPFlow, routes: Routes) -> Route | None:
         """The route of a request that is to get a token. None: it is left as it is, or it has been blocked."""
         request = flow.request
         scheme, name = request.scheme, normalise_host(request.host)
-        reverse = isinstance(flow.client_conn.proxy_mode, ReverseMode)
-        # In reverse mode the client's SNI names this proxy. Elsewhere mitmproxy sends it on and verifies the server
-        # against it, so where the client dialled an address (transparent, wireguard, socks5) it is the name.
-        sni = None if reverse or scheme != "https" else flow.client_conn.sni
-        if sni is not None and is_address(name):
+        sni = _verified_against(flow) if scheme == "https" else None
+        if sni is not None and is_address(name) and not isinstance(flow.client_conn.proxy_mode, NAMED_MODES):
             name = normalise_host(sni)
-        route = self._destinations.find(scheme, name, request.port, request.path)
+        route = routes.find(scheme, name, request.port, request.path)
         if route is None:
             return None
         environment = route.environment
@@ -216,8 +181,10 @@ class CredentialInjector:
         )
         if wrong is not None:
             self._skip(flow, environment, f"the connection goes to {name}, but {wrong}")
-        elif scheme == "https" and ctx.options.ssl_insecure and not is_loopback(name):
-            self._block(flow, environment, "ssl_insecure is set, so nobody verifies who gets the token; unset it")
+        elif scheme == "https" and self._unverified(flow):
+            self._block(
+                flow, environment, "ssl_insecure is or was set, so nobody verified who gets the token; unset it"
+            )
         elif not self._admits_client(flow):
             client = flow.client_conn.peername[0] if flow.client_conn.peername else "unknown"
             reason = (
@@ -226,10 +193,15 @@ class CredentialInjector:
             self._skip(flow, environment, reason)
         elif environment.methods is not None and request.method.upper() not in environment.methods:
             allowed = ",".join(sorted(environment.methods))
-            self._block(flow, environment, f"{request.method} is not in METHODS={allowed} of {environment.file}")
+            method = request.method if request.method.isascii() and request.method.isalpha() else "its method"
+            self._block(flow, environment, f"{method} is not in METHODS={allowed} of {environment.file}")
         elif _overwrites(flow, environment):
             return route
         return None
+
+    def _unverified(self, flow: http.HTTPFlow) -> bool:
+        insecure = ctx.options.ssl_insecure or flow.server_conn.id in self._insecure
+        return insecure and not is_loopback(normalise_host(flow.request.host))
 
     def _admits_client(self, flow: http.HTTPFlow) -> bool:
         # A replay is made by whoever sits at this proxy, whatever address the first request came from.
@@ -238,7 +210,7 @@ class CredentialInjector:
             (peer is not None and self._admits(peer[0])) or "proxyauth" in flow.metadata or flow.is_replay == "request"
         )
 
-    def _inject(self, flow: http.HTTPFlow, route: _Route, served: Served) -> None:
+    def _inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         request = flow.request
         header = route.header_http2 if request.is_http2 or request.is_http3 else route.header
         replaced = _replaced(flow, route.environment)
@@ -248,6 +220,27 @@ class CredentialInjector:
             route.announced = True
             logger.info(f"{route.environment.name}: first request with a token goes to {request.host}")
 
+    def request(self, flow: http.HTTPFlow) -> None:
+        if (blocked := self._pending.pop(flow.id, None)) is None:
+            return
+        environment, reason = blocked
+        if flow.request.stream:
+            record.blocked(flow, environment, reason, streams=True)
+        elif flow.response is None:
+            flow.response = _refusal(record.blocked(flow, environment, reason))
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._pending.pop(flow.id, None)
+
+    # --- How the server is connected: once for each connection --------------------------------------------------------
+
+    def tls_start_server(self, data: TlsData) -> None:
+        if ctx.options.ssl_insecure:
+            self._insecure.add(data.conn.id)
+
+    def server_disconnected(self, data: ServerConnectionHookData) -> None:
+        self._insecure.discard(data.server.id)
+
     # --- Its answer ---------------------------------------------------------------------------------------------------
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -256,7 +249,7 @@ class CredentialInjector:
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if not self._retry.wants(flow):
             return None
-        route = self._routes.get(flow.metadata[record.KEY]["environment"])
+        route = self._routes.named(flow.metadata[record.KEY]["environment"]) if self._routes is not None else None
         return self._retry.send_again(flow, route.environment, route.source) if route is not None else None
 
     # --- What becomes of a request that gets no token -----------------------------------------------------------------
@@ -266,16 +259,16 @@ class CredentialInjector:
         logger.warning(f"{environment.name}: request left as the client sent it: {reason}")
 
     def _block(self, flow: http.HTTPFlow, environment: Environment | None, reason: str) -> None:
-        if _may_stream(flow.request):
-            # No response can be set any more. Without a credential the API itself will refuse the request.
-            if environment is not None:
-                flow.request.headers.pop(environment.header, None)
-            reason += " (its body is streamed, so it went on without any credential)"
         line = record.blocked(flow, environment, reason)
         logger.warning(line)
         if not _may_stream(flow.request):
-            headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
-            flow.response = http.Response.make(502, f"{line}\n", headers)
+            flow.response = _refusal(line)
+            return
+        # mitmproxy crashes on a response that is set before the body streams. In `request` it is known whether it did;
+        # until then no credential may go out with it, and where it did, the API itself will refuse the request.
+        if environment is not None:
+            flow.request.headers.pop(environment.header, None)
+        self._pending[flow.id] = environment, reason
 
     def _unforeseen(self, flow: http.HTTPFlow, environment: Environment | None, error: BaseException) -> None:
         self._block(flow, environment, record.own_error(error))
@@ -308,34 +301,44 @@ def _replaced(flow: http.HTTPFlow, environment: Environment) -> str | None:
     return record.scheme(value)
 
 
-def _folder(given: str) -> Path | None:
-    """The folder of the environment files, as short as it can be named."""
-    path = Path(given).expanduser()
+def _folder() -> Folder:
+    """The folder of the environment files, named as short as it can be. Raises InvalidEnvironments."""
+    given = ctx.options.inject_envs
     clone = Path(__file__).parents[1]
-    places = [path, clone.parent / path] if (clone / "inject.py").is_file() else [path]
-    return next((place for place in places if place.is_dir()), None)
+    try:
+        path = Path(given).expanduser()
+        places = [path, clone.parent / path] if (clone / "inject.py").is_file() else [path]
+        found = next((place for place in places if place.is_dir()), None)
+    except (OSError, RuntimeError, ValueError):  # too long, of an unknown user, with a NUL
+        path, found = Path(given), None
+    if found is None and given != OPTIONS["inject_envs"][0]:
+        wrong = f"inject_envs: {given}: no such folder, the folder of the environment files was expected"
+        raise InvalidEnvironments([wrong])
+    only = [name.strip() for name in ctx.options.inject_env.split(",") if name.strip()]
+    return Folder(found or path, only=only or None)
 
 
 def _may_stream(request: http.Request) -> bool:
-    """Whether the body is, or may come to be, sent on while it arrives: mitmproxy crashes on a response set then."""
+    """Whether the body is, or may come to be, sent on while it arrives."""
     if request.stream:
         return True
-    if not ctx.options.stream_large_bodies or "content-length" in request.headers:
-        return False  # a body of known length that is to be streamed is marked as such by now
-    multiplexed = request.is_http2 or request.is_http3
-    return "transfer-encoding" in request.headers or (multiplexed and request.method in ("POST", "PUT", "PATCH"))
+    if not ctx.options.stream_large_bodies:
+        return False
+    if "transfer-encoding" in request.headers:
+        return True
+    # A body of known length that is to be streamed is marked as such by now. In HTTP/1 none is known to be none.
+    return "content-length" not in request.headers and (request.is_http2 or request.is_http3)
 
 
-def _import_token_endpoint() -> ModuleType:
-    from credential_injector import token_endpoint
+def _refusal(line: str) -> http.Response:
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+    return http.Response.make(502, f"{line}\n", headers)
 
-    return token_endpoint
 
-
-async def _fetch(name: str, request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
-    # requests and Authlib take a while to import: with the first token, and not on the event loop.
-    token_endpoint = await asyncio.to_thread(_import_token_endpoint)
-    token: AccessToken = await token_endpoint.request_token(request, asked_at)
-    left = record.duration(token.expires_at - token.issued_at)
-    logger.info(f"{name}: token fetched ({token.fingerprint}), it lives for {left}")
-    return token
+def _verified_against(flow: http.HTTPFlow) -> str | None:
+    """The name, if it is not the dialled one, that mitmproxy verifies or will verify the server against."""
+    if flow.is_replay == "request":
+        return flow.request.pretty_host
+    # In reverse mode the client's SNI names this proxy, and goes on to the server only with keep_host_header.
+    reverse = isinstance(flow.client_conn.proxy_mode, ReverseMode)
+    return None if reverse and not ctx.options.keep_host_header else flow.client_conn.sni

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import idna
+
 T = TypeVar("T")
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -22,8 +24,11 @@ _ORIGIN = re.compile(
 )
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _AUTHORITY = re.compile(r"(\[[^\]]+\]|[^:@\[\]/]+)(?::([0-9]{1,5}))?")
-# Servers disagree on what these mean (";" hides a dot segment from some of them), so they prove no path prefix.
-_AMBIGUOUS_PATH = re.compile(r"\\|%2f|%5c|/(\.|%2e){1,2}(;[^/]*)?(/|$)", re.IGNORECASE)
+# Servers disagree on what these mean, so they prove no path prefix: dot segments; whatever may hide one, as it is or
+# percent-encoded (";", "#", "%", a slash, a dot, control characters); overlong UTF-8.
+_AMBIGUOUS_PATH = re.compile(
+    r"/\.{1,2}(/|$)|[\\;#\x00-\x20\x7f]|%(?:[01][0-9a-f]|23|25|2e|2f|3b|5c|7f|c0|c1|e0%80|f0%80)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,11 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_name(host: str) -> bool:
+    """Whether a normalised host is a domain name. Only an address ends in a number (WHATWG URL, host parsing)."""
+    return len(host) <= LONGEST_NAME and _NAME.fullmatch(host) is not None and not host.rpartition(".")[2].isdigit()
+
+
 def is_loopback(host: str) -> bool:
     """Whether a normalised host can only be this machine: a loopback address or `localhost` (RFC 6761)."""
     return ipaddress.ip_address(host).is_loopback if is_address(host) else host == "localhost"
@@ -90,9 +100,11 @@ def parse_origin(text: str) -> Origin:
 
     Raises ValueError that says what was expected, never the value.
     """
+    if re.search(r"[\s;]", text):
+        raise ValueError("holds a space or a semicolon, origins with commas between them were expected")
     match = _ORIGIN.fullmatch(text)
-    if match is None:
-        raise ValueError("is malformed")
+    if match is None or re.match(r"https?:/(?!/)", text, re.IGNORECASE):
+        raise ValueError("is malformed, an origin such as https://api.qa.example.com was expected")
     scheme = (match["scheme"] or "https").lower()
     if scheme not in DEFAULT_PORTS:
         raise ValueError("has an unknown scheme, http or https was expected")
@@ -101,12 +113,24 @@ def parse_origin(text: str) -> Origin:
     if match["rest"] is not None:
         raise ValueError("holds a query or a fragment, only scheme, host, port and path were expected")
     host = normalise_host(match["host"])
-    if not is_address(host) and (not _NAME.fullmatch(host) or len(host) > LONGEST_NAME):
+    if not is_address(host) and not is_name(host):
         raise ValueError("has a malformed host, a name such as api.qa.example.com or *.qa.example.com was expected")
+    if not match["host"].isascii() and not _spelt_alike(match["host"], host):
+        raise ValueError("has a name that older and newer IDNA spell differently, its xn-- form was expected")
+    if host in DEFAULT_PORTS:
+        raise ValueError("has a scheme in the host's place, an origin such as https://api.qa.example.com was expected")
     wildcard = match["wildcard"] is not None
     if wildcard and is_address(host):
         raise ValueError("puts a wildcard before an IP address, a name was expected")
     return Origin(scheme, host, _port(match["port"], scheme), _path(match["path"] or ""), wildcard)
+
+
+def _spelt_alike(name: str, ascii_name: str) -> bool:
+    """Whether browsers (IDNA 2008) mean the name that Python dials (IDNA 2003), which is not so with an eszett."""
+    try:
+        return idna.encode(name, uts46=True).decode("ascii").removesuffix(".") == ascii_name
+    except idna.IDNAError:
+        return False
 
 
 def _port(text: str | None, scheme: str) -> int:
@@ -118,7 +142,7 @@ def _port(text: str | None, scheme: str) -> int:
 
 
 def _path(path: str) -> str:
-    if _AMBIGUOUS_PATH.search(path) or not path.isascii() or any(c.isspace() for c in path):
+    if _AMBIGUOUS_PATH.search(path) or not path.isascii() or "*" in path or "//" in path:
         raise ValueError("has an ambiguous path, plain segments such as /orders/v2 were expected")
     return path.rstrip("/")
 
@@ -138,7 +162,8 @@ class Destinations(Generic[T]):
         paths = self._exact.get((scheme, host, port))
         if paths is not None and (found := paths.find(path)) is not None:
             return found
-        if not self._wildcard or len(host) > LONGEST_NAME:
+        # What only looks like a name to us ("127.0.0.1\\0%.example.com") may be dialled as something else.
+        if not self._wildcard or not is_name(host):
             return None
         dot = host.find(".")
         while dot >= 0:

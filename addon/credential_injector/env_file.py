@@ -1,9 +1,11 @@
 """One env file: text -> keys and values, strictly. The only reader of env files and of the secrets that they name."""
 
+import contextlib
 import logging
 import os
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from io import StringIO
@@ -18,12 +20,17 @@ logger = logging.getLogger(__name__)
 COMMAND_DEADLINE = 10.0  # seconds that a _COMMAND may take; a password manager that wants a finger needs a few
 
 
+SHELL_WORDS = {"|", "||", "&", "&&", ";", ">", ">>", "<", "2>&1"}
+
+
 class Binding(NamedTuple):
     """A key's value, as it stands in the file."""
 
     value: str | None
     """None: it could not be read, and that has been said."""
     line: int
+    written: str
+    """The key, as it stands in the file."""
 
 
 class EnvFile:
@@ -37,6 +44,10 @@ class EnvFile:
         self.shown = shown
         """The path as messages name it: `envs/qa.env`."""
         self.mistakes: list[str] = []
+        self.secret_files: list[Path] = []
+        """The files that its _FILE keys name."""
+        self.runs_commands = False
+        """Whether a secret comes from a command, which may print another one next time."""
 
     def wrong(self, where: str, what: str) -> None:
         """Note a mistake."""
@@ -52,8 +63,10 @@ class EnvFile:
             self.wrong("the file", "is not UTF-8 text, UTF-8 was expected")
         return None
 
-    def bindings(self, text: str, canonical: Callable[[str], str]) -> dict[str, Binding]:
-        """Each key, in the form that `canonical` gives it, with its value.
+    def bindings(
+        self, text: str, canonical: Callable[[str], str], shown: Callable[[str, int], str]
+    ) -> dict[str, Binding]:
+        """Each key, in the form that `canonical` gives it, with its value. `shown` names a key or its line in messages.
 
         python-dotenv forgives where a secret must not be forgiven: it drops a line that it cannot parse, an unset
         ${NAME} becomes empty, a key without "=" becomes None, and single quotes do not stop ${NAME}. Hence its parser
@@ -64,20 +77,26 @@ class EnvFile:
             written = parsed.original.string.lstrip()
             line = parsed.original.line + parsed.original.string[: -len(written) or None].count("\n")
             if parsed.error:
-                self.wrong(f"line {line}", "cannot be read (is a quote not closed?), KEY=value was expected")
+                what = "cannot be read (is a quote not closed, or followed by something?), KEY=value was expected"
+                self.wrong(f"line {line}", what)
+                if begun := re.match(r"(?:export\s+)?([A-Za-z_]+)\s*=", written):
+                    bindings.setdefault(canonical(begun[1]), Binding(None, line, begun[1]))
                 continue
             if parsed.key is None:
                 continue
             key = canonical(parsed.key)
             if key in bindings:
-                self.wrong(key, f"is set twice (lines {bindings[key].line} and {line}), once was expected")
+                self.wrong(
+                    shown(parsed.key, line), f"is set twice (lines {bindings[key].line} and {line}), once was expected"
+                )
                 continue
             value = parsed.value
             if value is None:
-                self.wrong(shown_key(key, line), f"has no '=' (line {line}), KEY=value was expected")
+                self.wrong(shown(parsed.key, line), f"has no '=' (line {line}), KEY=value was expected")
             elif not re.match(r"[^=]*=[^\S\r\n]*'", written):
-                value = self._interpolated(key, value, line, {name: bound.value for name, bound in bindings.items()})
-            bindings[key] = Binding(value, line)
+                earlier = {name: bound.value for name, bound in bindings.items()}
+                value = self._interpolated(shown(parsed.key, line), value, line, earlier)
+            bindings[key] = Binding(value, line, parsed.key)
         return bindings
 
     def secret(self, key: str, how: str, value: str) -> str:
@@ -85,13 +104,17 @@ class EnvFile:
 
         Raises ValueError.
         """
+        if how and not value:
+            raise ValueError("is empty, a value was expected")
         if how == "_FILE":
+            self.secret_files.append(self.path.parent / value)
             try:
-                return (self.path.parent / value).read_text(encoding="utf-8").rstrip("\r\n")
+                return self.secret_files[-1].read_text(encoding="utf-8-sig").rstrip("\r\n")
             except (OSError, ValueError) as error:
                 wrong = f"names a file that cannot be read ({_reason(error)}), a path beside the env file was expected"
                 raise ValueError(wrong) from None
         if how == "_COMMAND":
+            self.runs_commands = True
             logger.info(f"{self.shown}: {key}: running the command")
             return _output(value, self.path.parent)
         return value
@@ -106,20 +129,15 @@ class EnvFile:
             found = earlier[atom.name.upper()] if here else os.environ.get(atom.name, atom.default)
             if found is None:
                 # Inside a secret this may be no variable but a part of the secret.
-                shown = f"${{{atom.name}}}" if re.fullmatch(r"[A-Z_][A-Z0-9_]*", atom.name) else "a ${...}"
+                variable = value if re.fullmatch(r"\$\{[A-Z_][A-Z0-9_]*\}", value) else "a ${...}"
                 self.wrong(
                     key,
-                    f"uses {shown} on line {line}, which is not set; an exported variable was expected,"
+                    f"uses {variable} on line {line}, which is not set; an exported variable was expected,"
                     " or single quotes around a value that is meant literally",
                 )
                 return None
             parts.append(found)
         return "".join(parts)
-
-
-def shown_key(key: str, line: int) -> str:
-    """The key, or only its line: a stray line of a pasted secret looks like a key, too."""
-    return key if re.fullmatch(r"[A-Z_]{1,40}", key) else f"line {line}"
 
 
 def _reason(error: Exception) -> str:
@@ -128,22 +146,45 @@ def _reason(error: Exception) -> str:
 
 def _output(command: str, folder: Path) -> str:
     """The standard output of a command, run without a shell; what it prints on standard error may hold secrets too."""
+    expected = "a command that prints the secret was expected; it runs without a shell"
     try:
-        words = command if os.name == "nt" else shlex.split(command)  # Windows programs split their own command line
-        if not words:
-            raise ValueError("is empty")
-        done = subprocess.run(  # noqa: S603 - the user's own command, from the user's own file, without a shell
-            words, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_DEADLINE, check=True
-        )
-        return done.stdout.decode("utf-8").rstrip("\r\n")
-    except subprocess.TimeoutExpired:
-        what = f"did not end within {COMMAND_DEADLINE:.0f} s"
-    except subprocess.CalledProcessError as error:
-        what = f"ended with {error.returncode}"
-    except OSError as error:
-        what = f"cannot be started ({_reason(error)})"
-    except UnicodeDecodeError:
-        what = "printed something that is not UTF-8 text"
+        words = shlex.split(command)
     except ValueError:
-        what = "is empty or has a quote that is not closed"
-    raise ValueError(f"{what}; a command that prints the secret was expected, try it in a shell")
+        raise ValueError(f"has a quote that is not closed, {expected}") from None
+    if not words:
+        raise ValueError(f"is empty, {expected}")
+    if shell := SHELL_WORDS.intersection(words):
+        raise ValueError(f"holds a shell's {min(shell)}, {expected}, so wrap it: sh -c '...'")
+    try:
+        # Windows programs split their own command line.
+        process = subprocess.Popen(  # noqa: S603 - the user's own command, from the user's own file, without a shell
+            command if os.name == "nt" else words,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot be started ({_reason(error)}), {expected}") from None
+    with process:
+        try:
+            printed, _ = process.communicate(timeout=COMMAND_DEADLINE)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise ValueError(f"did not end within {COMMAND_DEADLINE:.0f} s, {expected}") from None
+    if process.returncode != 0:
+        raise ValueError(f"ended with {process.returncode}, {expected}")
+    try:
+        return printed.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"printed something that is not UTF-8 text, {expected}") from None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command with what it started, which would otherwise hold its output open."""
+    if os.name == "nt":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

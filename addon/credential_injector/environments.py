@@ -1,18 +1,14 @@
-"""envs/*.env -> Environment: what may stand in an environment file, and what it means.
-
-Every mistake of every file is found in one reading.
-"""
+"""Env file -> Environment: what may stand in an environment file, and what it means."""
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from credential_injector.destinations import Origin, is_loopback, normalise_host, parse_origin
-from credential_injector.env_file import Binding, EnvFile, shown_key
+from credential_injector.destinations import Origin, is_address, is_loopback, is_name, normalise_host, parse_origin
+from credential_injector.env_file import Binding, EnvFile
 
 Overwrite = Literal["always", "never", "only"]
 WithoutToken = Literal["block", "pass"]
@@ -35,12 +31,6 @@ class TokenRequest:
     params: Fields = field(default=(), repr=False)
     headers: Fields = field(default=(), repr=False)
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not be shown to anyone."""
-        extra = (value for _, value in (*self.params, *self.headers))
-        return tuple(secret for secret in (self.client_secret, *extra) if secret)
-
 
 @dataclass(frozen=True, slots=True)
 class Environment:
@@ -59,14 +49,6 @@ class Environment:
     """The methods that get a token; None: all of them."""
 
 
-class InvalidEnvironments(ValueError):
-    """The files are wrong. `mistakes` holds one line for each: file, key, what is wrong, what was expected."""
-
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = tuple(mistakes)
-
-
 # --- The keys ---------------------------------------------------------------------------------------------------------
 # A key is one row here. What a grant or a client authentication method asks for is one row in the two tables below.
 
@@ -74,6 +56,12 @@ class InvalidEnvironments(ValueError):
 def _text(value: str) -> str:
     if not value:
         raise ValueError("is empty, a value was expected")
+    return value
+
+
+def _line(value: str) -> str:
+    if not _text(value).isprintable():
+        raise ValueError("holds a line break or a control character, one line was expected")
     return value
 
 
@@ -107,12 +95,14 @@ def _endpoint(value: str) -> str:
     malformed = "is malformed, a URL such as https://login.example.com/oauth2/v2.0/token was expected"
     try:
         parts = urlsplit(value)
-        host, _ = normalise_host(parts.hostname or ""), parts.port
+        host, port = normalise_host(parts.hostname or ""), parts.port
     except ValueError:
         raise ValueError(malformed) from None
-    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f\x7f]", value):
+    if parts.scheme not in ("http", "https") or port == 0 or not (is_name(host) or is_address(host)):
         raise ValueError(malformed)
-    if parts.username is not None or parts.fragment:
+    if re.search(r"[\s\x00-\x1f\x7f\\]", value) or not value.isascii():
+        raise ValueError(malformed)
+    if parts.username is not None or "#" in value:
         raise ValueError("holds a user name or a fragment, only scheme, host, port, path and query were expected")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("would send the credentials in clear, https was expected (http only to this machine)")
@@ -157,9 +147,15 @@ class _Key(NamedTuple):
 
 _HEADERS_OF_HTTP = {
     "connection",
+    "content-encoding",
     "content-length",
     "content-type",
+    "expect",
     "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
@@ -192,8 +188,8 @@ _KEYS: Mapping[str, _Key] = {
     "HOST": _Key("origins", _origins),
     "TOKEN_ENDPOINT": _Key("endpoint", _endpoint),
     "GRANT_TYPE": _Key("grant_type", _one_of(*_GRANTS)),
-    "CLIENT_ID": _Key("client_id", _text),
-    "CLIENT_SECRET": _Key("client_secret", _text, secret=True),
+    "CLIENT_ID": _Key("client_id", _line),
+    "CLIENT_SECRET": _Key("client_secret", _line, secret=True),
     "TOKEN_ENDPOINT_AUTH_METHOD": _Key("auth_method", _one_of(*_AUTH_METHODS)),
     "SCOPE": _Key("scope", str),
     "AUDIENCE": _Key("audience", _list),
@@ -215,56 +211,14 @@ DEFAULT_TOKEN_PATH = "/oauth2/v2.0/token"  # noqa: S105 - a path, not a password
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
-def load(folder: Path, *, only: Iterable[str] | None = None, shown_as: str | None = None) -> tuple[Environment, ...]:
-    """Read `folder/*.env`, or of these the environments that `only` names.
-
-    `shown_as` is the folder's name in messages. Raises InvalidEnvironments with every mistake of every file.
-    """
-    shown = shown_as or str(folder)
-    mistakes: list[str] = []
-    files = {file.stem: file for file in sorted(folder.glob("*.env")) if not file.name.startswith(".")}
-    if (folder / ".env").exists():
-        mistakes.append(f"{shown}/.env: has no name, a file for each environment such as {shown}/qa.env was expected")
-    for name in only or ():
-        if name not in files:
-            meant = nearest(name, files) or f", one of {', '.join(files) or 'none'} was expected"
-            mistakes.append(f"inject_env: {name}: {shown}/{name}.env does not exist{meant}")
-    wanted = files if only is None else {name: file for name, file in files.items() if name in set(only)}
-    environments = []
-    for file in wanted.values():
-        reading = EnvFile(file, f"{shown}/{file.name}")
-        environment = _environment(reading)
-        mistakes += reading.mistakes
-        if environment is not None:
-            environments.append(environment)
-    mistakes += _shared_origins(environments)
-    if mistakes:
-        raise InvalidEnvironments(mistakes)
-    return tuple(environments)
-
-
-def _shared_origins(environments: Iterable[Environment]) -> list[str]:
-    owners: dict[Origin, Environment] = {}
-    mistakes = []
-    for environment in environments:
-        for origin in environment.origins:
-            other = owners.setdefault(origin, environment)
-            if other is not environment:
-                mistakes.append(
-                    f"{environment.file}: HOST: claims {origin}, which {other.file} claims too;"
-                    " each origin was expected in one file"
-                )
-    return mistakes
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """`, did you mean CLIENT_SECRET?`, or nothing where no known name is near."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
     return f", did you mean {found[0]}?" if found else ""
 
 
-def _environment(file: EnvFile) -> Environment | None:
-    """The environment, or None where a mistake was found."""
+def read(file: EnvFile) -> Environment | None:
+    """The environment of one file, or None where a mistake was found, which `file.mistakes` then holds."""
     name = file.path.stem
     if not _NAME.fullmatch(name):
         file.wrong("the file's name", "cannot name an environment, letters, digits, '-', '_' and '.' were expected")
@@ -272,7 +226,7 @@ def _environment(file: EnvFile) -> Environment | None:
     text = file.text()
     if text is None:
         return None
-    values = _values(file, file.bindings(text, _canonical))
+    values = _values(file, file.bindings(text, _canonical, _shown))
     if file.mistakes:
         return None
     values.setdefault("endpoint", values["origins"][0].base + DEFAULT_TOKEN_PATH)
@@ -291,21 +245,25 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
         family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
         key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
         if key is None or (how and not key.secret):
-            meant = nearest(written, _known_keys()) or f", one of {', '.join(_KEYS)} was expected"
-            file.wrong(shown_key(written, binding.line), f"unknown key (line {binding.line}){meant}")
+            other = _OTHER_NAMES.get(written)
+            meant = f", did you mean {other}?" if other else nearest(written, _known_keys())
+            given.update({known: written for known in _KEYS if meant.startswith(f", did you mean {known}?")})
+            meant = meant or f", one of {', '.join(_KEYS)} was expected"
+            file.wrong(_shown(binding.written, binding.line), f"unknown key (line {binding.line}){meant}")
             continue
         if name in given:
             file.wrong(name, f"is given by {given[name]} and by {written}, one of them was expected")
             continue
         given[name] = written
         try:
+            extra = _extra_name(family, name) if family else ""
             value = key.parse(file.secret(written, how, binding.value))
-            if family:
-                values[key.field] = (*values.get(key.field, ()), (_extra_name(family, name), value))
-            else:
-                values[key.field] = value
+            values[key.field] = (*values.get(key.field, ()), (extra, value)) if family else value
         except ValueError as error:
             file.wrong(written, str(error))
+    names = [name.lower() for name, _ in values.get("headers", ())]
+    if len(names) != len(set(names)):
+        file.wrong("TOKEN_HEADER_", "names a header twice, and header names have no case; once was expected")
     _complete(file, values, given)
     return values
 
@@ -331,6 +289,16 @@ def _complete(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str]
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_OTHER_NAMES = {
+    "ACCESS_TOKEN_URL": "TOKEN_ENDPOINT",
+    "API_URL": "HOST",
+    "AUTH_METHOD": "TOKEN_ENDPOINT_AUTH_METHOD",
+    "BASE_URL": "HOST",
+    "SECRET": "CLIENT_SECRET",
+    "TOKEN_URI": "TOKEN_ENDPOINT",
+    "TOKEN_URL": "TOKEN_ENDPOINT",
+    "URL": "HOST",
+}
 _EXPECTED = {
     "HOST": "the API's origin such as https://api.qa.example.com",
     "CLIENT_SECRET": "CLIENT_SECRET, CLIENT_SECRET_FILE or CLIENT_SECRET_COMMAND",
@@ -345,10 +313,19 @@ def _canonical(key: str) -> str:
     return key.upper()
 
 
+def _shown(key: str, line: int) -> str:
+    """The key, or only its line: a stray line of a pasted secret looks like a key, too."""
+    name = _canonical(key)
+    known = (
+        name in _KEYS or name in _OTHER_NAMES or nearest(name, _known_keys()) or name.startswith(tuple(_KEY_FAMILIES))
+    )
+    return name if known or re.fullmatch(r"[A-Z_]{1,40}", key) else f"line {line}"
+
+
 def _source(key: str) -> tuple[str, str]:
     """`CLIENT_SECRET_FILE` -> `CLIENT_SECRET`, `_FILE`."""
     for how in ("_FILE", "_COMMAND"):
-        if key.upper().endswith(how) and key[: -len(how) + 1] not in _KEY_FAMILIES:
+        if key.endswith(how) and key[: -len(how) + 1] not in _KEY_FAMILIES:
             return key[: -len(how)], how
     return key, ""
 

@@ -106,13 +106,15 @@ def skipped(flow: Flow, environment: Environment, reason: str) -> None:
     _write(flow, comment, action="skipped", environment=environment.name, reason=reason)
 
 
-def blocked(flow: Flow, environment: Environment | None, reason: str) -> str:
-    """The request is not sent on. Returns the one line that the client gets.
+def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams: bool = False) -> str:
+    """The request is not sent on, or, where its body streams already, goes on without any credential.
 
-    Without an environment, none was found before something unforeseen happened.
+    Returns the one line that the client gets. Without an environment, none was found before something unforeseen
+    happened.
     """
     name = environment.name if environment is not None else None
-    line = f"{name or 'credential injector'}: request blocked: {reason}"
+    what = "request blocked" if not streams else "sent on without any credential, as its body is streamed"
+    line = f"{name or 'credential injector'}: {what}: {reason}"
     _write(flow, line, action="blocked", environment=name, reason=reason)
     return line
 

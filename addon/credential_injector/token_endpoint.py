@@ -36,6 +36,33 @@ LARGEST_ANSWER = 1 << 20  # bytes
 DEFAULT_LIFETIME = 300.0  # seconds, where neither expires_in nor the token says how long it lives
 LONGEST_LIFETIME = 365 * 86400.0  # seconds; more is a server's mistake, and dates overflow
 LONGEST_RETRY_AFTER = 3600.0  # seconds
+# RFC 6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, RFC 8628 section 3.5, RFC 8707 section 2, RFC 9449 section 5,
+# OpenID Connect Core section 3.1.2.6; and what glewlwyd says instead of invalid_scope.
+OAUTH_ERRORS = {
+    "access_denied",
+    "account_selection_required",
+    "authorization_pending",
+    "consent_required",
+    "expired_token",
+    "insufficient_scope",
+    "interaction_required",
+    "invalid_client",
+    "invalid_dpop_proof",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_target",
+    "invalid_token",
+    "login_required",
+    "scope_invalid",
+    "server_error",
+    "slow_down",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "unsupported_token_type",
+    "use_dpop_nonce",
+}
 
 # Their debug records hold requests and tokens, and mitmweb's event log keeps debug records.
 for _name in ("authlib", "requests", "urllib3"):
@@ -48,9 +75,12 @@ async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
     try:
         async with asyncio.timeout(DEADLINE):
             answer = await _in_thread(exchange.run)
+    except asyncio.CancelledError:
+        exchange.abort()
+        raise
     except TimeoutError:
         exchange.abort()
-        raise NoToken("timeout", f"the token endpoint did not answer within {DEADLINE:.0f} s") from None
+        raise NoToken("timeout", f"{_shown(request)} did not answer within {DEADLINE:.0f} s") from None
     return read_answer(answer, request, asked_at)
 
 
@@ -113,9 +143,9 @@ class _Exchange:
                     timeout=DEADLINE,
                 ) as response,
             ):
-                return Answer(response.status_code, response.headers, _body(response))
+                return Answer(response.status_code, response.headers, _body(response, request))
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise NoToken("unreachable", f"the token endpoint cannot be reached ({_cause(error)})") from None
+            raise NoToken("unreachable", f"{_shown(request)} cannot be reached ({_cause(error)})") from None
 
     def abort(self) -> None:
         """End the exchange: a read that blocks returns when its socket is shut down."""
@@ -177,12 +207,17 @@ def _headers(request: TokenRequest) -> dict[str, str]:
     }
 
 
-def _body(response: requests.Response) -> bytes:
+def _shown(request: TokenRequest) -> str:
+    """The token endpoint, as messages name it; its query may hold anything."""
+    return request.endpoint.partition("?")[0]
+
+
+def _body(response: requests.Response, request: TokenRequest) -> bytes:
     body = b""
     for chunk in response.iter_content(64 * 1024):
         body += chunk
         if len(body) > LARGEST_ANSWER:
-            raise NoToken("invalid_response", f"the token endpoint's answer is larger than {LARGEST_ANSWER >> 20} MiB")
+            raise NoToken("invalid_response", f"{_shown(request)} answered more than {LARGEST_ANSWER >> 20} MiB")
     return body
 
 
@@ -217,33 +252,33 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
         raise _refusal(answer, said, request, asked_at)
     value, kind = said.get("access_token"), said.get("token_type")
     if kind is not None and (not isinstance(kind, str) or kind.lower() != "bearer"):
-        raise NoToken("invalid_response", "the token endpoint's token_type is not bearer")
+        raise NoToken("invalid_response", f"{_shown(request)} answered with a token_type that is not bearer")
     if value is None:
-        raise NoToken("invalid_response", "the token endpoint's answer holds no access_token")
+        raise NoToken("invalid_response", f"{_shown(request)} answered without an access_token")
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value):
-        raise NoToken("invalid_response", "the token endpoint's access_token cannot stand in a header")
+        raise NoToken("invalid_response", f"{_shown(request)} answered with an access_token that fits into no header")
     expires_at = _expires_at(value, said.get("expires_in"), asked_at)
     if expires_at <= asked_at:
-        raise NoToken("expired", "the token endpoint issued a token that has expired already")
+        raise NoToken("expired", f"{_shown(request)} issued a token that has expired already")
     return AccessToken(value, asked_at, expires_at)
 
 
 def _refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest, asked_at: float) -> NoToken:
     status = answer.status
-    code = _error_code(said, request)
+    code = _error_code(said)
     retry_after = _retry_after(answer.headers, asked_at)
     if code is not None or 400 <= status < 500:
         busy = status in (408, 425, 429) or status >= 500
         return NoToken(
-            code or f"http_{status}", f"the token endpoint answered {status}", lasting=not busy, retry_after=retry_after
+            code or f"http_{status}", f"{_shown(request)} answered {status}", lasting=not busy, retry_after=retry_after
         )
     if status >= 500:
-        return NoToken(f"http_{status}", f"the token endpoint answered {status}", retry_after=retry_after)
+        return NoToken(f"http_{status}", f"{_shown(request)} answered {status}", retry_after=retry_after)
     if 300 <= status < 400:
         return NoToken(
-            "redirect", f"the token endpoint answered {status}, a redirect, which is never followed", lasting=True
+            "redirect", f"{_shown(request)} answered {status}, a redirect, which is never followed", lasting=True
         )
-    return NoToken("invalid_response", f"the token endpoint answered {status} without a token in a JSON object")
+    return NoToken("invalid_response", f"{_shown(request)} answered {status} without a token in a JSON object")
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
@@ -254,12 +289,10 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return said if isinstance(said, dict) else None
 
 
-def _error_code(said: dict[str, Any] | None, request: TokenRequest) -> str | None:
-    """The OAuth error code, if it is one: a server may write anything there, the secret that it was sent included."""
+def _error_code(said: dict[str, Any] | None) -> str | None:
+    """The OAuth error code, if it is a known one: a server may write anything there, a piece of the secret included."""
     code = said.get("error") if said else None
-    if not isinstance(code, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", code):
-        return None
-    return None if any(secret in code for secret in request.secrets) else code
+    return code if isinstance(code, str) and code in OAUTH_ERRORS else None
 
 
 def _retry_after(headers: Mapping[str, str], asked_at: float) -> float | None:

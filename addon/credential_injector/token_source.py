@@ -179,11 +179,6 @@ class TokenSource:
         if not self._cools(now):
             self._cool_until = now + COOL_DOWN
 
-    def close(self) -> None:
-        """End what is under way."""
-        if self._flight is not None:
-            self._flight.cancel()
-
     def _cools(self, now: float) -> bool:
         return now < self._cool_until <= now + COOL_DOWN
 

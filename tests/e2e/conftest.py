@@ -52,9 +52,9 @@ class Stage:
     def mitmproxy_ca(self) -> Path:
         return self.confdir / "mitmproxy-ca-cert.pem"
 
-    def env(self, host: str, *lines: str, name: str = "qa") -> None:
+    def env(self, host: str, *lines: str, name: str = "qa", without: str = "") -> None:
         """Write an environment file that fits the authorization server."""
-        given = {line.partition("=")[0] for line in lines}
+        given = {line.partition("=")[0] for line in lines} | {without}
         defaults = {
             "HOST": host,
             "TOKEN_ENDPOINT": self.token_endpoint,

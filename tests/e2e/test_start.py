@@ -244,8 +244,7 @@ def test_a_changed_script_is_loaded_anew_and_goes_on(stage: Stage, curl: Curl) -
     package.write_text(package.read_text().replace("request blocked", "REQUEST BLOCKED"))
     stage.env(stage.http, "METHODS=GET")
     os.utime(script, (script.stat().st_atime + 10, script.stat().st_mtime + 10))
-    while sum("with tokens from" in line for line in proxy.log) < 2:
-        pass
+    proxy.wait_for("with tokens from", times=2)
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     assert curl("--proxy", proxy.url, "--data", "x", f"{stage.http}/orders").body.startswith("qa: REQUEST BLOCKED")
 

@@ -1,6 +1,7 @@
 """`python -m credential_injector.demo` shows the add-on at work in the terminal; with `web` behind it, in mitmweb."""
 
 import argparse
+import contextlib
 import re
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import requests
 
-from credential_injector.demo.processes import NotStarted, free_port, mitmproxy
+from credential_injector.demo.processes import Mitmproxy, NotStarted, free_port, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 
 CLIENT_ID, CLIENT_SECRET = "demo-client", "demo-secret"
@@ -121,18 +122,17 @@ def run_in_mitmweb() -> None:
                 proxied.get(stage.api_origin + path, timeout=TIMEOUT)
             proxied.get(f"{stage.api_origin}/orders/2", auth=("somebody", "else"), timeout=TIMEOUT)
             print(f"mitmweb:    {proxy.web_url}")
-            print(f"try it:     curl --proxy {proxy.url} {stage.api_origin}/orders")
+            print(f"try it:     curl --noproxy '' --proxy {proxy.url} {stage.api_origin}/orders")
             print("find them:  type ~comment injected, or ~marked, into mitmweb's Search field")
             print("Ctrl-C ends it.", flush=True)
-            _wait_for_ctrl_c()
+            _wait_for_ctrl_c(proxy)
 
 
-def _wait_for_ctrl_c() -> None:
-    try:
-        while not threading.Event().wait(1):  # an endless wait cannot be interrupted on Windows
-            pass
-    except KeyboardInterrupt:
-        print()
+def _wait_for_ctrl_c(proxy: Mitmproxy) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        while proxy.process.poll() is None:
+            threading.Event().wait(1)  # an endless wait cannot be interrupted on Windows
+        raise DemoFailure("mitmweb has ended")
 
 
 def _last_comment(flows: Path) -> str:

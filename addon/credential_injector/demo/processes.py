@@ -10,9 +10,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
-START_DEADLINE = 30.0  # seconds that mitmproxy may take to listen
+PATIENCE = 30.0  # seconds that mitmproxy may take to listen, or to say what is waited for
+LISTENS = r"(?<!Web server) listening at (\S+?)\.?$"
 END_DEADLINE = 10.0  # seconds that it may take to end
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -20,7 +20,7 @@ SCRIPT = next(path for path in (_PACKAGE / "inject.py", _PACKAGE.parent / "injec
 
 
 class NotStarted(Exception):
-    """The program is not there, has ended, or never listened."""
+    """The program is not there, has ended, or did not say what was waited for."""
 
 
 class Mitmproxy:
@@ -30,34 +30,42 @@ class Mitmproxy:
         self.process = process
         self.log: list[str] = []
         """Its output so far, line by line."""
-        self.url = ""
-        """Of the proxy."""
-        self._addresses: SimpleQueue[str | None] = SimpleQueue()
+        self._ended = False
+        self._more = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.log.append(line.rstrip())
-            if match := re.search(r"(?<!Web server) listening at (\S+?)\.?$", line.rstrip()):
-                self._addresses.put(match[1])
-        self._addresses.put(None)
+            with self._more:
+                self.log.append(line.rstrip())
+                self._more.notify_all()
+        with self._more:
+            self._ended = True
+            self._more.notify_all()
+
+    def wait_for(self, pattern: str, times: int = 1) -> re.Match[str]:
+        """Wait until so many lines of the log match; the last match. Raises NotStarted where that does not come."""
+
+        def found() -> list[re.Match[str]]:
+            return [match for line in self.log if (match := re.search(pattern, line))]
+
+        with self._more:
+            self._more.wait_for(lambda: len(found()) >= times or self._ended, timeout=PATIENCE)
+            if len(found()) < times:
+                raise NotStarted(f"it did not say {pattern!r} {times} times")
+            return found()[times - 1]
+
+    @property
+    def url(self) -> str:
+        """Of the proxy."""
+        return f"http://{self.wait_for(LISTENS)[1]}"
 
     @property
     def web_url(self) -> str:
         """Of mitmweb, with the login token where there is one."""
-        found = (re.search(r"Web server listening at (\S+)", line) for line in self.log)
-        return next(match[1] for match in found if match)
-
-    def wait_until_it_listens(self) -> None:
-        try:
-            address = self._addresses.get(timeout=START_DEADLINE)
-        except Empty:
-            address = None
-        if address is None:
-            raise NotStarted("it does not listen")
-        self.url = f"http://{address}"
+        return self.wait_for(r"Web server listening at (\S+)")[1]
 
     def end(self) -> None:
         """End it, by its process id, and read the rest of its output."""
@@ -109,7 +117,7 @@ def mitmproxy(
     )
     running = Mitmproxy(process)
     try:
-        running.wait_until_it_listens()
+        running.wait_for(LISTENS)
         yield running
     except BaseException as error:
         running.end()

@@ -1,0 +1,147 @@
+"""The folder of environment files: which there are, read again where one changed."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from credential_injector.destinations import Origin
+from credential_injector.env_file import EnvFile
+from credential_injector.environments import Environment, nearest, read
+
+# Milliseconds: changes that come together, as when an editor replaces a file, are told together.
+DEBOUNCE = 200
+STEP = 50
+
+logging.getLogger("watchfiles").setLevel(logging.WARNING)
+
+
+class InvalidEnvironments(ValueError):
+    """The files are wrong. `mistakes` holds one line for each: file, key, what is wrong, what was expected."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+class _Reading(NamedTuple):
+    """What a file said, and the state of the files it was read from."""
+
+    environment: Environment | None
+    file: EnvFile
+    state: tuple[object, ...]
+
+
+class Folder:
+    """`path/*.env`, or of these the environments that `only` names. `shown_as` is the folder's name in messages."""
+
+    def __init__(self, path: Path, *, only: Iterable[str] | None = None, shown_as: str | None = None) -> None:
+        self.path = path
+        self._only = None if only is None else tuple(only)
+        self._shown = shown_as or str(path)
+        self._readings: dict[str, _Reading] = {}
+
+    def read(self) -> tuple[Environment, ...]:
+        """The environments as they are now. What has not changed is not read again, so its commands do not run again.
+
+        Raises InvalidEnvironments with every mistake of every file.
+        """
+        files = {file.stem: file for file in sorted(self.path.glob("*.env")) if not file.name.startswith(".")}
+        mistakes: list[str] = []
+        if (self.path / ".env").exists():
+            example = f"a file for each environment such as {self._shown}/qa.env was expected"
+            mistakes.append(f"{self._shown}/.env: has no name, {example}")
+        for name in self._only or ():
+            if name not in files:
+                meant = nearest(name, files) or f", one of {', '.join(files) or 'none'} was expected"
+                mistakes.append(f"inject_env: {name}: {self._shown}/{name}.env does not exist{meant}")
+        self._readings = {
+            name: self._reading(name, file) for name, file in files.items() if self._only is None or name in self._only
+        }
+        mistakes += (mistake for reading in self._readings.values() for mistake in reading.file.mistakes)
+        environments = tuple(one.environment for one in self._readings.values() if one.environment is not None)
+        mistakes += _shared_origins(environments)
+        if mistakes:
+            raise InvalidEnvironments(mistakes)
+        return environments
+
+    def forget(self, name: str) -> bool:
+        """Read this environment's file again next time, if that may tell another secret: if it runs a command."""
+        reading = self._readings.get(name)
+        if reading is None or not reading.file.runs_commands:
+            return False
+        self._readings = {other: kept for other, kept in self._readings.items() if other != name}
+        return True
+
+    async def changes(self) -> AsyncGenerator[None]:
+        """Once at the beginning, then whenever something may have changed. It never ends by itself."""
+        watchfiles = await asyncio.to_thread(_import_watchfiles)
+        while True:
+            watched = self._watched()
+            try:
+                seen = watchfiles.awatch(*watched, watch_filter=None, debounce=DEBOUNCE, step=STEP, recursive=False)
+                async with aclosing(seen):
+                    change = asyncio.ensure_future(anext(seen))
+                    try:
+                        await asyncio.sleep(0)  # now it watches, and what changed before can be told without a gap
+                        while True:
+                            yield
+                            if self._watched() != watched:  # the reader has found other files to watch
+                                break
+                            await asyncio.wait([change])
+                            change.result()
+                            change = asyncio.ensure_future(anext(seen))
+                    finally:
+                        change.cancel()
+                        await asyncio.wait([change])
+            except FileNotFoundError:
+                continue  # a watched folder has gone in this moment
+
+    def _reading(self, name: str, file: Path) -> _Reading:
+        earlier = self._readings.get(name)
+        if earlier is not None and earlier.state == _state(file, earlier.file.secret_files):
+            return earlier
+        reading = EnvFile(file, f"{self._shown}/{file.name}")
+        before = _state(file, ())  # so that a change during the reading counts as one after it
+        environment = read(reading)
+        return _Reading(environment, reading, before + _state(None, reading.secret_files))
+
+    def _watched(self) -> set[Path]:
+        """The folders whose changes matter; of one that does not exist, the one in which it would be made."""
+        folders = {self.path.resolve()}
+        folders |= {file.resolve().parent for one in self._readings.values() for file in one.file.secret_files}
+        return {next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in folders}
+
+
+def _state(file: Path | None, others: Iterable[Path]) -> tuple[object, ...]:
+    def state(path: Path) -> object:
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    return tuple(state(path) for path in (*([file] if file is not None else []), *others))
+
+
+def _shared_origins(environments: Iterable[Environment]) -> list[str]:
+    owners: dict[Origin, Environment] = {}
+    mistakes = []
+    for environment in environments:
+        for origin in environment.origins:
+            other = owners.setdefault(origin, environment)
+            if other is not environment:
+                mistakes.append(
+                    f"{environment.file}: HOST: claims {origin}, which {other.file} claims too;"
+                    " each origin was expected in one file"
+                )
+    return mistakes
+
+
+def _import_watchfiles() -> ModuleType:
+    import watchfiles
+
+    return watchfiles

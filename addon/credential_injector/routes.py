@@ -1,0 +1,168 @@
+"""The environments in use: which destination belongs to which, and where its tokens come from.
+
+They follow the files: a change is taken into use when every file is right, and until then they stay as they are.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import aclosing
+from functools import partial
+from types import ModuleType
+
+from credential_injector import record
+from credential_injector.destinations import Destinations
+from credential_injector.environments import Environment, TokenRequest
+from credential_injector.folder import Folder, InvalidEnvironments
+from credential_injector.token_source import AccessToken, NoToken, TokenSource
+
+logger = logging.getLogger(__name__)
+
+LISTED = 20  # environments that are named one by one in the log when they are loaded
+
+
+class Route:
+    """What one destination's requests need, put together once."""
+
+    __slots__ = ("announced", "environment", "header", "header_http2", "prefix", "source")
+
+    def __init__(self, environment: Environment, source: TokenSource) -> None:
+        self.environment = environment
+        self.source = source
+        self.header = environment.header
+        self.header_http2 = environment.header.lower()  # RFC 9113 section 8.2: upper case is malformed there
+        self.prefix = f"{environment.prefix} " if environment.prefix else ""
+        self.announced = False
+
+
+class Routes:
+    """The environments of a folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.mistakes: tuple[str, ...] = ()
+        """In changed files, which are therefore not in use yet."""
+        self._folder = folder
+        self._environments: tuple[Environment, ...] = ()
+        self._routes: dict[str, Route] = {}
+        self._sources: dict[TokenRequest, TokenSource] = {}
+        self._destinations: Destinations[Route] = Destinations()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def load(self, before: "Routes | None") -> None:
+        """Read the files. `before` are the routes that these replace: equal identities keep their tokens.
+
+        Raises InvalidEnvironments.
+        """
+        if before is not None:
+            self._environments, self._sources = before._environments, before._sources
+        self.use(self._folder.read())
+
+    def find(self, scheme: str, host: str, port: int, path: str) -> Route | None:
+        """The route of a destination (see `Destinations.find`)."""
+        return self._destinations.find(scheme, host, port, path)
+
+    def named(self, name: str) -> Route | None:
+        """The route of an environment."""
+        return self._routes.get(name)
+
+    def close(self) -> None:
+        """Stop following the files."""
+        for task in self._tasks:
+            task.cancel()
+
+    def use(self, environments: tuple[Environment, ...]) -> None:
+        """Environments of one token identity share a source, and a source outlives changes that do not concern it.
+
+        Requests that are under way finish with what they began with.
+        """
+        before, self._environments = self._environments, environments
+        sources: dict[TokenRequest, TokenSource] = {}
+        entries = []
+        self._routes = {}
+        for environment in environments:
+            request = environment.token_request
+            if request not in sources:
+                fetch = partial(self._fetch, environment.name, request)
+                sources[request] = self._sources.get(request) or TokenSource(fetch)
+            route = self._routes[environment.name] = Route(environment, sources[request])
+            entries += [(origin, route) for origin in environment.origins]
+        self._sources, self._destinations = sources, Destinations(entries)
+        self._announce(before)
+
+    def _announce(self, before: tuple[Environment, ...]) -> None:
+        new = [environment for environment in self._environments if environment not in before]
+        for environment in new[:LISTED]:
+            origins = ", ".join(map(str, environment.origins))
+            endpoint = environment.token_request.endpoint.partition("?")[0]  # a query may hold anything
+            logger.info(f"{environment.name}: {origins} with tokens from {endpoint}")
+        if len(new) > LISTED:
+            logger.info(f"... and {len(new) - LISTED} more environments")
+        for name in sorted({environment.name for environment in before} - self._routes.keys()):
+            logger.info(f"{name}: its file is gone, its hosts get no token any more")
+        if not self._environments:
+            folder = self._folder.path
+            logger.warning(
+                f"No environment file in {folder.absolute()}: every request passes untouched. To make one, write HOST="
+                f"https://api.example.com, CLIENT_ID=... and CLIENT_SECRET=..., a line each, to {folder / 'dev.env'}"
+            )
+
+    def follow(self) -> None:
+        """Take every change of the files into use from now on."""
+        self._start(self._follow())
+
+    async def _follow(self) -> None:
+        try:
+            async with aclosing(self._folder.changes()) as changes:
+                async for _ in changes:
+                    await self._read_again()
+        except Exception as error:  # noqa: BLE001 - a request is worth more than a watch
+            logger.warning(f"Changed environment files are not noticed any more: {record.own_error(error)}")
+
+    async def _read_again(self) -> None:
+        mistakes: tuple[str, ...] = ()
+        try:
+            environments = await asyncio.to_thread(self._folder.read)
+            if environments != self._environments:
+                self.use(environments)
+        except InvalidEnvironments as error:
+            mistakes = error.mistakes
+        if mistakes == self.mistakes:
+            return
+        self.mistakes = mistakes
+        for mistake in mistakes:
+            logger.error(mistake)
+        still = (
+            "The environments stay as they were until this is mended"
+            if mistakes
+            else "The environment files are mended"
+        )
+        logger.warning(still)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fetch(self, name: str, request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
+        try:
+            return await _request_token(name, request, asked_at)
+        except NoToken as error:
+            # A command may print another secret by now.
+            if error.lasting and self._folder.forget(name):
+                self._start(self._read_again())
+            raise
+
+
+def _import_token_endpoint() -> ModuleType:
+    from credential_injector import token_endpoint
+
+    return token_endpoint
+
+
+async def _request_token(name: str, request: TokenRequest, asked_at: float) -> AccessToken:
+    # requests and Authlib take a while to import: with the first token, and not on the event loop.
+    token_endpoint = await asyncio.to_thread(_import_token_endpoint)
+    token: AccessToken = await token_endpoint.request_token(request, asked_at)
+    left = record.duration(token.expires_at - token.issued_at)
+    logger.info(f"{name}: token fetched ({token.fingerprint}), it lives for {left}")
+    return token

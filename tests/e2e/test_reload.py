@@ -1,0 +1,85 @@
+"""A changed file takes effect without a restart; a broken one does not."""
+
+import sys
+
+from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
+
+
+def test_a_mended_secret_is_used_by_the_next_request(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http, "CLIENT_SECRET=wrong")
+    proxy = stage.mitmdump()
+    statuses = {curl("--proxy", proxy.url, f"{stage.http}/orders").status for _ in range(20)}
+    assert (statuses, stage.token_requests) == ({502}, 1)
+    stage.env(stage.http)
+    proxy.wait_for("qa: .* with tokens from", times=2)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+def test_files_come_and_go_and_the_others_keep_their_tokens(stage: Stage, curl: Curl) -> None:
+    local = stage.http.replace("127.0.0.1", "localhost")
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+
+    def status(origin: str) -> int:
+        return curl("--proxy", proxy.url, f"{origin}/orders").status
+
+    assert (status(stage.http), status(local)) == (200, 401)
+    stage.env(local, "SCOPE=write", name="dev")
+    proxy.wait_for("dev: .* with tokens from")
+    assert (status(stage.http), status(local)) == (200, 200)
+    (stage.folder / "envs" / "dev.env").rename(stage.folder / "envs" / "uat.env")
+    proxy.wait_for("dev: its file is gone, its hosts get no token any more")
+    assert (status(local), stage.token_requests) == (200, 2)
+    (stage.folder / "envs" / "uat.env").unlink()
+    proxy.wait_for("uat: its file is gone")
+    assert (status(stage.http), status(local), stage.token_requests) == (200, 401, 2)
+
+
+def test_a_broken_edit_keeps_the_last_good_set_and_says_so(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    stage.env(stage.http, "SCOP=read")
+    proxy.wait_for("The environments stay as they were until this is mended")
+    assert any("envs/qa.env: SCOP: unknown key (line 6), did you mean SCOPE?" in line for line in proxy.log)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    stage.env(stage.http, "METHODS=GET")
+    proxy.wait_for("The environment files are mended")
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    assert curl("--proxy", proxy.url, "--data", "x", f"{stage.http}/orders").status == 502
+    assert stage.token_requests == 1
+
+
+def test_a_first_file_takes_effect_too(stage: Stage, curl: Curl) -> None:
+    (stage.folder / "envs").mkdir()
+    proxy = stage.mitmdump()
+    proxy.wait_for("No environment file in")
+    stage.env(stage.http)
+    proxy.wait_for("qa: .* with tokens from")
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+def test_a_changed_secret_file_takes_effect(stage: Stage, curl: Curl) -> None:
+    secret = stage.folder / "secret"
+    secret.write_text("wrong")
+    stage.env(stage.http, f"CLIENT_SECRET_FILE={secret}", without="CLIENT_SECRET")
+    proxy = stage.mitmdump()
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 502
+    secret.write_text(CLIENT_SECRET)
+    proxy.wait_for("qa: .* with tokens from", times=2)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+def test_a_command_runs_again_when_the_server_refuses_the_client(stage: Stage, curl: Curl) -> None:
+    program = stage.folder / "secret.py"
+    program.write_text(
+        "from pathlib import Path\n"
+        f"print({CLIENT_SECRET!r} if Path('asked').exists() else 'wrong')\n"
+        "Path('asked').touch()\n"
+    )
+    stage.env(stage.http, f"CLIENT_SECRET_COMMAND={sys.executable} {program}", without="CLIENT_SECRET")
+    proxy = stage.mitmdump()
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 502
+    proxy.wait_for("qa: .* with tokens from", times=2)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    assert stage.token_requests == 2

@@ -1,0 +1,131 @@
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from credential_injector.folder import Folder, InvalidEnvironments
+
+
+@pytest.fixture
+def envs(tmp_path: Path) -> Path:
+    folder = tmp_path / "envs"
+    folder.mkdir()
+    return folder
+
+
+def write(folder: Path, name: str, *lines: str) -> None:
+    text = [f"HOST=https://{name}.example.com", "CLIENT_ID=abc", *(lines or ["CLIENT_SECRET=def"])]
+    (folder / f"{name}.env").write_text("\n".join([*text, ""]))
+
+
+def secrets(folder: Folder) -> dict[str, str]:
+    return {environment.name: environment.token_request.client_secret for environment in folder.read()}
+
+
+@pytest.fixture
+def counting(envs: Path) -> str:
+    """A command that prints how often it has run."""
+    (envs / "count.py").write_text(
+        "from pathlib import Path\n"
+        "runs = Path('runs')\n"
+        "runs.write_text((runs.read_text() if runs.exists() else '') + 'x')\n"
+        "print(len(runs.read_text()))\n"
+    )
+    return f"CLIENT_SECRET_COMMAND={sys.executable} count.py"
+
+
+def test_a_command_runs_again_only_when_its_file_changes_or_is_to_be_forgotten(envs: Path, counting: str) -> None:
+    write(envs, "qa", counting)
+    folder = Folder(envs)
+    assert secrets(folder) == {"qa": "1"}
+    write(envs, "dev")
+    assert secrets(folder) == {"dev": "def", "qa": "1"}
+    write(envs, "qa", counting, "SCOPE=read")
+    assert secrets(folder)["qa"] == "2"
+    assert folder.forget("qa")
+    assert secrets(folder)["qa"] == "3"
+
+
+def test_only_what_may_tell_another_secret_is_forgotten(envs: Path) -> None:
+    write(envs, "qa")
+    folder = Folder(envs)
+    folder.read()
+    assert not folder.forget("qa")
+    assert not folder.forget("dev")
+
+
+def test_a_mistake_in_one_file_does_not_make_the_commands_of_others_run_again(envs: Path, counting: str) -> None:
+    write(envs, "qa", counting)
+    (envs / "dev.env").write_text("HOST=ftp://x\n")
+    folder = Folder(envs)
+    for _ in range(3):
+        with pytest.raises(InvalidEnvironments):
+            folder.read()
+    write(envs, "dev")
+    assert secrets(folder)["qa"] == "1"
+
+
+def test_a_changed_secret_file_is_a_change(envs: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("one")
+    write(envs, "qa", "CLIENT_SECRET_FILE=../secret")
+    folder = Folder(envs)
+    assert secrets(folder) == {"qa": "one"}
+    secret.write_text("three")
+    assert secrets(folder) == {"qa": "three"}
+    secret.unlink()
+    with pytest.raises(InvalidEnvironments, match="cannot be read"):
+        folder.read()
+
+
+async def following(folder: Folder) -> AsyncGenerator[dict[str, str]]:
+    async with aclosing(folder.changes()) as changes:
+        async for _ in changes:
+            yield secrets(folder)
+
+
+async def test_changes_are_told_whatever_way_they_are_made(envs: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret").write_text("one")
+    write(envs, "qa")
+    folder = Folder(envs)
+    folder.read()
+
+    async def wait_for(expected: dict[str, str]) -> None:
+        async with asyncio.timeout(20):
+            async for now in seen:
+                if now == expected:
+                    return
+
+    async with aclosing(following(folder)) as seen:
+        await wait_for({"qa": "def"})
+        write(envs, "dev")
+        await wait_for({"dev": "def", "qa": "def"})
+        write(tmp_path, "new", "CLIENT_SECRET=replaced")
+        (tmp_path / "new.env").replace(envs / "dev.env")
+        await wait_for({"dev": "replaced", "qa": "def"})
+        (envs / "dev.env").rename(envs / "uat.env")
+        await wait_for({"qa": "def", "uat": "replaced"})
+        write(envs, "qa", "CLIENT_SECRET_FILE=../elsewhere/secret")
+        await wait_for({"qa": "one", "uat": "replaced"})
+        (tmp_path / "elsewhere" / "secret").write_text("two")
+        await wait_for({"qa": "two", "uat": "replaced"})
+        (envs / "uat.env").unlink()
+        await wait_for({"qa": "two"})
+
+
+async def test_a_folder_that_is_made_later_is_noticed(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "envs")
+    async with aclosing(following(folder)) as seen:
+        assert await anext(seen) == {}
+        (tmp_path / "envs").mkdir()
+        async with asyncio.timeout(20):
+            assert await anext(seen) == {}
+            write(tmp_path / "envs", "qa")
+            async for now in seen:
+                if now:
+                    break
+    assert now == {"qa": "def"}
