@@ -323,13 +323,14 @@ async def test_in_reverse_mode_the_clients_sni_names_the_proxy_unless_it_goes_on
     assert token(flow) == gets
 
 
-@pytest.mark.parametrize("mode", ["regular", "upstream:http://127.0.0.1:3128"])
-async def test_whoever_asks_for_an_address_gets_no_token_for_a_name(proxy: Proxy, mode: str) -> None:
-    # The SNI may be that of the TLS to this proxy, while mitmproxy verifies the server against its address.
+@pytest.mark.parametrize("mode", ["regular", "upstream:http://127.0.0.1:3128", "reverse:https://192.0.2.7"])
+async def test_a_request_target_that_is_an_address_gets_no_token_for_a_name(proxy: Proxy, mode: str) -> None:
     proxy.env()
     flow = request("https://192.0.2.7/orders", mode=mode)
     flow.request.headers["Host"] = "api.example.com"
     flow.client_conn.sni = "api.example.com"
+    if "reverse" not in mode:
+        flow.server_conn.address = None
     await proxy.send(flow)
     assert token(flow) is None
 

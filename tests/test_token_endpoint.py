@@ -362,7 +362,9 @@ def test_the_libraries_do_not_write_tokens_to_the_log(caplog: pytest.LogCaptureF
 
 
 async def test_a_token_request_that_is_given_up_leaves_no_thread_behind() -> None:
-    drip: list[bytes | float] = [b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", *[b" ", 0.05] * 400]
+    drip: list[bytes | float] = [b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"]
+    for _ in range(400):
+        drip += [b" ", 0.05]
     with answering(*drip) as (request, received):
         asking = asyncio.create_task(request_token(request, NOW))
         while not received:  # noqa: ASYNC110 - the server runs in another thread

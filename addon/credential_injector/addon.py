@@ -12,7 +12,7 @@ from typing import cast
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy.mode_specs import RegularMode, ReverseMode, UpstreamMode
+from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
@@ -37,11 +37,6 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
     ),
     "inject_retry": (True, "When the API answers 401: get another token and send the request once more."),
 }
-
-
-# Where an address is dialled because somebody asked for an address. In the other modes (transparent, wireguard, local,
-# socks5) the name was resolved before; there alone the verified SNI is the name.
-NAMED_MODES = (RegularMode, UpstreamMode, ReverseMode)
 
 
 class CredentialInjector:
@@ -167,7 +162,7 @@ class CredentialInjector:
         request = flow.request
         scheme, name = request.scheme, normalise_host(request.host)
         sni = _verified_against(flow) if scheme == "https" else None
-        if sni is not None and is_address(name) and not isinstance(flow.client_conn.proxy_mode, NAMED_MODES):
+        if sni is not None and is_address(name) and _resolved_before(flow):
             name = normalise_host(sni)
         route = routes.find(scheme, name, request.port, request.path)
         if route is None:
@@ -181,7 +176,7 @@ class CredentialInjector:
         )
         if wrong is not None:
             self._skip(flow, environment, f"the connection goes to {name}, but {wrong}")
-        elif scheme == "https" and self._unverified(flow):
+        elif scheme == "https" and self._unverified(flow, name):
             self._block(
                 flow, environment, "ssl_insecure is or was set, so nobody verified who gets the token; unset it"
             )
@@ -199,9 +194,10 @@ class CredentialInjector:
             return route
         return None
 
-    def _unverified(self, flow: http.HTTPFlow) -> bool:
-        insecure = ctx.options.ssl_insecure or flow.server_conn.id in self._insecure
-        return insecure and not is_loopback(normalise_host(flow.request.host))
+    def _unverified(self, flow: http.HTTPFlow, name: str) -> bool:
+        if not ctx.options.ssl_insecure and flow.server_conn.id not in self._insecure:
+            return False
+        return not (is_loopback(name) and is_loopback(normalise_host(flow.request.host)))
 
     def _admits_client(self, flow: http.HTTPFlow) -> bool:
         # A replay is made by whoever sits at this proxy, whatever address the first request came from.
@@ -333,6 +329,17 @@ def _may_stream(request: http.Request) -> bool:
 def _refusal(line: str) -> http.Response:
     headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     return http.Response.make(502, f"{line}\n", headers)
+
+
+def _resolved_before(flow: http.HTTPFlow) -> bool:
+    """Whether a name had been resolved to the address that was dialled (transparent, wireguard, socks5, a tunnel): then
+    the verified SNI is the name.
+
+    Not so in reverse mode, and not where the request target itself is an address (`GET https://192.0.2.7/`): mitmproxy
+    then verifies the server against that, and the client's SNI may be the one of the TLS to this proxy. Only then is
+    no server known yet.
+    """
+    return not isinstance(flow.client_conn.proxy_mode, ReverseMode) and flow.server_conn.address is not None
 
 
 def _verified_against(flow: http.HTTPFlow) -> str | None:
