@@ -224,6 +224,12 @@ async def test_another_method_is_blocked_with_a_reason(proxy: Proxy, endpoint: E
     assert strange.comment.startswith("qa: request blocked: its method is not in METHODS")
 
 
+async def test_a_cors_preflight_passes_untouched(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env("METHODS=GET")
+    flow = await proxy.send(request(method="OPTIONS", **{"Access-Control-Request-Method": "GET"}))
+    assert (flow.response, flow.metadata, endpoint.asked) == (None, {}, [])
+
+
 async def test_without_a_token_the_request_is_blocked(proxy: Proxy, endpoint: Endpoint) -> None:
     proxy.env()
     endpoint.error = NoToken("invalid_client", "the token endpoint answered 401", lasting=True)

@@ -331,7 +331,12 @@ def test_files_that_are_no_environments_are_left_alone(envs: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [(".env", "envs/.env: has no name"), ("a b.env", "envs/a b.env: the file's name: cannot name an environment")],
+    [
+        (".env", "envs/.env: the file's name: is not read, one for each environment such as envs/qa.env was expected"),
+        ("qa.env.txt", "envs/qa.env.txt: the file's name: is not read"),
+        ("QA.ENV", "envs/QA.ENV: the file's name: is not read"),
+        ("a b.env", "envs/a b.env: the file's name: cannot name an environment"),
+    ],
 )
 def test_a_file_whose_name_names_no_environment_is_told(envs: Path, name: str, wrong: str) -> None:
     (envs / name).write_text(WHOLE)

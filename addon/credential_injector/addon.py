@@ -186,6 +186,8 @@ class CredentialInjector:
                 f"client {client} is not in inject_clients ({ctx.options.inject_clients}); add it there to let it in"
             )
             self._skip(flow, environment, reason)
+        elif _is_preflight(request):
+            return None  # a browser asks whether it may send the request at all, and never with a credential
         elif environment.methods is not None and request.method.upper() not in environment.methods:
             allowed = ",".join(sorted(environment.methods))
             method = request.method if request.method.isascii() and request.method.isalpha() else "its method"
@@ -324,6 +326,11 @@ def _may_stream(request: http.Request) -> bool:
         return True
     # A body of known length that is to be streamed is marked as such by now. In HTTP/1 none is known to be none.
     return "content-length" not in request.headers and (request.is_http2 or request.is_http3)
+
+
+def _is_preflight(request: http.Request) -> bool:
+    """A CORS preflight (Fetch standard, section 4.8)."""
+    return request.method == "OPTIONS" and "access-control-request-method" in request.headers
 
 
 def _refusal(line: str) -> http.Response:

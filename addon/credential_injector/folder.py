@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -49,11 +50,14 @@ class Folder:
 
         Raises InvalidEnvironments with every mistake of every file.
         """
-        files = {file.stem: file for file in sorted(self.path.glob("*.env")) if not file.name.startswith(".")}
+        files: dict[str, Path] = {}
         mistakes: list[str] = []
-        if (self.path / ".env").exists():
-            example = f"a file for each environment such as {self._shown}/qa.env was expected"
-            mistakes.append(f"{self._shown}/.env: has no name, {example}")
+        for file in sorted(self.path.iterdir()) if self.path.is_dir() else ():
+            if file.suffix == ".env" and not file.name.startswith("."):
+                files[file.stem] = file
+            elif re.search(r"^\.env$|[^.]\.env(\.txt)?$", file.name, re.IGNORECASE) and file.name[:2] != ".#":
+                expected = f"one for each environment such as {self._shown}/qa.env was expected"
+                mistakes.append(f"{self._shown}/{file.name}: the file's name: is not read, {expected}")
         for name in self._only or ():
             if name not in files:
                 meant = nearest(name, files) or f", one of {', '.join(files) or 'none'} was expected"
