@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -608,6 +609,63 @@ async def test_many_environments_are_not_listed_one_by_one(proxy: Proxy, caplog:
     proxy.set(inject_envs=str(proxy.folder))
     assert len(caplog.records) == 21
     assert caplog.messages[-1] == "... and 10 more environments"
+
+
+async def test_status_tells_token_counts_errors_and_files_that_are_not_in_use(proxy: Proxy, endpoint: Endpoint) -> None:
+    def status() -> list[str]:
+        lines = proxy.context.master.commands.call("inject.status")
+        return [re.sub(r"sha256:\w{12}", "…", line.replace(f"{proxy.folder}/", "…")) for line in lines]
+
+    proxy.env()
+    none = "0 requests with a token, 0 token requests, 0 sent again, 0 blocked"
+    assert status() == [f"qa: https://api.example.com: no token yet; {none}"]
+    endpoint.error = NoToken("invalid_client", "it answered 401", lasting=True)
+    await proxy.send()
+    assert status() == [
+        "qa: https://api.example.com: no token (invalid_client): it answered 401; check CLIENT_ID, CLIENT_SECRET and"
+        " TOKEN_ENDPOINT_AUTH_METHOD in …qa.env; next try in 60 s;"
+        " 0 requests with a token, 1 token requests, 0 sent again, 1 blocked"
+    ]
+    endpoint.error = None
+    proxy.context.master.commands.call("inject.refresh", "qa")
+    await proxy.send()
+    await proxy.send()
+    assert status() == [
+        "qa: https://api.example.com: token … (fetched), 59 min left;"
+        " 2 requests with a token, 2 token requests, 0 sent again, 1 blocked"
+    ]
+    (proxy.folder / "qa.env").write_text("HOST=ftp://x")
+    await proxy.addon._routes._read_again()
+    assert status()[1:] == [
+        "not in use: …qa.env: HOST: origin 1 has an unknown scheme, http or https was expected",
+        "not in use: …qa.env: CLIENT_ID: is missing, a value was expected",
+        "not in use: …qa.env: CLIENT_SECRET: is missing,"
+        " CLIENT_SECRET, CLIENT_SECRET_FILE or CLIENT_SECRET_COMMAND was expected",
+    ]
+
+
+async def test_refresh_asks_anew_while_the_token_at_hand_serves(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
+    proxy.set(inject_env="")
+    await proxy.send()
+    proxy.context.master.commands.execute("inject.refresh")
+    assert token(await proxy.send()) == "Bearer token-qa-1"
+    while token(await proxy.send()) == "Bearer token-qa-1":  # noqa: ASYNC110 - until the task has had its turns
+        await asyncio.sleep(0)
+    assert endpoint.asked == ["qa", "qa"]
+    with pytest.raises(exceptions.CommandError):
+        proxy.context.master.commands.execute("inject.refresh qe")
+
+
+async def test_at_the_end_each_environment_gets_a_line(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
+    proxy.set(inject_env="")
+    for _ in range(3):
+        await proxy.send()
+    proxy.addon.done()
+    assert caplog.messages[-1] == "qa: 3 requests with a token, 1 token requests, 0 sent again, 0 blocked"
+    assert not any(message.startswith("dev: 0") for message in caplog.messages)
 
 
 async def test_without_any_file_it_says_how_to_make_one(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:

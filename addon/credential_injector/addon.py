@@ -6,24 +6,23 @@ not, the hook hands mitmproxy a coroutine, and only this one request (or HTTP/2 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import cast
 
-from mitmproxy import ctx, exceptions, http
+from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
+from mitmproxy.types import Choice
 
-from credential_injector import record
+from credential_injector import flows, record
 from credential_injector.clients import admission
-from credential_injector.destinations import contradiction, is_address, is_loopback, normalise_host
+from credential_injector.destinations import is_loopback, normalise_host
 from credential_injector.environments import Environment, nearest
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.retry import Retry
 from credential_injector.routes import Route, Routes
-from credential_injector.token_source import NoToken, Served, fingerprint
+from credential_injector.token_source import NoToken, Served
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +109,29 @@ class CredentialInjector:
     def done(self) -> None:
         if self._routes is not None:
             self._routes.close()
+            for line in self._routes.summary():
+                logger.info(line)
+
+    # --- Commands -----------------------------------------------------------------------------------------------------
+
+    @command.command("inject.status")  # type: ignore[untyped-decorator]
+    def status(self) -> Sequence[str]:
+        """Each environment: its hosts, its token, what has happened, the last error and the next try."""
+        return self._routes.status() if self._routes is not None else []
+
+    @command.command("inject.environments")  # type: ignore[untyped-decorator]
+    def environments(self) -> Sequence[str]:
+        """The names of the environments."""
+        return self._routes.names() if self._routes is not None else []
+
+    @command.command("inject.refresh")  # type: ignore[untyped-decorator]
+    @command.argument("environment", type=Choice("inject.environments"))  # type: ignore[untyped-decorator,no-untyped-call]
+    def refresh(self, environment: str = "") -> None:
+        """Ask for a new token now: for one environment, or for all that have been used."""
+        if self._routes is not None:
+            self._routes.refresh(environment)
+
+    # --- Options and files --------------------------------------------------------------------------------------------
 
     def _use(self, routes: Routes) -> None:
         """Raises InvalidEnvironments; then the routes before, if there are any, stay in use."""
@@ -160,23 +182,14 @@ class CredentialInjector:
     def _match(self, flow: http.HTTPFlow, routes: Routes) -> Route | None:
         """The route of a request that is to get a token. None: it is left as it is, or it has been blocked."""
         request = flow.request
-        scheme, name = request.scheme, normalise_host(request.host)
-        sni = _verified_against(flow) if scheme == "https" else None
-        if sni is not None and is_address(name) and _resolved_before(flow):
-            name = normalise_host(sni)
-        route = routes.find(scheme, name, request.port, request.path)
+        name = flows.destination(flow)
+        route = routes.find(request.scheme, name, request.port, request.path)
         if route is None:
             return None
         environment = route.environment
-        authorities = request.headers.get_all("host")
-        if request.authority:
-            authorities.append(request.authority)
-        wrong = contradiction(
-            name, scheme, request.port, client_sni=sni, upstream_sni=flow.server_conn.sni, authorities=authorities
-        )
-        if wrong is not None:
+        if (wrong := flows.disagreement(flow, name)) is not None:
             self._skip(flow, environment, f"the connection goes to {name}, but {wrong}")
-        elif scheme == "https" and self._unverified(flow, name):
+        elif request.scheme == "https" and self._unverified(flow, name):
             self._block(
                 flow, environment, "ssl_insecure is or was set, so nobody verified who gets the token; unset it"
             )
@@ -186,7 +199,7 @@ class CredentialInjector:
                 f"client {client} is not in inject_clients ({ctx.options.inject_clients}); add it there to let it in"
             )
             self._skip(flow, environment, reason)
-        elif _is_preflight(request):
+        elif flows.is_preflight(request):
             return None  # a browser asks whether it may send the request at all, and never with a credential
         elif environment.methods is not None and request.method.upper() not in environment.methods:
             allowed = ",".join(sorted(environment.methods))
@@ -211,11 +224,11 @@ class CredentialInjector:
     def _inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         request = flow.request
         header = route.header_http2 if request.is_http2 or request.is_http3 else route.header
-        replaced = _replaced(flow, route.environment)
+        replaced = flows.replaced(flow, route.environment)
         request.headers[header] = route.prefix + served.token.value
         record.injected(flow, route.environment, served, replaced)
-        if not route.announced:
-            route.announced = True
+        route.counts.injected += 1
+        if route.counts.injected == 1:
             logger.info(f"{route.environment.name}: first request with a token goes to {request.host}")
 
     def request(self, flow: http.HTTPFlow) -> None:
@@ -248,7 +261,11 @@ class CredentialInjector:
         if not self._retry.wants(flow):
             return None
         route = self._routes.named(flow.metadata[record.KEY]["environment"]) if self._routes is not None else None
-        return self._retry.send_again(flow, route.environment, route.source) if route is not None else None
+        return self._send_again(flow, route) if route is not None else None
+
+    async def _send_again(self, flow: http.HTTPFlow, route: Route) -> None:
+        if await self._retry.send_again(flow, route.environment, route.source):
+            route.counts.replays += 1
 
     # --- What becomes of a request that gets no token -----------------------------------------------------------------
 
@@ -259,7 +276,10 @@ class CredentialInjector:
     def _block(self, flow: http.HTTPFlow, environment: Environment | None, reason: str) -> None:
         line = record.blocked(flow, environment, reason)
         logger.warning(line)
-        if not _may_stream(flow.request):
+        route = self._routes.named(environment.name) if self._routes is not None and environment is not None else None
+        if route is not None:
+            route.counts.blocked += 1
+        if not flows.may_stream(flow.request):
             flow.response = _refusal(line)
             return
         # mitmproxy crashes on a response that is set before the body streams. In `request` it is known whether it did;
@@ -270,33 +290,6 @@ class CredentialInjector:
 
     def _unforeseen(self, flow: http.HTTPFlow, environment: Environment | None, error: BaseException) -> None:
         self._block(flow, environment, record.own_error(error))
-
-
-def _overwrites(flow: http.HTTPFlow, environment: Environment) -> bool:
-    """OVERWRITE. Where it forbids a token, the flow says so."""
-    overwrite = environment.overwrite
-    if overwrite == "always" or (_replaced(flow, environment) is None) == (overwrite == "never"):
-        return True
-    if overwrite == "never":
-        record.kept(flow, environment)
-    else:
-        record.skipped(flow, environment, f"it has no {environment.header}, and OVERWRITE=only adds none")
-    return False
-
-
-def _replaced(flow: http.HTTPFlow, environment: Environment) -> str | None:
-    """What the client sent in the credential's place, by its scheme; None where it sent nothing.
-
-    In a replay our own earlier token stands there, which is none of the client's.
-    """
-    value = flow.request.headers.get(environment.header)
-    if value is None:
-        return None
-    if flow.is_replay == "request" and record.was_injected(flow):
-        earlier = flow.metadata[record.KEY]
-        if earlier["token"] == fingerprint(value.removeprefix(environment.prefix).lstrip()):
-            return cast("str | None", earlier["replaced"])
-    return record.scheme(value)
 
 
 def _folder() -> Folder:
@@ -316,43 +309,18 @@ def _folder() -> Folder:
     return Folder(found or path, only=only or None)
 
 
-def _may_stream(request: http.Request) -> bool:
-    """Whether the body is, or may come to be, sent on while it arrives."""
-    if request.stream:
-        return True
-    if not ctx.options.stream_large_bodies:
-        return False
-    if "transfer-encoding" in request.headers:
-        return True
-    # A body of known length that is to be streamed is marked as such by now. In HTTP/1 none is known to be none.
-    return "content-length" not in request.headers and (request.is_http2 or request.is_http3)
-
-
-def _is_preflight(request: http.Request) -> bool:
-    """A CORS preflight (Fetch standard, section 4.8)."""
-    return request.method == "OPTIONS" and "access-control-request-method" in request.headers
-
-
 def _refusal(line: str) -> http.Response:
     headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
     return http.Response.make(502, f"{line}\n", headers)
 
 
-def _resolved_before(flow: http.HTTPFlow) -> bool:
-    """Whether a name had been resolved to the address that was dialled (transparent, wireguard, socks5, a tunnel): then
-    the verified SNI is the name.
-
-    Not so in reverse mode, and not where the request target itself is an address (`GET https://192.0.2.7/`): mitmproxy
-    then verifies the server against that, and the client's SNI may be the one of the TLS to this proxy. Only then is
-    no server known yet.
-    """
-    return not isinstance(flow.client_conn.proxy_mode, ReverseMode) and flow.server_conn.address is not None
-
-
-def _verified_against(flow: http.HTTPFlow) -> str | None:
-    """The name, if it is not the dialled one, that mitmproxy verifies or will verify the server against."""
-    if flow.is_replay == "request":
-        return flow.request.pretty_host
-    # In reverse mode the client's SNI names this proxy, and goes on to the server only with keep_host_header.
-    reverse = isinstance(flow.client_conn.proxy_mode, ReverseMode)
-    return None if reverse and not ctx.options.keep_host_header else flow.client_conn.sni
+def _overwrites(flow: http.HTTPFlow, environment: Environment) -> bool:
+    """OVERWRITE. Where it forbids a token, the flow says so."""
+    overwrite = environment.overwrite
+    if overwrite == "always" or (flows.replaced(flow, environment) is None) == (overwrite == "never"):
+        return True
+    if overwrite == "never":
+        record.kept(flow, environment)
+    else:
+        record.skipped(flow, environment, f"it has no {environment.header}, and OVERWRITE=only adds none")
+    return False

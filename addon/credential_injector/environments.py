@@ -211,9 +211,9 @@ DEFAULT_TOKEN_PATH = "/oauth2/v2.0/token"  # noqa: S105 - a path, not a password
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.75) -> str:
     """`, did you mean CLIENT_SECRET?`, or nothing where no known name is near."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f", did you mean {found[0]}?" if found else ""
 
 

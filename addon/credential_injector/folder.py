@@ -4,7 +4,6 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -60,7 +59,7 @@ class Folder:
                 mistakes.append(f"{self._shown}/{file.name}: the file's name: is not read, {expected}")
         for name in self._only or ():
             if name not in files:
-                meant = nearest(name, files) or f", one of {', '.join(files) or 'none'} was expected"
+                meant = nearest(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
                 mistakes.append(f"inject_env: {name}: {self._shown}/{name}.env does not exist{meant}")
         self._readings = {
             name: self._reading(name, file) for name, file in files.items() if self._only is None or name in self._only
@@ -87,20 +86,18 @@ class Folder:
             watched = self._watched()
             try:
                 seen = watchfiles.awatch(*watched, watch_filter=None, debounce=DEBOUNCE, step=STEP, recursive=False)
-                async with aclosing(seen):
-                    change = asyncio.ensure_future(anext(seen))
-                    try:
-                        await asyncio.sleep(0)  # now it watches, and what changed before can be told without a gap
-                        while True:
-                            yield
-                            if self._watched() != watched:  # the reader has found other files to watch
-                                break
-                            await asyncio.wait([change])
-                            change.result()
-                            change = asyncio.ensure_future(anext(seen))
-                    finally:
-                        change.cancel()
+                change = asyncio.ensure_future(anext(seen))
+                try:
+                    await asyncio.sleep(0)  # now it watches, and what changed before can be told without a gap
+                    while True:
+                        yield
+                        if self._watched() != watched:  # the reader has found other files to watch
+                            break
                         await asyncio.wait([change])
+                        change.result()
+                        change = asyncio.ensure_future(anext(seen))
+                finally:
+                    change.cancel()
             except FileNotFoundError:
                 continue  # a watched folder has gone in this moment
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from credential_injector.environments import Environment
-from credential_injector.token_source import NoToken, Served
+from credential_injector.token_source import NoToken, Served, Status
 
 KEY = "inject"
 """Of `flow.metadata`. Its value is a dict of plain values: mitmproxy cannot save anything else."""
@@ -136,6 +136,18 @@ def no_token(environment: Environment, error: NoToken) -> str:
     default = _REFUSED if error.lasting else _TROUBLE
     advice = _ADVICE.get(error.code, default).format(file=environment.file)
     return f"no token ({error.code}): {error.reason}; {advice}; next try in {duration(math.ceil(error.next_try))}"
+
+
+def status(environment: Environment, now: Status, counts: str) -> str:
+    """One line: what the environment has, what has happened there, and what keeps it from getting more."""
+    if now.token is not None:
+        source = "store" if now.token.stored else "fetched"
+        state = f"token {now.token.fingerprint} ({source}), {duration(now.seconds_left)} left"
+    else:
+        state = "no token yet" if now.error is None else ""
+    if now.error is not None:
+        state = "; ".join(filter(None, [state, no_token(environment, now.error)]))
+    return f"{environment.name}: {', '.join(map(str, environment.origins))}: {state}; {counts}"
 
 
 def scheme(value: str) -> str:

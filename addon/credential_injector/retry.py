@@ -54,8 +54,8 @@ class Retry:
 
             flow.response.stream = gather  # with False, mitmproxy would stream it as soon as it is large
 
-    async def send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> None:
-        """Give the flow the answer that the same request gets with another token. At worst, the 401 stays."""
+    async def send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> bool:
+        """Give the flow the answer that the same request gets with another token. At worst, the 401 stays: False."""
         try:
             stays = await self._send_again(flow, environment, source)
         except NoToken as error:
@@ -65,6 +65,7 @@ class Retry:
         if stays is not None:
             record.not_retried(flow, stays)
             logger.warning(f"{environment.name}: the API answered 401, which stays: {stays}")
+        return stays is None
 
     async def _send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> str | None:
         """Returns why the 401 stays, or None. Raises NoToken."""

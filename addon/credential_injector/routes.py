@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 
@@ -21,18 +22,34 @@ logger = logging.getLogger(__name__)
 LISTED = 20  # environments that are named one by one in the log when they are loaded
 
 
+@dataclass(slots=True)
+class Counts:
+    """What has happened in an environment since mitmproxy started."""
+
+    injected: int = 0
+    token_requests: int = 0
+    replays: int = 0
+    blocked: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.injected} requests with a token, {self.token_requests} token requests,"
+            f" {self.replays} sent again, {self.blocked} blocked"
+        )
+
+
 class Route:
     """What one destination's requests need, put together once."""
 
-    __slots__ = ("announced", "environment", "header", "header_http2", "prefix", "source")
+    __slots__ = ("counts", "environment", "header", "header_http2", "prefix", "source")
 
-    def __init__(self, environment: Environment, source: TokenSource) -> None:
+    def __init__(self, environment: Environment, source: TokenSource, counts: Counts) -> None:
         self.environment = environment
         self.source = source
+        self.counts = counts
         self.header = environment.header
         self.header_http2 = environment.header.lower()  # RFC 9113 section 8.2: upper case is malformed there
         self.prefix = f"{environment.prefix} " if environment.prefix else ""
-        self.announced = False
 
 
 class Routes:
@@ -45,6 +62,7 @@ class Routes:
         self._environments: tuple[Environment, ...] = ()
         self._routes: dict[str, Route] = {}
         self._sources: dict[TokenRequest, TokenSource] = {}
+        self._counts: dict[str, Counts] = {}
         self._destinations: Destinations[Route] = Destinations()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,7 +72,7 @@ class Routes:
         Raises InvalidEnvironments.
         """
         if before is not None:
-            self._environments, self._sources = before._environments, before._sources
+            self._environments, self._sources, self._counts = before._environments, before._sources, before._counts
         self.use(self._folder.read())
 
     def find(self, scheme: str, host: str, port: int, path: str) -> Route | None:
@@ -64,6 +82,27 @@ class Routes:
     def named(self, name: str) -> Route | None:
         """The route of an environment."""
         return self._routes.get(name)
+
+    def names(self) -> list[str]:
+        """The environments' names."""
+        return list(self._routes)
+
+    def summary(self) -> list[str]:
+        """A line for each environment in which anything has happened."""
+        return [f"{name}: {counts}" for name, counts in self._counts.items() if counts != Counts()]
+
+    def status(self) -> list[str]:
+        """A line for each environment, and one for each mistake in a file that is therefore not in use."""
+        return [
+            record.status(route.environment, route.source.status(), str(route.counts))
+            for route in self._routes.values()
+        ] + [f"not in use: {mistake}" for mistake in self.mistakes]
+
+    def refresh(self, name: str = "") -> None:
+        """Ask for a new token now, for one environment or for all that have been used."""
+        for route in self._routes.values():
+            if route.environment.name == name or (not name and route.counts.token_requests):
+                route.source.refresh()
 
     def close(self) -> None:
         """Stop following the files."""
@@ -84,7 +123,9 @@ class Routes:
             if request not in sources:
                 fetch = partial(self._fetch, environment.name, request)
                 sources[request] = self._sources.get(request) or TokenSource(fetch)
-            route = self._routes[environment.name] = Route(environment, sources[request])
+            route = self._routes[environment.name] = Route(
+                environment, sources[request], self._counts.setdefault(environment.name, Counts())
+            )
             entries += [(origin, route) for origin in environment.origins]
         self._sources, self._destinations = sources, Destinations(entries)
         self._announce(before)
@@ -144,6 +185,7 @@ class Routes:
         task.add_done_callback(self._tasks.discard)
 
     async def _fetch(self, name: str, request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
+        self._counts[name].token_requests += 1
         try:
             return await _request_token(name, request, asked_at)
         except NoToken as error:

@@ -86,6 +86,14 @@ class Served(NamedTuple):
     seconds_left: float
 
 
+class Status(NamedTuple):
+    """What a source has, and what keeps it from asking for more."""
+
+    token: AccessToken | None
+    seconds_left: float
+    error: NoToken | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
     error: NoToken
@@ -168,6 +176,19 @@ class TokenSource:
             self.cool_down()
             return None
         return served._replace(source="refreshed")
+
+    def refresh(self) -> None:
+        """Start a token request now, whatever was remembered. The token at hand serves until another one has come."""
+        self._failure, self._failures, self._cool_until = None, 0, 0.0
+        self._fly()
+
+    def status(self) -> Status:
+        """How it stands."""
+        now, token = self._clock(), self._token
+        usable = token is not None and token.issued_at <= now < token.usable_until
+        return Status(
+            token if usable else None, token.expires_at - now if token and usable else 0.0, self._remembered(now)
+        )
 
     def holds(self, fingerprint: str) -> bool:
         """Whether this is the current token's."""

@@ -57,6 +57,7 @@ def test_the_flow_tells_of_the_first_answer_and_the_second_request_is_a_flow_of_
         curl("--proxy", proxy.url, f"{stage.http}/orders")
         revoke(stage)
         curl("--proxy", proxy.url, "--user", "me:mine", f"{stage.http}/orders")
+    assert proxy.log[-1].endswith("qa: 3 requests with a token, 2 token requests, 1 sent again, 0 blocked")
     first, again, healed = saved(flows)
     note, old = healed.metadata["inject"], first.metadata["inject"]
     assert (note["action"], note["source"], note["retried"], note["replaced"]) == (
@@ -180,7 +181,7 @@ def test_a_401_that_is_so_large_that_it_streams_stays(stage: Stage, curl: Curl) 
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     assert curl("--proxy", proxy.url, f"{stage.http}/always/401?large").status == 401
     assert len(stage.api.received) == 2
-    assert any("it is with the client already" in line for line in proxy.log)
+    proxy.wait_for("it is with the client already")
 
 
 def test_when_no_other_token_can_be_had_the_401_stays_and_the_flow_says_why(stage: Stage, curl: Curl) -> None:

@@ -237,12 +237,11 @@ def test_an_installed_wheel_runs_from_the_path_that_the_command_prints(stage: St
 def test_a_changed_script_is_loaded_anew_and_goes_on(stage: Stage, curl: Curl) -> None:
     folder = clone(stage)
     script = folder / "addon" / "inject.py"
-    stage.env(stage.http)
+    stage.env(stage.http, "METHODS=GET")
     proxy = stage.mitmdump(script=script)
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     package = folder / "addon" / "credential_injector" / "record.py"
     package.write_text(package.read_text().replace("request blocked", "REQUEST BLOCKED"))
-    stage.env(stage.http, "METHODS=GET")
     os.utime(script, (script.stat().st_atime + 10, script.stat().st_mtime + 10))
     proxy.wait_for("with tokens from", times=2)
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
