@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from authlib.integrations.flask_oauth2 import AuthorizationServer, ResourceProtector, current_token
 from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin, grants
-from authlib.oauth2.rfc6750 import BearerTokenValidator
+from authlib.oauth2.rfc6750 import BearerTokenGenerator, BearerTokenValidator
 from flask import Flask, jsonify, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -77,6 +77,7 @@ class DemoAuthorizationServer:
     """Checks the client's credentials, issues short tokens, and counts.
 
     `token_requests` holds the form of each one, without the secret. `status`, where it is set, is all that it answers.
+    `lifetime` is that of the next token, in seconds.
     """
 
     def __init__(self, clients: Iterable[Client], *, lifetime: int = 300) -> None:
@@ -85,9 +86,13 @@ class DemoAuthorizationServer:
         self.status: int | None = None
         clients_by_id = {client.client_id: client for client in clients}
         self.app = Flask("authorization server")
-        self.app.config["OAUTH2_TOKEN_EXPIRES_IN"] = {"client_credentials": lifetime}
+        self.lifetime = lifetime
         server = AuthorizationServer(self.app, query_client=clients_by_id.get, save_token=self._save)
         server.register_grant(_ClientCredentials)
+        generator = BearerTokenGenerator(
+            lambda *_, **__: secrets.token_urlsafe(30), expires_generator=lambda *_: self.lifetime
+        )
+        server.register_token_generator("default", generator)
 
         @self.app.post("/oauth2/v2.0/token")
         def token() -> Any:
