@@ -5,7 +5,6 @@ import base64
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -356,14 +355,3 @@ def test_the_libraries_do_not_write_tokens_to_the_log(caplog: pytest.LogCaptureF
     with answering(http(200, TOKEN)) as (request, _):
         ask(request)
     assert [record.name for record in caplog.records if record.name != "asyncio"] == []
-
-
-def test_a_token_that_comes_after_the_loop_has_ended_does_no_harm() -> None:
-    async def leaves() -> None:
-        await asyncio.wait_for(token_endpoint._in_thread(lambda: time.sleep(0.2)), timeout=0.01)
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(leaves())
-    for thread in threading.enumerate():
-        if thread.name == "token request":
-            thread.join(timeout=5)
