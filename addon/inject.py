@@ -20,6 +20,7 @@ _NEEDED = {
     "requests": "requests",
     "authlib": "Authlib",
     "dotenv": "python-dotenv",
+    "filelock": "filelock",
     "idna": "idna",
     "watchfiles": "watchfiles",
 }

@@ -5,7 +5,6 @@ import base64
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -376,14 +375,3 @@ async def test_a_token_request_that_is_given_up_leaves_no_thread_behind() -> Non
             if thread.name == "token request":
                 await asyncio.to_thread(thread.join, 5)
                 assert not thread.is_alive()
-
-
-def test_a_token_that_comes_after_the_loop_has_ended_does_no_harm() -> None:
-    async def leaves() -> None:
-        await asyncio.wait_for(token_endpoint._in_thread(lambda: time.sleep(0.2)), timeout=0.01)
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(leaves())
-    for thread in threading.enumerate():
-        if thread.name == "token request":
-            thread.join(timeout=5)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -21,8 +22,11 @@ from credential_injector.destinations import is_loopback, normalise_host
 from credential_injector.environments import Environment, nearest
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.retry import Retry
-from credential_injector.routes import Route, Routes
+from credential_injector.routes import Route, Routes, open_store
 from credential_injector.token_source import NoToken, Served
+
+if TYPE_CHECKING:
+    from credential_injector.token_store import TokenStore
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,10 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
         "loopback",
         "Networks whose clients get credentials (CIDR or 'loopback', comma-separated). "
         "A client that proxyauth let in always does.",
+    ),
+    "inject_tokens": (
+        "memory",
+        "Where tokens live: memory, a file that outlives mitmproxy, or redis://host:port/0 for several proxies.",
     ),
     "inject_retry": (True, "When the API answers 401: get another token and send the request once more."),
 }
@@ -45,6 +53,7 @@ class CredentialInjector:
 
     def __init__(self) -> None:
         self._routes: Routes | None = None
+        self._store: TokenStore | None = None
         self._retry = Retry()
         self._admits: Callable[[str], bool] = admission("")
         self._pending: dict[str, tuple[Environment | None, str]] = {}
@@ -88,9 +97,14 @@ class CredentialInjector:
                 self._admits = admission(ctx.options.inject_clients)
             except ValueError as error:
                 mistakes.append(f"inject_clients: {error}")
-        if updated & {"inject_envs", "inject_env"}:
+        if "inject_tokens" in updated:
             try:
-                self._use(Routes(_folder()))
+                self._store = open_store(ctx.options.inject_tokens)
+            except ValueError as error:
+                mistakes.append(f"inject_tokens: {error}")
+        if updated & {"inject_envs", "inject_env", "inject_tokens"}:
+            try:
+                self._use(Routes(_folder(), self._store))
             except InvalidEnvironments as error:
                 mistakes += error.mistakes
         if not mistakes:

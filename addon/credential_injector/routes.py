@@ -5,17 +5,21 @@ They follow the files: a change is taken into use when every file is right, and 
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from credential_injector import record
 from credential_injector.destinations import Destinations
 from credential_injector.environments import Environment, TokenRequest
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.token_source import AccessToken, NoToken, TokenSource
+
+if TYPE_CHECKING:
+    from credential_injector.token_store import TokenStore
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +59,11 @@ class Route:
 class Routes:
     """The environments of a folder."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, store: "TokenStore | None" = None) -> None:
         self.mistakes: tuple[str, ...] = ()
         """In changed files, which are therefore not in use yet."""
         self._folder = folder
+        self._store = store
         self._environments: tuple[Environment, ...] = ()
         self._routes: dict[str, Route] = {}
         self._sources: dict[TokenRequest, TokenSource] = {}
@@ -72,7 +77,8 @@ class Routes:
         Raises InvalidEnvironments.
         """
         if before is not None:
-            self._environments, self._sources, self._counts = before._environments, before._sources, before._counts
+            self._environments, self._counts = before._environments, before._counts
+            self._sources = before._sources if before._store is self._store else {}
         self.use(self._folder.read())
 
     def find(self, scheme: str, host: str, port: int, path: str) -> Route | None:
@@ -121,8 +127,7 @@ class Routes:
         for environment in environments:
             request = environment.token_request
             if request not in sources:
-                fetch = partial(self._fetch, environment.name, request)
-                sources[request] = self._sources.get(request) or TokenSource(fetch)
+                sources[request] = self._sources.get(request) or TokenSource(self._fetch_for(environment.name, request))
             route = self._routes[environment.name] = Route(
                 environment, sources[request], self._counts.setdefault(environment.name, Counts())
             )
@@ -184,6 +189,14 @@ class Routes:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _fetch_for(self, name: str, request: TokenRequest) -> Callable[[float, str | None], Awaitable[AccessToken]]:
+        fetch = partial(self._fetch, name, request)
+        if self._store is None:
+            return fetch
+        from credential_injector.token_store import shared
+
+        return shared(self._store, request, fetch)
+
     async def _fetch(self, name: str, request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
         self._counts[name].token_requests += 1
         try:
@@ -193,6 +206,15 @@ class Routes:
             if error.lasting and self._folder.forget(name):
                 self._start(self._read_again())
             raise
+
+
+def open_store(where: str) -> "TokenStore | None":
+    """The token store that `inject_tokens` names (see token_store.py, imported only for one). Raises ValueError."""
+    if where == "memory":
+        return None
+    from credential_injector import token_store
+
+    return token_store.open_store(where)
 
 
 def _import_token_endpoint() -> ModuleType:

@@ -5,19 +5,17 @@ Importing this imports requests and Authlib, which takes a while: the add-on doe
 
 import asyncio
 import base64
-import concurrent.futures
 import contextlib
 import json
 import logging
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote_plus
 
 import requests
@@ -27,14 +25,12 @@ from requests.adapters import HTTPAdapter
 
 from credential_injector import __version__
 from credential_injector.environments import TokenRequest
-from credential_injector.token_source import AccessToken, NoToken
-
-T = TypeVar("T")
+from credential_injector.threads import in_thread
+from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 
 DEADLINE = 10.0  # seconds for the whole token request; requests' own timeout ends a silence, never a drip
 LARGEST_ANSWER = 1 << 20  # bytes
 DEFAULT_LIFETIME = 300.0  # seconds, where neither expires_in nor the token says how long it lives
-LONGEST_LIFETIME = 365 * 86400.0  # seconds; more is a server's mistake, and dates overflow
 LONGEST_RETRY_AFTER = 3600.0  # seconds
 # RFC 6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, RFC 8628 section 3.5, RFC 8707 section 2, RFC 9449 section 5,
 # OpenID Connect Core section 3.1.2.6; and what glewlwyd says instead of invalid_scope.
@@ -74,7 +70,7 @@ async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
     exchange = _Exchange(request)
     try:
         async with asyncio.timeout(DEADLINE):
-            answer = await _in_thread(exchange.run)
+            answer = await in_thread(exchange.run, "token request")
     except asyncio.CancelledError:
         exchange.abort()
         raise
@@ -82,21 +78,6 @@ async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
         exchange.abort()
         raise NoToken("timeout", f"{_shown(request)} did not answer within {DEADLINE:.0f} s") from None
     return read_answer(answer, request, asked_at)
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run a blocking function. Unlike with asyncio.to_thread, a stuck one holds up neither other calls nor the exit."""
-    future: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-    def run() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
-            future.set_exception(error)
-
-    future.set_running_or_notify_cancel()
-    threading.Thread(target=run, name="token request", daemon=True).start()
-    return await asyncio.wrap_future(future)
 
 
 # --- Asking -----------------------------------------------------------------------------------------------------------
@@ -255,7 +236,7 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
         raise NoToken("invalid_response", f"{_shown(request)} answered with a token_type that is not bearer")
     if value is None:
         raise NoToken("invalid_response", f"{_shown(request)} answered without an access_token")
-    if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value):
+    if not isinstance(value, str) or not sendable(value):
         raise NoToken("invalid_response", f"{_shown(request)} answered with an access_token that fits into no header")
     expires_at = _expires_at(value, said.get("expires_in"), asked_at)
     if expires_at <= asked_at:

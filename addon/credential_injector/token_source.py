@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ REFUSED_FOR = 60.0  # seconds for which a refusal (wrong secret, wrong scope) is
 FIRST_BACK_OFF = 1.0  # seconds after the first failure of another kind; doubled with each further one
 LONGEST_BACK_OFF = 60.0
 COOL_DOWN = 60.0  # seconds for which nothing is renewed after an API refused a token that was new
+LONGEST_LIFETIME = 365 * 86400.0  # seconds of a token's life; more is somebody's mistake, and dates overflow
 JITTER = 0.2  # of a back-off, at random, so that many proxies do not return together
 
 
@@ -49,6 +51,11 @@ class NoToken(Exception):
 def fingerprint(value: str) -> str:
     """`sha256:` and 12 hex digits: enough to compare two sightings of a token, nothing to log in with."""
     return f"sha256:{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()[:12]}"
+
+
+def sendable(value: str) -> bool:
+    """Whether it can stand in a header: visible ASCII, with spaces inside at most."""
+    return re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,412 @@
+"""Tokens that outlive the process, shared by all proxies that name the same store: a file, or Redis.
+
+A store saves token requests and must never cost a request: where it fails, a token is asked for as if there were none.
+"""
+
+import asyncio
+import concurrent.futures
+import errno
+import itertools
+import json
+import logging
+import math
+import os
+import re
+import secrets
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict, replace
+from functools import partial
+from hashlib import scrypt
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import filelock
+
+from credential_injector.environments import TokenRequest
+from credential_injector.threads import in_thread
+from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, sendable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Fetch = Callable[[float, str | None], Awaitable[AccessToken]]
+"""One token request, as TokenSource takes it: now in unix seconds, and the fingerprint of the token to be replaced."""
+
+LOCK_WAIT = 15.0  # seconds: whoever holds the lock makes one token request, which takes 10 s at most
+LOCK_LIFE = 15.0  # seconds after which Redis frees the lock of a proxy that was killed; a file's is free at once
+FILE_PATIENCE = 5.0  # seconds for reading or writing the file; on a network disk that hangs, it would take for ever
+REDIS_PATIENCE = 1.0  # seconds for one command, its connection included
+LARGEST_FILE = 64 << 20  # bytes
+LARGEST_VALUE = 4 << 20  # bytes of one token in Redis; a token endpoint's answer holds 1 MiB at most
+FILE_VERSION = 1
+LATEST = 253402300800.0  # unix seconds: the year 10000, before which a token must expire; dates overflow there
+
+# The hash takes about 0.1 s and 16 MiB (OWASP's advice for passwords): the names in a stolen store must not make it
+# cheap to guess a client secret. The salt cannot be a random one, as every proxy has to come to the same name.
+SCRYPT_COST = 2**14
+_SALT = b"mitmproxy-credential-injector token store"
+
+# Their debug records tell of every attempt at a lock, and mitmweb's event log keeps debug records.
+for _name in ("filelock", "redis"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+def open_store(where: str) -> "TokenStore | None":
+    """The store that `inject_tokens` names: a file, or a redis://, rediss:// or unix:// URL. None for `memory`.
+
+    Opens nothing yet. Raises ValueError without repeating `where`, as it may hold a password.
+    """
+    if where == "memory":
+        return None
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
+    if scheme is None:
+        return _FileStore(_file(where))
+    if scheme[1] in ("redis", "rediss", "unix"):
+        return _RedisStore(_redis_client(where))
+    raise ValueError("is of no known kind; memory, a file, or a redis://, rediss:// or unix:// URL was expected")
+
+
+def shared(store: "TokenStore", request: TokenRequest, fetch: Fetch) -> Fetch:
+    """`fetch`, made by one at a time of all who share the store; the others take the token that it stored.
+
+    Raises what `fetch` raises and nothing else: without the store, every one makes its own token request.
+    """
+    identity = ""
+
+    async def fetch_or_take(asked_at: float, replaces: str | None) -> AccessToken:
+        nonlocal identity
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with AsyncExitStack() as lock:
+            try:
+                identity = identity or await in_thread(partial(identify, request), "token store")
+                await lock.enter_async_context(store.lock(identity))
+                stored = await store.read(identity)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
+                store.failed(error)
+                return await fetch(asked_at, replaces)
+            if stored is not None and stored.fingerprint != replaces:
+                taken = _taken(stored, asked_at, waited=loop.time() - began)
+                if taken is not None:
+                    store.works()
+                    return taken
+            token = await fetch(asked_at, replaces)
+            try:
+                await store.write(identity, token, asked_at)
+                store.works()
+            except Exception as error:  # noqa: BLE001 - the token is there all the same
+                store.failed(error)
+            return token
+
+    return fetch_or_take
+
+
+def identify(request: TokenRequest) -> str:
+    """The name under which a request's token is stored: another one where any field differs, the secret included."""
+    canonical = json.dumps(asdict(request), sort_keys=True).encode()
+    return "v1-" + scrypt(canonical, salt=_SALT, n=SCRYPT_COST, r=8, p=5, dklen=32).hex()
+
+
+def _taken(stored: AccessToken, asked_at: float, *, waited: float) -> AccessToken | None:
+    """The stored token as TokenSource may have it; None where it is too near its end, or of an unknown age."""
+    now = asked_at + waited
+    leeway = stored.expires_at - stored.usable_until
+    if asked_at >= stored.refresh_from or now >= stored.usable_until or stored.issued_at > now + leeway:
+        return None
+    # It may have been asked for while we waited, or by a machine whose clock is ahead; TokenSource takes a token that
+    # was issued in its future for one of unknown age. What counts is expires_at, which stays.
+    return replace(stored, issued_at=min(stored.issued_at, asked_at), stored=True)
+
+
+class TokenStore(ABC):
+    """Where the tokens are. Its methods may raise anything; `shared` goes on without it then.
+
+    A broken store is told once, and once more when it works again.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        """As messages name it."""
+        self._broken = False
+
+    @abstractmethod
+    def lock(self, identity: str) -> AbstractAsyncContextManager[None]:
+        """Wait for whoever asks for this identity's token, at most LOCK_WAIT: then go on without the lock."""
+
+    @abstractmethod
+    async def read(self, identity: str) -> AccessToken | None:
+        """The identity's token; None where there is none that is well-formed. It may have expired."""
+
+    @abstractmethod
+    async def write(self, identity: str, token: AccessToken, now: float) -> None:
+        """Store the identity's token. `now` is in unix seconds: what has expired by then goes."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connections. A closed store opens them again when it is used."""
+
+    def failed(self, error: Exception) -> None:
+        """A method raised."""
+        if not self._broken:
+            self._broken = True
+            logger.warning(
+                f"inject_tokens: {self._name} cannot be used ({_cause(error)});"
+                " until it can, tokens are kept in memory and shared with nobody"
+            )
+
+    def works(self) -> None:
+        """A token was read or written."""
+        if self._broken:
+            self._broken = False
+            logger.info(f"inject_tokens: {self._name} can be used again")
+
+
+def _cause(error: BaseException) -> str:
+    """What the operating system said; the libraries' own messages may repeat more."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return type(error).__name__
+
+
+# --- What is stored ---------------------------------------------------------------------------------------------------
+# Anybody may have written it: what is not exactly as expected is no token.
+
+
+def _entry(token: AccessToken) -> dict[str, str | float]:
+    return {"access_token": token.value, "issued_at": token.issued_at, "expires_at": token.expires_at}
+
+
+def _token(entry: object) -> AccessToken | None:
+    if not isinstance(entry, dict):
+        return None
+    value, issued_at, expires_at = (entry.get(name) for name in ("access_token", "issued_at", "expires_at"))
+    if not isinstance(value, str) or not sendable(value):
+        return None
+    token = AccessToken(value, _time(issued_at), _time(expires_at))
+    # A second more, as the longest lifetime may have been rounded up. NaN is in no range.
+    return token if 0 < token.expires_at - token.issued_at <= LONGEST_LIFETIME + 1 else None
+
+
+def _time(moment: object) -> float:
+    """Unix seconds; NaN where it is no time."""
+    if isinstance(moment, int | float) and not isinstance(moment, bool) and 0 <= moment < LATEST:
+        return float(moment)
+    return math.nan
+
+
+def _json(text: str | bytes) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+# --- A file -----------------------------------------------------------------------------------------------------------
+
+
+def _file(where: str) -> Path:
+    try:
+        # A link is followed here: os.replace would replace the link itself, and its locks would be others.
+        path = Path(where).expanduser().resolve()
+        folder, taken = path.parent.is_dir(), path.exists() and not path.is_file()
+    except (OSError, RuntimeError, ValueError):
+        raise ValueError("is malformed, a file's path was expected") from None
+    if taken:
+        raise ValueError("is not a file, a file's path was expected")
+    if not folder:
+        raise ValueError("is in a folder that does not exist, a file in a folder that does was expected")
+    return path
+
+
+class _FileStore(TokenStore):
+    """A JSON file: `{"version": 1, "tokens": {identity: {"access_token", "issued_at", "expires_at"}}}`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+
+    @asynccontextmanager
+    async def lock(self, identity: str) -> AsyncIterator[None]:
+        async with AsyncExitStack() as lock:
+            with suppress(filelock.Timeout):
+                # 16 bits of the identity: two that share a lock only wait for each other, and the folder's listing
+                # is of no use to whoever guesses at a secret.
+                await lock.enter_async_context(_locked(self._beside(f"lock-{identity[-4:]}")))
+            yield
+
+    async def read(self, identity: str) -> AccessToken | None:
+        return (await self._in_time(self._read)).get(identity)
+
+    async def write(self, identity: str, token: AccessToken, now: float) -> None:
+        await self._in_time(partial(self._write, identity, token, now))
+
+    async def close(self) -> None:
+        """Nothing is open between two calls."""
+
+    async def _in_time(self, function: Callable[[], T]) -> T:
+        async with asyncio.timeout(FILE_PATIENCE):
+            return await in_thread(partial(self._alone, function), "token store")
+
+    def _alone(self, function: Callable[[], T]) -> T:
+        """Readers need the lock as well: Windows cannot replace a file that somebody reads."""
+        with filelock.FileLock(self._beside("lock"), timeout=FILE_PATIENCE, mode=0o600):
+            return function()
+
+    def _read(self) -> Mapping[str, AccessToken]:
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(LARGEST_FILE + 1)
+        except FileNotFoundError:
+            return {}
+        said = _json(content) if len(content) <= LARGEST_FILE else None
+        if isinstance(said, dict) and said.get("version") == FILE_VERSION and isinstance(said.get("tokens"), dict):
+            entries = {identity: _token(entry) for identity, entry in said["tokens"].items()}
+            return {identity: token for identity, token in entries.items() if token is not None}
+        self._move_aside()
+        return {}
+
+    def _move_aside(self) -> None:
+        asides = (self._beside(f"corrupt-{number}") for number in itertools.count(1))
+        aside = next(aside for aside in asides if not aside.exists())
+        self._path.replace(aside)
+        logger.warning(f"inject_tokens: {self._path} was no token store; it is now {aside.name}, and a new one begins")
+
+    def _write(self, identity: str, token: AccessToken, now: float) -> None:
+        tokens = {**self._read(), identity: token}
+        entries = {identity: _entry(token) for identity, token in tokens.items() if token.expires_at > now}
+        content = json.dumps({"version": FILE_VERSION, "tokens": entries})
+        if len(content) > LARGEST_FILE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        # Under the lock nobody else writes it. One that is there was left by a process that was killed.
+        new = self._beside("new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(content)
+        with suppress(OSError):
+            new.chmod(0o600)  # a umask may have taken too much; a disk without modes is not our concern
+        new.replace(self._path)
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(f"{self._path.name}.{suffix}")
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """Hold a file's lock. Raises filelock.Timeout after LOCK_WAIT, or OSError.
+
+    One thread takes, holds and frees it: whoever is cancelled, at whatever moment, leaves nothing locked behind.
+    """
+    held: concurrent.futures.Future[None] = concurrent.futures.Future()
+    done = threading.Event()
+
+    def hold() -> None:
+        try:
+            with filelock.FileLock(path, timeout=LOCK_WAIT, mode=0o600):
+                held.set_result(None)
+                done.wait()
+        except Exception as error:  # noqa: BLE001 - it is raised where the lock is awaited
+            if not held.done():
+                held.set_exception(error)
+
+    held.set_running_or_notify_cancel()
+    threading.Thread(target=hold, name="token store", daemon=True).start()
+    try:
+        async with asyncio.timeout(LOCK_WAIT + FILE_PATIENCE):
+            await asyncio.wrap_future(held)
+        yield
+    finally:
+        done.set()
+
+
+# --- Redis ------------------------------------------------------------------------------------------------------------
+
+
+def _redis_client(url: str) -> Any:
+    try:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError:
+        raise ValueError(
+            "needs the package redis; to install it: pip install 'mitmproxy-credential-injector[redis]'"
+        ) from None
+    malformed = "is malformed, a URL such as redis://:password@host:6379/0 was expected"
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": REDIS_PATIENCE,
+        "socket_timeout": REDIS_PATIENCE,
+    }
+    try:
+        parts = urlsplit(url)
+        parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        # A password with an unquoted '/', '?' or '#' in it would be taken for a host's name, and looked up.
+        if parts.fragment or not re.fullmatch(r"/.+" if parts.scheme == "unix" else r"/?[0-9]*", parts.path):
+            raise ValueError(malformed)
+        if parts.scheme == "rediss":
+            options["ssl_check_hostname"] = True  # redis 5 would take anybody's certificate
+        client: Any = Redis.from_url(url, **options)
+        client.connection_pool.make_connection()  # which finds the options that nobody knows
+    except Exception:  # noqa: BLE001 - its text may repeat the password
+        raise ValueError(malformed) from None
+    return client
+
+
+class _RedisStore(TokenStore):
+    """A key for each identity, which lives as long as its token, and one for its lock."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__("Redis")
+        self._client = client
+
+    @asynccontextmanager
+    async def lock(self, identity: str) -> AsyncIterator[None]:
+        lock = self._client.lock(
+            f"{_key(identity)}:lock", timeout=LOCK_LIFE, blocking_timeout=LOCK_WAIT, thread_local=False
+        )
+        # Our own value, as an acquire() that is cancelled may have taken the lock all the same.
+        value = secrets.token_hex().encode()
+        gone = False
+        try:
+            try:
+                async with asyncio.timeout(LOCK_WAIT + REDIS_PATIENCE):
+                    await lock.acquire(token=value)
+            except Exception:
+                gone = True
+                raise
+            yield
+        finally:
+            if not gone:
+                with suppress(Exception):  # it ends by itself after LOCK_LIFE
+                    await self._in_time(lock.do_release(value))
+
+    async def read(self, identity: str) -> AccessToken | None:
+        from redis.exceptions import ResponseError
+
+        try:
+            value = await self._in_time(self._client.getrange(_key(identity), 0, LARGEST_VALUE))
+        except ResponseError:
+            return None  # it is no string; writing replaces it
+        return _token(_json(value)) if len(value) <= LARGEST_VALUE else None
+
+    async def write(self, identity: str, token: AccessToken, now: float) -> None:
+        life = int((token.expires_at - now) * 1000)
+        if life > 0:
+            await self._in_time(self._client.set(_key(identity), json.dumps(_entry(token)), px=life))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _in_time(self, command: Awaitable[T]) -> T:
+        async with asyncio.timeout(REDIS_PATIENCE):
+            return await command
+
+
+def _key(identity: str) -> str:
+    return f"credential-injector:{identity}"

@@ -1,0 +1,105 @@
+"""Tokens that outlive mitmproxy, and proxies that share them."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from credential_injector.demo.processes import free_port
+from tests.conftest import tool
+from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
+from tests.e2e.test_life_cycle import load
+from tests.e2e.test_main_job import saved
+
+
+@contextmanager
+def redis_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    port = free_port()
+    words = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(
+        [tool("redis-server", package="redis-server"), *words], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert any("Ready to accept connections" in line for line in process.stdout)
+        yield f"redis://127.0.0.1:{port}/0", process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(params=["file", "redis"])
+def store(request: pytest.FixtureRequest, stage: Stage) -> Iterator[str]:
+    if request.param == "file":
+        yield str(stage.folder / "tokens.json")
+    else:
+        with redis_server() as (url, _):
+            yield url
+
+
+def test_two_proxies_make_one_token_request_between_them(stage: Stage, curl: Curl, store: str) -> None:
+    stage.env(stage.http)
+    proxies = [stage.mitmdump(inject_tokens=store) for _ in range(2)]
+    for proxy in proxies:
+        assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    assert stage.token_requests == 1
+
+
+def test_a_token_outlives_the_process_and_is_told_as_such(stage: Stage, curl: Curl, store: str) -> None:
+    stage.env(stage.http)
+    for run in range(2):
+        flows = stage.folder / f"flows{run}"
+        with stage.mitmproxy("mitmdump", "-w", str(flows), inject_tokens=store) as proxy:
+            assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+        (flow,) = saved(flows)
+        assert flow.metadata["inject"]["source"] == ("store" if run else "fetched")
+    assert stage.token_requests == 1
+
+
+def test_a_refused_token_is_not_taken_from_the_store_again(stage: Stage, curl: Curl, store: str) -> None:
+    stage.env(stage.http)
+    proxies = [stage.mitmdump(inject_tokens=store) for _ in range(2)]
+    for proxy in proxies:
+        for _ in range(2):
+            assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    for token in stage.authorization_server.tokens.values():
+        token.revoked = True
+    for proxy in proxies:
+        assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    assert stage.token_requests == 2
+
+
+def test_a_corrupt_file_is_moved_aside_and_costs_no_request(stage: Stage, curl: Curl) -> None:
+    store = stage.folder / "tokens.json"
+    store.write_text("{ not json")
+    stage.env(stage.http)
+    proxy = stage.mitmdump(inject_tokens=store)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    proxy.wait_for("inject_tokens")
+    (aside,) = stage.folder.glob("tokens.json.corrupt-*")
+    assert aside.read_text() == "{ not json"
+    assert CLIENT_SECRET not in store.read_text()
+
+
+def test_when_redis_dies_under_load_no_request_is_lost(stage: Stage) -> None:
+    stage.authorization_server.lifetime = 3
+    stage.env(stage.http)
+    with redis_server() as (url, process):
+        proxy = stage.mitmdump(inject_tokens=url)
+        with load(f"{stage.http}/orders", proxy.url, 8) as seen:
+            seen.wait_for(50)
+            process.kill()
+            proxy.wait_for("inject_tokens: .* cannot be used")
+            seen.wait_for(200)
+    assert set(seen.statuses) == {200}, seen.bodies
+    assert sum("inject_tokens" in line for line in proxy.log) == 1
+
+
+@pytest.mark.parametrize("value", ["redis://user:canary@h:port/0", "/no/such/folder/tokens"])
+def test_a_store_that_cannot_be_is_refused_at_the_start(stage: Stage, value: str) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump(inject_tokens=value)
+    proxy.wait_for("inject_tokens: .* expected")
+    assert proxy.process.wait(timeout=30) == 1
+    assert not any("canary" in line or "Traceback" in line for line in proxy.log)

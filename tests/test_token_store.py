@@ -1,0 +1,1157 @@
+import asyncio
+import dataclasses
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from credential_injector import token_store
+from credential_injector.environments import TokenRequest
+from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
+from credential_injector.token_store import Fetch, TokenStore, identify, open_store, shared
+from tests.conftest import tool
+
+REQUEST = TokenRequest("https://login.test/token", "client", client_secret="canary-secret")
+OTHER = dataclasses.replace(REQUEST, client_secret="another")
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def _cheap_identities(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_store, "SCRYPT_COST", 2)
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+
+class TokenEndpoint:
+    """Answers when it is told to, and counts."""
+
+    def __init__(self, name: str = "token", lifetime: float = 3600.0) -> None:
+        self.name = name
+        self.lifetime = lifetime
+        self.requests = 0
+        self.fails_with: BaseException | None = None
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def __call__(self, asked_at: float, replaces: str | None) -> AccessToken:
+        self.requests += 1
+        token = AccessToken(f"{self.name}-{self.requests}", asked_at, asked_at + self.lifetime)
+        self.asked.set()
+        await self.may_answer.wait()
+        if self.fails_with is not None:
+            raise self.fails_with
+        return token
+
+
+@asynccontextmanager
+async def opened(where: Path | str) -> AsyncIterator[TokenStore]:
+    store = open_store(str(where))
+    assert store is not None
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == token_store.__name__]
+
+
+def folder(path: Path) -> list[Path]:
+    return list(path.iterdir())
+
+
+def entry(value: object = "stored", issued_at: object = NOW, expires_at: object = NOW + 3600) -> dict[str, object]:
+    return {"access_token": value, "issued_at": issued_at, "expires_at": expires_at}
+
+
+def content(tokens: Mapping[str, object]) -> str:
+    return json.dumps({"version": 1, "tokens": tokens})
+
+
+def stored_tokens(file: Path) -> dict[str, str]:
+    """Identity -> token."""
+    return {name: one["access_token"] for name, one in json.loads(file.read_text())["tokens"].items()}
+
+
+# --- What a store is told by ---
+
+
+def test_memory_is_no_store() -> None:
+    assert open_store("memory") is None
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("", "is not a file"),
+        (".", "is not a file"),
+        (os.devnull, "is not a file"),
+        ("no/such/canary/tokens.json", "in a folder that does not exist"),
+        ("~no-such-user-canary/tokens.json", "is malformed"),
+        ("canary\0", "is malformed"),
+        ("canary" * 1000, "is malformed|does not exist"),
+        ("http://:canary@host/", "is of no known kind"),
+        ("REDIS://:canary@host/", "is of no known kind"),
+        ("redis://:canary@host:port", "is malformed"),
+        ("redis://:canary@host:99999999", "is malformed"),
+        ("redis://:can/ary@host", "is malformed"),
+        ("redis://:can#ary@host", "is malformed"),
+        ("redis://:can?ary@host", "is malformed"),
+        ("redis://can/ary@host", "is malformed"),
+        ("redis://host/canary", "is malformed"),
+        ("redis://:canary@host/?no_such_option=canary", "is malformed"),
+        ("redis://:canary@host/?db=canary", "is malformed"),
+        ("redis://[canary", "is malformed"),
+        ("unix://canary", "is malformed"),
+    ],
+)
+def test_a_malformed_store_is_told_without_repeating_it(where: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        open_store(where)
+    assert "canary" not in str(error.value)
+    assert error.value.__cause__ is None
+    assert error.value.__suppress_context__ or error.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://", "redis://:canary@host:1/2", "rediss://u:canary@host", "unix:///tmp/s?db=1"]
+)
+async def test_a_store_shows_no_password(url: str) -> None:
+    async with opened(url) as store:
+        assert "canary" not in f"{store!r}{store}"
+
+
+async def test_a_rediss_server_has_to_prove_its_name() -> None:
+    async with opened("rediss://host") as store:
+        options = vars(store)["_client"].connection_pool.connection_kwargs
+        assert options["ssl_check_hostname"] is True
+
+
+def test_without_the_package_redis_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("redis", "redis.asyncio"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=re.escape("pip install 'mitmproxy-credential-injector[redis]'")):
+        open_store("redis://:canary@host")
+
+
+def test_redis_is_imported_for_a_redis_url_only(tmp_path: Path) -> None:
+    program = (
+        "import sys; from credential_injector.token_store import open_store; open_store(sys.argv[1]);"
+        "sys.exit('redis' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "tokens")], check=True, timeout=30)
+
+
+async def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    async with opened("~/tokens.json") as store:
+        await shared(store, REQUEST, TokenEndpoint())(NOW, None)
+    assert (tmp_path / "tokens.json").exists()
+
+
+# --- Whose token it is ---
+
+
+def test_every_field_of_a_token_request_is_part_of_its_identity() -> None:
+    requests = [REQUEST]
+    for field in dataclasses.fields(TokenRequest):
+        changed: Any = f"{getattr(REQUEST, field.name)}x"
+        if field.name in ("audience", "resource"):
+            changed = ("a", "b")
+        elif field.name in ("params", "headers"):
+            changed = (("a", "b"),)
+        requests.append(dataclasses.replace(REQUEST, **{field.name: changed}))
+    requests.append(dataclasses.replace(REQUEST, audience=("a,b",)))
+    requests.append(dataclasses.replace(REQUEST, params=(("a", "b"), ("c", "d"))))
+    requests.append(dataclasses.replace(REQUEST, client_secret="\udcff"))
+    assert len({identify(request) for request in requests}) == len(requests)
+    assert identify(REQUEST) == identify(dataclasses.replace(REQUEST))
+
+
+def test_an_identity_has_a_version_and_costs_what_a_password_hash_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert token_store.SCRYPT_COST >= 2**14
+    assert re.fullmatch(r"v1-[0-9a-f]{64}", identify(REQUEST))
+
+
+async def test_an_identity_is_computed_once_and_not_on_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed_in = []
+
+    def slow(request: TokenRequest) -> str:
+        computed_in.append(threading.current_thread())
+        return identify(request)
+
+    monkeypatch.setattr(token_store, "identify", slow)
+    async with opened(tmp_path / "tokens") as store:
+        fetch = shared(store, REQUEST, TokenEndpoint())
+        assert computed_in == []
+        await fetch(NOW, None)
+        await fetch(NOW, None)
+    assert len(computed_in) == 1
+    assert computed_in[0] is not threading.current_thread()
+
+
+# --- What every store does: a file, and Redis ---
+
+
+class RedisServer:
+    """A real redis-server on a free port of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"redis://:canary-password@127.0.0.1:{self.port}/3"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        program = tool("redis-server", package="redis-server")
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--requirepass", "canary-password"]
+        self.process = subprocess.Popen(
+            [program, *options], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self.process.stdout is not None
+        assert any("Ready to accept connections" in line for line in self.process.stdout)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@asynccontextmanager
+async def client(server: RedisServer) -> AsyncIterator[Any]:
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(server.url) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def redis(redis_server: RedisServer) -> RedisServer:
+    """An empty one."""
+    async with client(redis_server) as connected:
+        await connected.flushall()
+    return redis_server
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """One that a test may kill."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["file", "redis"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return str(tmp_path / "tokens.json")
+    server: RedisServer = request.getfixturevalue("redis")
+    return server.url
+
+
+async def test_a_token_outlives_the_process_with_its_own_times(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    endpoint = TokenEndpoint()
+    async with opened(where) as store:
+        fetched = await shared(store, REQUEST, endpoint)(NOW, None)
+    async with opened(where) as store:
+        stored = await shared(store, REQUEST, endpoint)(NOW + 600.5, None)
+    assert (fetched.value, fetched.stored) == ("token-1", False)
+    assert (stored.value, stored.stored) == ("token-1", True)
+    assert (stored.issued_at, stored.expires_at) == (NOW, NOW + 3600)
+    assert endpoint.requests == 1
+    assert said(caplog) == []
+
+
+async def test_a_token_source_says_that_its_token_comes_from_the_store(where: str) -> None:
+    endpoint = TokenEndpoint()
+    async with opened(where) as store:
+        for source in ("fetched", "store"):
+            tokens = TokenSource(shared(store, REQUEST, endpoint), clock=lambda: NOW)
+            assert (await tokens.token()).source == source
+    assert endpoint.requests == 1
+
+
+async def test_no_token_of_another_identity_comes_back(where: str) -> None:
+    mine, others = TokenEndpoint("mine"), TokenEndpoint("others")
+    async with opened(where) as store:
+        await shared(store, OTHER, others)(NOW, None)
+        assert (await shared(store, REQUEST, mine)(NOW, None)).value == "mine-1"
+        assert (await shared(store, REQUEST, mine)(NOW, None)).value == "mine-1"
+        assert (await shared(store, OTHER, others)(NOW, None)).value == "others-1"
+
+
+async def test_a_stored_token_that_is_to_be_replaced_is_not_taken(where: str) -> None:
+    endpoint = TokenEndpoint()
+    async with opened(where) as store:
+        fetch = shared(store, REQUEST, endpoint)
+        first = await fetch(NOW, None)
+        second = await fetch(NOW, first.fingerprint)
+        again = await fetch(NOW, first.fingerprint)
+    assert (second.value, second.stored) == ("token-2", False)
+    assert (again.value, again.stored) == ("token-2", True)
+
+
+async def test_a_stored_token_near_its_end_is_not_taken(where: str) -> None:
+    endpoint = TokenEndpoint()
+    async with opened(where) as store:
+        fetch = shared(store, REQUEST, endpoint)
+        token = await fetch(NOW, None)
+        assert (await fetch(token.refresh_from - 0.001, None)).value == "token-1"
+        assert (await fetch(token.refresh_from, None)).value == "token-2"
+
+
+async def test_a_token_that_lives_for_a_second_is_not_taken_after_its_end(where: str) -> None:
+    endpoint = TokenEndpoint(lifetime=1.0)
+    async with opened(where) as store:
+        fetch = shared(store, REQUEST, endpoint)
+        await fetch(NOW, None)
+        assert (await fetch(NOW + 0.95, None)).value == "token-2"
+
+
+async def test_a_clock_that_is_a_little_behind_another_machine_s_costs_no_token_request(where: str) -> None:
+    endpoint = TokenEndpoint()
+    async with opened(where) as store:
+        await shared(store, REQUEST, endpoint)(NOW + 5, None)
+        behind = await shared(store, REQUEST, endpoint)(NOW, None)
+        # TokenSource takes no token of its future.
+        assert (behind.value, behind.issued_at, behind.expires_at) == ("token-1", NOW, NOW + 3605)
+        far_behind = await shared(store, REQUEST, endpoint)(NOW - 10, None)
+        assert far_behind.value == "token-2"
+
+
+async def test_a_token_without_an_end_in_sight_is_asked_for_again(where: str) -> None:
+    endpoint = TokenEndpoint(lifetime=float("inf"))
+    async with opened(where) as store:
+        fetch = shared(store, REQUEST, endpoint)
+        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-2"]
+
+
+async def test_a_token_that_had_expired_when_it_came_is_not_stored(where: str) -> None:
+    endpoint = TokenEndpoint(lifetime=0.0)
+    async with opened(where) as store:
+        fetch = shared(store, REQUEST, endpoint)
+        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-2"]
+
+
+async def test_the_longest_lifetime_is_not_too_long_for_the_store(where: str) -> None:
+    endpoint = TokenEndpoint(lifetime=365 * 86400.0)
+    async with opened(where) as store:
+        fetch = shared(store, REQUEST, endpoint)
+        assert [(await fetch(NOW + 0.1, None)).value for _ in range(2)] == ["token-1", "token-1"]
+
+
+async def test_two_proxies_make_one_token_request(where: str) -> None:
+    endpoint = TokenEndpoint()
+    endpoint.may_answer.clear()
+    async with opened(where) as one, opened(where) as two:
+        first = asyncio.ensure_future(shared(one, REQUEST, endpoint)(NOW, None))
+        await endpoint.asked.wait()
+        second = asyncio.ensure_future(shared(two, REQUEST, endpoint)(NOW - 0.01, None))
+        # Another identity's token comes meanwhile: it waits for nobody.
+        await shared(two, OTHER, TokenEndpoint())(NOW, None)
+        assert not second.done()
+        endpoint.may_answer.set()
+        assert ((await first).stored, (await second).stored) == (False, True)
+        assert ((await first).value, (await second).value) == ("token-1", "token-1")
+    assert endpoint.requests == 1
+
+
+async def test_fifty_proxies_make_one_token_request(where: str) -> None:
+    endpoint = TokenEndpoint()
+    async with opened(where) as store:
+        tokens = await asyncio.gather(*(shared(store, REQUEST, endpoint)(NOW, None) for _ in range(50)))
+    assert {token.value for token in tokens} == {"token-1"}
+    assert endpoint.requests == 1
+
+
+async def test_no_token_passes_through_and_frees_the_lock(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    endpoint = TokenEndpoint()
+    endpoint.fails_with = refusal = NoToken("invalid_client", "no", lasting=True, retry_after=7.0)
+    async with opened(where) as store:
+        fetch = shared(store, REQUEST, endpoint)
+        with pytest.raises(NoToken) as error:
+            await fetch(NOW, None)
+        assert error.value is refusal
+        endpoint.fails_with = None
+        async with asyncio.timeout(5):
+            assert (await fetch(NOW, None)).value == "token-2"
+    assert said(caplog) == []
+
+
+async def test_one_that_is_cancelled_while_it_asks_frees_the_lock(where: str) -> None:
+    endpoint = TokenEndpoint()
+    endpoint.may_answer.clear()
+    async with opened(where) as one, opened(where) as two:
+        leaves = asyncio.ensure_future(shared(one, REQUEST, endpoint)(NOW, None))
+        await endpoint.asked.wait()
+        leaves.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+        endpoint.may_answer.set()
+        async with asyncio.timeout(5):
+            assert (await shared(two, REQUEST, endpoint)(NOW, None)).value == "token-2"
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 5, 8, 13, 21, 34])
+async def test_one_that_is_cancelled_at_any_moment_leaves_nothing_locked(where: str, turns: int) -> None:
+    async with opened(where) as one, opened(where) as two:
+        leaves = asyncio.ensure_future(shared(one, REQUEST, TokenEndpoint())(NOW, None))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        leaves.cancel()
+        await asyncio.gather(leaves, return_exceptions=True)
+        async with asyncio.timeout(5):
+            await shared(two, REQUEST, TokenEndpoint())(NOW, None)
+
+
+async def test_one_that_is_cancelled_while_it_waits_does_not_take_the_lock_later(where: str) -> None:
+    endpoint = TokenEndpoint()
+    endpoint.may_answer.clear()
+    async with opened(where) as one, opened(where) as two:
+        holds = asyncio.ensure_future(shared(one, REQUEST, endpoint)(NOW, None))
+        await endpoint.asked.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(shared(two, REQUEST, endpoint)(NOW, None), timeout=0.3)
+        endpoint.may_answer.set()
+        await holds
+        async with asyncio.timeout(5):
+            assert (await shared(two, REQUEST, endpoint)(NOW, "another")).value == "token-1"
+    assert endpoint.requests == 1
+
+
+async def test_whoever_waited_too_long_goes_on_without_the_lock(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(token_store, "LOCK_WAIT", 0.2)
+    stuck, endpoint = TokenEndpoint("stuck"), TokenEndpoint()
+    stuck.may_answer.clear()
+    async with opened(where) as one, opened(where) as two:
+        holds = asyncio.ensure_future(shared(one, REQUEST, stuck)(NOW, None))
+        await stuck.asked.wait()
+        assert (await shared(two, REQUEST, endpoint)(NOW, None)).value == "token-1"
+        stuck.may_answer.set()
+        assert (await holds).value == "stuck-1"
+    assert said(caplog) == []
+
+
+# --- A store that fails ---
+
+
+class Broken(TokenStore):
+    """Fails where it is told to."""
+
+    def __init__(self, *fails: str) -> None:
+        super().__init__("the store")
+        self.fails = set(fails)
+        self.token: AccessToken | None = None
+        self.locked = 0
+
+    @asynccontextmanager
+    async def lock(self, identity: str) -> AsyncIterator[None]:
+        self._may_fail("lock")
+        self.locked += 1
+        try:
+            yield
+        finally:
+            self.locked -= 1
+
+    async def read(self, identity: str) -> AccessToken | None:
+        self._may_fail("read")
+        return self.token
+
+    async def write(self, identity: str, token: AccessToken, now: float) -> None:
+        self._may_fail("write")
+        self.token = token
+
+    async def close(self) -> None:
+        pass
+
+    def _may_fail(self, where: str) -> None:
+        if where in self.fails:
+            raise RuntimeError("canary")
+
+
+@pytest.mark.parametrize("where", ["lock", "read", "write"])
+async def test_a_store_that_fails_costs_no_request_and_is_told_once(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint, store = TokenEndpoint(), Broken(where)
+    fetch = shared(store, REQUEST, endpoint)
+    assert [(await fetch(NOW, None)).value for _ in range(3)] == ["token-1", "token-2", "token-3"]
+    assert (await shared(store, OTHER, endpoint)(NOW, None)).value == "token-4"
+    told = "inject_tokens: the store cannot be used (RuntimeError);"
+    told += " until it can, tokens are kept in memory and shared with nobody"
+    assert said(caplog) == [told]
+    store.fails.clear()
+    await fetch(NOW, None)
+    await fetch(NOW, None)
+    assert said(caplog) == [told, "inject_tokens: the store can be used again"]
+    assert endpoint.requests == 5
+    store.fails.add(where)
+    await fetch(NOW, fingerprint("token-5"))
+    assert said(caplog)[2:] == [told]
+    assert store.locked == 0
+
+
+async def test_without_its_identity_the_token_is_asked_for_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(request: TokenRequest) -> str:
+        raise MemoryError
+
+    monkeypatch.setattr(token_store, "identify", fails)
+    assert (await shared(Broken(), REQUEST, TokenEndpoint())(NOW, None)).value == "token-1"
+
+
+@pytest.mark.parametrize("where", ["lock", "read", "write"])
+async def test_no_token_passes_through_a_store_that_fails(where: str) -> None:
+    endpoint = TokenEndpoint()
+    endpoint.fails_with = NoToken("http_503", "no")
+    with pytest.raises(NoToken) as error:
+        await shared(Broken(where), REQUEST, endpoint)(NOW, None)
+    assert error.value is endpoint.fails_with
+
+
+# --- What anybody may have stored ---
+
+UNSENDABLE: list[object] = [
+    "",
+    " ",
+    "a\nb",
+    "a\r\nX-Evil: 1",
+    "ü",
+    "a ",
+    " a",
+    "\x7f",
+    "\x00",
+    "\ud800",
+    None,
+    7,
+    True,
+    [],
+    {},
+]
+NO_TIMES: list[object] = [
+    None,
+    "1",
+    True,
+    [],
+    {},
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    -1,
+    10**400,
+    -(10**400),
+    1e300,
+]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        *[entry(value) for value in UNSENDABLE],
+        *[entry(issued_at=moment) for moment in NO_TIMES],
+        *[entry(expires_at=moment) for moment in NO_TIMES],
+        entry(expires_at=NOW),
+        entry(issued_at=NOW + 4000),
+        entry(issued_at=NOW + 3000),
+        entry(expires_at=NOW + 366 * 86400),
+        {},
+        {"access_token": "stored"},
+        [],
+        None,
+        "stored",
+        7,
+    ],
+)
+async def test_a_malformed_entry_is_no_token_and_is_replaced(
+    hostile: object, where: str, redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = identify(REQUEST)
+    (tmp_path / "tokens.json").write_text(content({name: hostile, "v1-hostile": hostile}))
+    async with client(redis) as connected:
+        await connected.set(f"credential-injector:{name}", json.dumps(hostile))
+    async with opened(where) as store:
+        fetch = shared(store, REQUEST, TokenEndpoint())
+        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-1"]
+    assert said(caplog) == []
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("stored"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+TIMES = st.sampled_from([NOW - 60, NOW, NOW + 60, NOW + 3600]) | JSON_VALUES
+ENTRIES = st.fixed_dictionaries({"access_token": JSON_VALUES, "issued_at": TIMES, "expires_at": TIMES}) | JSON_VALUES
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def check(token: AccessToken) -> None:
+    """A token that may be sent, whoever it is from."""
+    assert re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", token.value)
+    assert token.issued_at <= NOW < token.usable_until <= token.expires_at
+    assert token.stored != (token.value == "token-1")
+
+
+@FUZZ
+@given(
+    st.binary()
+    | st.text().map(str.encode)
+    | JSON_VALUES.map(lambda value: json.dumps(value).encode())
+    | st.dictionaries(st.sampled_from(["ME", "other"]), ENTRIES).map(
+        lambda tokens: content(tokens).replace("ME", identify(REQUEST)).encode()
+    )
+)
+def test_no_content_of_the_file_costs_a_request_or_is_sent(tmp_path: Path, content: bytes) -> None:
+    async def ask(file: Path) -> None:
+        async with opened(file) as store:
+            endpoint = TokenEndpoint()
+            check(await shared(store, REQUEST, endpoint)(NOW, None))
+            await shared(store, REQUEST, endpoint)(NOW, None)
+            assert endpoint.requests <= 1
+        aside = [path.read_bytes() for path in file.parent.glob("*.corrupt-*")]
+        assert aside in ([], [content])
+
+    with tempfile.TemporaryDirectory(dir=tmp_path) as own:
+        file = Path(own) / "tokens.json"
+        file.write_bytes(content)
+        asyncio.run(ask(file))
+
+
+@FUZZ
+@given(st.binary() | ENTRIES.map(lambda value: json.dumps(value).encode()))
+def test_no_value_in_redis_costs_a_request_or_is_sent(redis_server: RedisServer, value: bytes) -> None:
+    async def ask() -> None:
+        async with client(redis_server) as connected, opened(redis_server.url) as store:
+            await connected.set(f"credential-injector:{identify(REQUEST)}", value)
+            endpoint = TokenEndpoint()
+            check(await shared(store, REQUEST, endpoint)(NOW, None))
+            await shared(store, REQUEST, endpoint)(NOW, None)
+            assert endpoint.requests <= 1
+
+    asyncio.run(ask())
+
+
+# --- A file ---
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no file modes")
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+async def test_only_its_owner_may_read_the_file(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        async with opened(tmp_path / "tokens") as store:
+            await shared(store, REQUEST, TokenEndpoint())(NOW, None)
+    finally:
+        os.umask(before)
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in folder(tmp_path)}
+    assert modes.pop("tokens") == "0o600"
+    assert set(modes.values()) <= {"0o600"}
+    assert len(modes) == 2, "two locks"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no file modes")
+async def test_there_is_no_moment_in_which_others_may_read_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", fails)
+    async with opened(tmp_path / "tokens") as store:
+        await shared(store, REQUEST, TokenEndpoint())(NOW, None)
+    assert (tmp_path / "tokens").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no file modes")
+async def test_a_file_that_others_could_read_is_so_no_longer(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(content({}))
+    file.chmod(0o644)
+    async with opened(file) as store:
+        await shared(store, REQUEST, TokenEndpoint())(NOW, None)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_file_names_nobody(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    async with opened(file) as store:
+        await shared(store, REQUEST, TokenEndpoint())(NOW, None)
+    assert json.loads(file.read_text()) == {
+        "version": 1,
+        "tokens": {identify(REQUEST): entry("token-1")},
+    }
+    shown = file.read_text() + " ".join(path.name for path in folder(tmp_path))
+    assert not any(text in shown for text in ("canary", "login.test", "client"))
+    assert sum(identify(REQUEST) in path.name for path in folder(tmp_path)) == 0
+
+
+async def test_what_has_expired_is_dropped_when_the_file_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    old = {"v1-expired": entry(expires_at=NOW + 10), "v1-lives": entry(expires_at=NOW + 10.5), "v1-malformed": 7}
+    file.write_text(content(old))
+    async with opened(file) as store:
+        await shared(store, REQUEST, TokenEndpoint())(NOW + 10, None)
+    assert stored_tokens(file) == {"v1-lives": "stored", identify(REQUEST): "token-1"}
+
+
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        b"",
+        b"\0" * 100,
+        b"\xff\xfe",
+        b"{",
+        b"[" * 100_000,
+        b"1" * 5000,
+        b"[]",
+        b"{}",
+        b'{"version": 2, "tokens": {}}',
+        b'{"version": 1}',
+        b'{"version": 1, "tokens": []}',
+        content({identify(REQUEST): entry()}).encode()[:-3],
+    ],
+)
+async def test_a_corrupt_file_is_moved_aside_and_told_once(
+    tmp_path: Path, corrupt: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "tokens.json"
+    (tmp_path / "tokens.json.corrupt-1").write_text("an earlier one")
+    file.write_bytes(corrupt)
+    async with opened(file) as store:
+        fetch = shared(store, REQUEST, TokenEndpoint())
+        assert [(await fetch(NOW, None)).value for _ in range(3)] == ["token-1"] * 3
+    assert (tmp_path / "tokens.json.corrupt-1").read_text() == "an earlier one"
+    assert (tmp_path / "tokens.json.corrupt-2").read_bytes() == corrupt
+    assert said(caplog) == [
+        f"inject_tokens: {file} was no token store; it is now tokens.json.corrupt-2, and a new one begins"
+    ]
+
+
+async def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_store, "LARGEST_FILE", 1000)
+    file = tmp_path / "tokens.json"
+    file.write_text(content({identify(REQUEST): entry("x" * 1000)}))
+    async with opened(file) as store:
+        assert (await shared(store, REQUEST, TokenEndpoint())(NOW, None)).value == "token-1"
+    assert (tmp_path / "tokens.json.corrupt-1").exists()
+
+
+async def test_a_file_that_would_become_too_large_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(token_store, "LARGEST_FILE", 1000)
+    file = tmp_path / "tokens.json"
+    file.write_text(content({"v1-other": entry("x" * 800)}))
+    async with opened(file) as store:
+        assert (await shared(store, REQUEST, TokenEndpoint())(NOW, None)).value == "token-1"
+    assert list(stored_tokens(file)) == ["v1-other"]
+    assert len(warnings(caplog)) == 1
+    assert "File too large" in caplog.text
+
+
+async def test_what_a_killed_process_left_is_in_nobody_s_way(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    (tmp_path / "tokens.json.new").write_text("half a fi")
+    async with opened(file) as store:
+        await shared(store, REQUEST, TokenEndpoint())(NOW, None)
+    assert list(stored_tokens(file).values()) == ["token-1"]
+    assert not (tmp_path / "tokens.json.new").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
+async def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("real")
+    async with opened(tmp_path / "link") as store:
+        await shared(store, REQUEST, TokenEndpoint())(NOW, None)
+    assert (tmp_path / "link").is_symlink()
+    assert list(stored_tokens(tmp_path / "real").values()) == ["token-1"]
+
+
+async def test_a_disk_that_cannot_be_written_costs_no_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    endpoint = TokenEndpoint()
+    async with opened(tmp_path / "tokens") as store:
+        fetch = shared(store, REQUEST, endpoint)
+        with monkeypatch.context() as disk:
+            disk.setattr(Path, "replace", read_only)
+            assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-2"]
+        assert len(said(caplog)) == 1
+        assert "(Read-only file system)" in caplog.text
+        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-3", "token-3"]
+    assert said(caplog)[1:] == [f"inject_tokens: {tmp_path / 'tokens'} can be used again"]
+
+
+async def test_a_folder_in_the_file_s_place_costs_no_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with opened(tmp_path / "tokens") as store:
+        (tmp_path / "tokens").mkdir()
+        fetch = shared(store, REQUEST, TokenEndpoint())
+        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-2"]
+    assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize("lock", ["lock", "lock-{}"])
+async def test_a_lock_that_cannot_be_had_costs_no_request(
+    tmp_path: Path, lock: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / f"tokens.{lock.format(identify(REQUEST)[-4:])}").mkdir()
+    async with opened(tmp_path / "tokens") as store:
+        fetch = shared(store, REQUEST, TokenEndpoint())
+        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-2"]
+    assert len(warnings(caplog)) == 1
+
+
+async def test_a_lock_that_cannot_be_freed_costs_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = TokenEndpoint()
+    freed = filelock.FileLock.release
+
+    def fails(self: filelock.FileLock, force: bool = False) -> None:
+        freed(self, force)
+        if not force and "lock-" in Path(self.lock_file).name:
+            raise OSError("canary")
+
+    monkeypatch.setattr(filelock.FileLock, "release", fails)
+    async with opened(tmp_path / "tokens") as store:
+        fetch = shared(store, REQUEST, endpoint)
+        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-1"]
+
+
+async def test_a_disk_that_hangs_costs_no_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(token_store, "FILE_PATIENCE", 0.1)
+    monkeypatch.setattr(token_store, "LOCK_WAIT", 0.1)
+    returns = threading.Event()
+    endpoint = TokenEndpoint()
+    async with opened(tmp_path / "tokens") as store:
+        monkeypatch.setattr(store, "_read", lambda: returns.wait() and {})
+        try:
+            tokens = await asyncio.gather(*(shared(store, REQUEST, endpoint)(NOW, None) for _ in range(20)))
+        finally:
+            returns.set()
+    assert len({token.value for token in tokens}) == 20
+    assert len(warnings(caplog)) == 1
+
+
+PROCESS = """
+import asyncio, sys
+from credential_injector.environments import TokenRequest
+from credential_injector.token_source import AccessToken
+from credential_injector.token_store import open_store, shared
+
+def say(text):
+    print(text, flush=True)
+
+async def fetch(asked_at, replaces):
+    say("asks")
+    sys.stdin.readline()
+    return AccessToken(sys.argv[2], asked_at, asked_at + 3600)
+
+async def main():
+    store = open_store(sys.argv[1])
+    say("begins")
+    token = await shared(store, TokenRequest("https://login.test/token", "client"), fetch)(1.7e9, None)
+    say(f"{token.value} {token.stored}")
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+class Process:
+    """A process of its own that gets one token; its token request is answered when it is told so."""
+
+    def __init__(self, where: str, token: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROCESS, where, token],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(token_store.__file__).parents[1])},
+        )
+
+    def says(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def answer(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def processes(where: str) -> Iterator[Callable[[str], Process]]:
+    started: list[Process] = []
+
+    def start(token: str) -> Process:
+        started.append(Process(where, token))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.end()
+
+
+def test_two_processes_make_one_token_request(where: str) -> None:
+    with processes(where) as start:
+        one = start("one")
+        assert [one.says(), one.says()] == ["begins", "asks"]
+        two = start("two")
+        assert two.says() == "begins"
+        one.answer()
+        assert one.says() == "one False"
+        assert two.says() == "one True"  # and it did not say that it asks
+
+
+def test_a_process_that_is_killed_while_it_asks_holds_up_nobody(tmp_path: Path) -> None:
+    with processes(str(tmp_path / "tokens")) as start:
+        one = start("one")
+        assert [one.says(), one.says()] == ["begins", "asks"]
+        two = start("two")
+        assert two.says() == "begins"
+        one.end()
+        assert two.says() == "asks"
+        two.answer()
+        assert two.says() == "two False"
+
+
+KILLED = """
+import asyncio, itertools, json, logging, os, random, signal, sys, threading
+from pathlib import Path
+from credential_injector.environments import TokenRequest
+from credential_injector.token_source import AccessToken
+from credential_injector.token_store import open_store, shared
+
+file, rounds, now = Path(sys.argv[1]), int(sys.argv[2]), 1.7e9
+store = open_store(str(file))
+logging.basicConfig(level="WARNING", stream=sys.stdout)
+numbers = itertools.count()
+
+def fetching(name):
+    async def fetch(asked_at, replaces):
+        # Large, so that a write takes a while.
+        return AccessToken(f"{name}-{next(numbers)}-" + "x" * 200_000, asked_at, asked_at + 3600)
+    return shared(store, TokenRequest("https://login.test/token", name), fetch)
+
+mine, others = fetching("mine"), fetching("others")
+
+def write_for_ever(pipe):
+    def tell(event, args):
+        if event == "open" and str(args[0]).startswith(str(file)):
+            os.write(pipe, b"n" if str(args[0]).endswith(".new") else b".")
+    async def write():
+        last = None
+        while True:
+            last = (await mine(now, last)).fingerprint
+    sys.addaudithook(tell)
+    asyncio.run(write())
+
+async def stored(fetch, name):
+    token = await fetch(now, None)
+    assert token.stored, "a token was lost"
+    assert token.value.startswith(name + "-"), "a token of another identity"
+
+def run(task):
+    asyncio.run(task)
+    for thread in set(threading.enumerate()) - {threading.main_thread()}:
+        thread.join()  # a process with threads should not be forked
+
+run(mine(now, None))
+run(others(now, None))
+chance, cut = random.Random(1), 0
+for _ in range(rounds):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        write_for_ever(writer)
+    os.close(writer)
+    # It is killed after it opened any file, or the new one in three of four rounds, or a moment later.
+    awaited = chance.choice([b"n", b"n", b"n", b"n."])
+    for _ in range(chance.randrange(1, 4)):
+        while os.read(reader, 1) not in awaited:
+            pass
+    for _ in range(chance.randrange(5_000)):
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reader)
+    cut += file.with_name(file.name + ".new").exists()
+    assert len(json.loads(file.read_text())["tokens"]) == 2
+    run(stored(mine, "mine"))
+    run(stored(others, "others"))
+print("cut in the middle of a write:", cut)
+print(*sorted({path.name.partition("-")[0] for path in file.parent.iterdir()} - {file.name + ".new"}))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here, as 200 of them start faster so")
+def test_two_hundred_processes_that_are_killed_while_they_write_leave_the_file_readable(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", KILLED, str(file), "200"],
+        env={**os.environ, "PYTHONPATH": str(Path(token_store.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    lines = ended.stdout.splitlines()
+    assert ended.returncode == 0, ended.stdout[-2000:]
+    assert len(lines) == 2, lines
+    assert int(lines[0].rpartition(" ")[2]) > 0, "no write was cut"
+    assert lines[1] == "tokens tokens.lock"
+
+
+# --- Redis ---
+
+
+async def test_a_token_in_redis_lives_as_long_as_it_does(redis: RedisServer) -> None:
+    async with client(redis) as connected, opened(redis.url) as store:
+        await shared(store, REQUEST, TokenEndpoint(lifetime=100.5))(NOW, None)
+        keys = await connected.keys()
+        assert keys == [f"credential-injector:{identify(REQUEST)}".encode()]
+        assert 95_000 < await connected.pttl(keys[0]) <= 100_500
+        assert json.loads(await connected.get(keys[0])) == entry("token-1", NOW, NOW + 100.5)
+
+
+async def test_the_lock_in_redis_ends_by_itself_but_not_before_a_token_request(redis: RedisServer) -> None:
+    endpoint = TokenEndpoint()
+    endpoint.may_answer.clear()
+    async with client(redis) as connected, opened(redis.url) as store:
+        asking = asyncio.ensure_future(shared(store, REQUEST, endpoint)(NOW, None))
+        await endpoint.asked.wait()
+        assert 11_000 < await connected.pttl(f"credential-injector:{identify(REQUEST)}:lock") <= 15_000
+        endpoint.may_answer.set()
+        await asking
+
+
+async def test_a_value_of_another_type_or_size_is_replaced(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(token_store, "LARGEST_VALUE", 1000)
+    key = f"credential-injector:{identify(REQUEST)}"
+    async with client(redis) as connected, opened(redis.url) as store:
+        for hostile in (connected.rpush(key, "a list"), connected.set(key, json.dumps(entry("x" * 1000)))):
+            await connected.delete(key)
+            await hostile
+            fetch = shared(store, REQUEST, TokenEndpoint())
+            assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-1"]
+    assert said(caplog) == []
+
+
+async def test_redis_that_is_killed_under_load_costs_no_request(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    requests = [dataclasses.replace(REQUEST, client_id=str(number)) for number in range(10)]
+    endpoints = {request: TokenEndpoint(request.client_id) for request in requests}
+    async with opened(own_redis.url) as one, opened(own_redis.url) as two:
+        fetches: list[tuple[TokenRequest, Fetch]] = [
+            (request, shared(store, request, endpoints[request])) for request in requests for store in (one, two)
+        ]
+        for endpoint in endpoints.values():
+            endpoint.may_answer.clear()
+        under_way = [asyncio.ensure_future(fetch(NOW, None)) for _, fetch in fetches]
+        await asyncio.gather(*(endpoint.asked.wait() for endpoint in endpoints.values()))
+        own_redis.kill()  # half of them ask, half of them wait for the lock
+        for endpoint in endpoints.values():
+            endpoint.may_answer.set()
+        tokens = [*await asyncio.gather(*under_way), *await asyncio.gather(*(fetch(NOW, None) for _, fetch in fetches))]
+        assert len(tokens) == 40
+        for (request, _), token in zip(fetches * 2, tokens, strict=True):
+            assert token.value.startswith(f"{request.client_id}-")
+        assert len(warnings(caplog)) == 2, "one for each proxy"
+        caplog.clear()
+        own_redis.start()
+        asked = sum(endpoint.requests for endpoint in endpoints.values())
+        tokens = [await fetch(NOW, None) for _, fetch in fetches]
+        assert sum(endpoint.requests for endpoint in endpoints.values()) == asked + 10
+        assert [token.stored for token in tokens] == [False, True] * 10
+        assert said(caplog) == ["inject_tokens: Redis can be used again"] * 2
+        assert warnings(caplog) == []
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """The port of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        yield server.getsockname()[1]
+
+
+async def test_a_slow_redis_costs_no_request_and_little_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(token_store, "REDIS_PATIENCE", 0.2)
+    began = asyncio.get_running_loop().time()
+    with silent_server() as port:
+        async with opened(f"redis://:canary@127.0.0.1:{port}") as store:
+            fetch = shared(store, REQUEST, TokenEndpoint())
+            assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-2"]
+    assert asyncio.get_running_loop().time() - began < 2
+    assert len(warnings(caplog)) == 1
+    assert "canary" not in caplog.text
+
+
+async def test_nothing_secret_is_logged(redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    wrong = redis.url.replace("canary-password", "canary-wrong")
+    for where in (redis.url, wrong, f"redis://:canary@127.0.0.1:{redis.port}/99", str(tmp_path / "tokens")):
+        async with opened(where) as store:
+            await shared(store, REQUEST, TokenEndpoint("canary-token"))(NOW, None)
+    (tmp_path / "tokens").write_text("canary")
+    async with opened(tmp_path / "tokens") as store:
+        await shared(store, REQUEST, TokenEndpoint("canary-token"))(NOW, None)
+    assert len(warnings(caplog)) == 3
+    assert "canary" not in caplog.text
+    assert {record.name for record in caplog.records} <= {token_store.__name__, "asyncio"}
