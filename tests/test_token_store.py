@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from credential_injector import token_store
+from credential_injector import redis_store, token_store
 from credential_injector.environments import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
 from credential_injector.token_store import Fetch, TokenStore, identify, open_store, shared
@@ -1080,7 +1080,7 @@ async def test_the_lock_in_redis_ends_by_itself_but_not_before_a_token_request(r
 async def test_a_value_of_another_type_or_size_is_replaced(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(token_store, "LARGEST_VALUE", 1000)
+    monkeypatch.setattr(redis_store, "LARGEST_VALUE", 1000)
     key = f"credential-injector:{identify(REQUEST)}"
     async with client(redis) as connected, opened(redis.url) as store:
         for hostile in (connected.rpush(key, "a list"), connected.set(key, json.dumps(entry("x" * 1000)))):
@@ -1132,7 +1132,7 @@ def silent_server() -> Iterator[int]:
 async def test_a_slow_redis_costs_no_request_and_little_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(token_store, "REDIS_PATIENCE", 0.2)
+    monkeypatch.setattr(redis_store, "REDIS_PATIENCE", 0.2)
     began = asyncio.get_running_loop().time()
     with silent_server() as port:
         async with opened(f"redis://:canary@127.0.0.1:{port}") as store:

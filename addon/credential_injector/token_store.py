@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import re
-import secrets
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -21,8 +20,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from hashlib import scrypt
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from typing import TypeVar
 
 import filelock
 
@@ -37,11 +35,8 @@ Fetch = Callable[[float, str | None], Awaitable[AccessToken]]
 """One token request, as TokenSource takes it: now in unix seconds, and the fingerprint of the token to be replaced."""
 
 LOCK_WAIT = 15.0  # seconds: whoever holds the lock makes one token request, which takes 10 s at most
-LOCK_LIFE = 15.0  # seconds after which Redis frees the lock of a proxy that was killed; a file's is free at once
 FILE_PATIENCE = 5.0  # seconds for reading or writing the file; on a network disk that hangs, it would take for ever
-REDIS_PATIENCE = 1.0  # seconds for one command, its connection included
 LARGEST_FILE = 64 << 20  # bytes
-LARGEST_VALUE = 4 << 20  # bytes of one token in Redis; a token endpoint's answer holds 1 MiB at most
 FILE_VERSION = 1
 LATEST = 253402300800.0  # unix seconds: the year 10000, before which a token must expire; dates overflow there
 
@@ -66,7 +61,9 @@ def open_store(where: str) -> "TokenStore | None":
     if scheme is None:
         return _FileStore(_file(where))
     if scheme[1] in ("redis", "rediss", "unix"):
-        return _RedisStore(_redis_client(where))
+        from credential_injector import redis_store
+
+        return redis_store.open_store(where)
     raise ValueError("is of no known kind; memory, a file, or a redis://, rediss:// or unix:// URL was expected")
 
 
@@ -179,11 +176,11 @@ def _cause(error: BaseException) -> str:
 # Anybody may have written it: what is not exactly as expected is no token.
 
 
-def _entry(token: AccessToken) -> dict[str, str | float]:
+def entry_of(token: AccessToken) -> dict[str, str | float]:
     return {"access_token": token.value, "issued_at": token.issued_at, "expires_at": token.expires_at}
 
 
-def _token(entry: object) -> AccessToken | None:
+def token_of(entry: object) -> AccessToken | None:
     if not isinstance(entry, dict):
         return None
     value, issued_at, expires_at = (entry.get(name) for name in ("access_token", "issued_at", "expires_at"))
@@ -201,7 +198,7 @@ def _time(moment: object) -> float:
     return math.nan
 
 
-def _json(text: str | bytes) -> object:
+def parsed(text: str | bytes) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -265,9 +262,9 @@ class _FileStore(TokenStore):
                 content = file.read(LARGEST_FILE + 1)
         except FileNotFoundError:
             return {}
-        said = _json(content) if len(content) <= LARGEST_FILE else None
+        said = parsed(content) if len(content) <= LARGEST_FILE else None
         if isinstance(said, dict) and said.get("version") == FILE_VERSION and isinstance(said.get("tokens"), dict):
-            entries = {identity: _token(entry) for identity, entry in said["tokens"].items()}
+            entries = {identity: token_of(entry) for identity, entry in said["tokens"].items()}
             return {identity: token for identity, token in entries.items() if token is not None}
         self._move_aside()
         return {}
@@ -280,7 +277,7 @@ class _FileStore(TokenStore):
 
     def _write(self, identity: str, token: AccessToken, now: float) -> None:
         tokens = {**self._read(), identity: token}
-        entries = {identity: _entry(token) for identity, token in tokens.items() if token.expires_at > now}
+        entries = {identity: entry_of(token) for identity, token in tokens.items() if token.expires_at > now}
         content = json.dumps({"version": FILE_VERSION, "tokens": entries})
         if len(content) > LARGEST_FILE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
@@ -323,90 +320,3 @@ async def _locked(path: Path) -> AsyncIterator[None]:
         yield
     finally:
         done.set()
-
-
-# --- Redis ------------------------------------------------------------------------------------------------------------
-
-
-def _redis_client(url: str) -> Any:
-    try:
-        from redis.asyncio import Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-    except ImportError:
-        raise ValueError(
-            "needs the package redis; to install it: pip install 'mitmproxy-credential-injector[redis]'"
-        ) from None
-    malformed = "is malformed, a URL such as redis://:password@host:6379/0 was expected"
-    options: dict[str, Any] = {
-        "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": REDIS_PATIENCE,
-        "socket_timeout": REDIS_PATIENCE,
-    }
-    try:
-        parts = urlsplit(url)
-        parse_qsl(parts.query, strict_parsing=bool(parts.query))
-        # A password with an unquoted '/', '?' or '#' in it would be taken for a host's name, and looked up.
-        if parts.fragment or not re.fullmatch(r"/.+" if parts.scheme == "unix" else r"/?[0-9]*", parts.path):
-            raise ValueError(malformed)
-        if parts.scheme == "rediss":
-            options["ssl_check_hostname"] = True  # redis 5 would take anybody's certificate
-        client: Any = Redis.from_url(url, **options)
-        client.connection_pool.make_connection()  # which finds the options that nobody knows
-    except Exception:  # noqa: BLE001 - its text may repeat the password
-        raise ValueError(malformed) from None
-    return client
-
-
-class _RedisStore(TokenStore):
-    """A key for each identity, which lives as long as its token, and one for its lock."""
-
-    def __init__(self, client: Any) -> None:
-        super().__init__("Redis")
-        self._client = client
-
-    @asynccontextmanager
-    async def lock(self, identity: str) -> AsyncIterator[None]:
-        lock = self._client.lock(
-            f"{_key(identity)}:lock", timeout=LOCK_LIFE, blocking_timeout=LOCK_WAIT, thread_local=False
-        )
-        # Our own value, as an acquire() that is cancelled may have taken the lock all the same.
-        value = secrets.token_hex().encode()
-        gone = False
-        try:
-            try:
-                async with asyncio.timeout(LOCK_WAIT + REDIS_PATIENCE):
-                    await lock.acquire(token=value)
-            except Exception:
-                gone = True
-                raise
-            yield
-        finally:
-            if not gone:
-                with suppress(Exception):  # it ends by itself after LOCK_LIFE
-                    await self._in_time(lock.do_release(value))
-
-    async def read(self, identity: str) -> AccessToken | None:
-        from redis.exceptions import ResponseError
-
-        try:
-            value = await self._in_time(self._client.getrange(_key(identity), 0, LARGEST_VALUE))
-        except ResponseError:
-            return None  # it is no string; writing replaces it
-        return _token(_json(value)) if len(value) <= LARGEST_VALUE else None
-
-    async def write(self, identity: str, token: AccessToken, now: float) -> None:
-        life = int((token.expires_at - now) * 1000)
-        if life > 0:
-            await self._in_time(self._client.set(_key(identity), json.dumps(_entry(token)), px=life))
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-    async def _in_time(self, command: Awaitable[T]) -> T:
-        async with asyncio.timeout(REDIS_PATIENCE):
-            return await command
-
-
-def _key(identity: str) -> str:
-    return f"credential-injector:{identity}"

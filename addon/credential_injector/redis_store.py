@@ -1,0 +1,109 @@
+"""The token store that proxies on several machines share: Redis."""
+
+import asyncio
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from credential_injector import token_store
+from credential_injector.token_source import AccessToken
+from credential_injector.token_store import TokenStore, entry_of, parsed, token_of
+
+T = TypeVar("T")
+
+LOCK_LIFE = 15.0  # seconds after which Redis frees the lock of a proxy that was killed
+REDIS_PATIENCE = 1.0  # seconds for one command, its connection included
+LARGEST_VALUE = 4 << 20  # bytes of one token; a token endpoint's answer holds 1 MiB at most
+
+
+def open_store(url: str) -> TokenStore:
+    """The store at a redis://, rediss:// or unix:// URL. Opens nothing yet. Raises ValueError without repeating it."""
+    return _RedisStore(_client(url))
+
+
+def _client(url: str) -> Any:
+    try:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError:
+        raise ValueError(
+            "needs the package redis; to install it: pip install 'mitmproxy-credential-injector[redis]'"
+        ) from None
+    malformed = "is malformed, a URL such as redis://:password@host:6379/0 was expected"
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": REDIS_PATIENCE,
+        "socket_timeout": REDIS_PATIENCE,
+    }
+    try:
+        parts = urlsplit(url)
+        parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        # A password with an unquoted '/', '?' or '#' in it would be taken for a host's name, and looked up.
+        if parts.fragment or not re.fullmatch(r"/.+" if parts.scheme == "unix" else r"/?[0-9]*", parts.path):
+            raise ValueError(malformed)
+        if parts.scheme == "rediss":
+            options["ssl_check_hostname"] = True  # redis 5 would take anybody's certificate
+        client: Any = Redis.from_url(url, **options)
+        client.connection_pool.make_connection()  # which finds the options that nobody knows
+    except Exception:  # noqa: BLE001 - its text may repeat the password
+        raise ValueError(malformed) from None
+    return client
+
+
+class _RedisStore(TokenStore):
+    """A key for each identity, which lives as long as its token, and one for its lock."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__("Redis")
+        self._client = client
+
+    @asynccontextmanager
+    async def lock(self, identity: str) -> AsyncIterator[None]:
+        lock = self._client.lock(
+            f"{_key(identity)}:lock", timeout=LOCK_LIFE, blocking_timeout=token_store.LOCK_WAIT, thread_local=False
+        )
+        # Our own value, as an acquire() that is cancelled may have taken the lock all the same.
+        value = secrets.token_hex().encode()
+        gone = False
+        try:
+            try:
+                async with asyncio.timeout(token_store.LOCK_WAIT + REDIS_PATIENCE):
+                    await lock.acquire(token=value)
+            except Exception:
+                gone = True
+                raise
+            yield
+        finally:
+            if not gone:
+                with suppress(Exception):  # it ends by itself after LOCK_LIFE
+                    await self._in_time(lock.do_release(value))
+
+    async def read(self, identity: str) -> AccessToken | None:
+        from redis.exceptions import ResponseError
+
+        try:
+            value = await self._in_time(self._client.getrange(_key(identity), 0, LARGEST_VALUE))
+        except ResponseError:
+            return None  # it is no string; writing replaces it
+        return token_of(parsed(value)) if len(value) <= LARGEST_VALUE else None
+
+    async def write(self, identity: str, token: AccessToken, now: float) -> None:
+        life = int((token.expires_at - now) * 1000)
+        if life > 0:
+            await self._in_time(self._client.set(_key(identity), json.dumps(entry_of(token)), px=life))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _in_time(self, command: Awaitable[T]) -> T:
+        async with asyncio.timeout(REDIS_PATIENCE):
+            return await command
+
+
+def _key(identity: str) -> str:
+    return f"credential-injector:{identity}"
