@@ -644,6 +644,29 @@ async def test_status_tells_token_counts_errors_and_files_that_are_not_in_use(pr
     ]
 
 
+async def test_a_mistake_in_a_changed_file_is_told_once(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    proxy.env()
+    (proxy.folder / "qa.env").write_text("HOST=ftp://x")
+    for _ in range(3):
+        await proxy.addon._routes._read_again()
+    assert len([message for message in caplog.messages if "unknown scheme" in message]) == 1
+    proxy.env()
+    await proxy.addon._routes._read_again()
+    assert token(await proxy.send()) == "Bearer token-qa-1"
+
+
+async def test_another_store_is_used_from_then_on(proxy: Proxy, endpoint: Endpoint, tmp_path: Path) -> None:
+    proxy.env()
+    assert token(await proxy.send()) == "Bearer token-qa-1"
+    proxy.set(inject_tokens=str(tmp_path / "tokens"))
+    assert token(await proxy.send()) == "Bearer token-qa-2"
+    assert (tmp_path / "tokens").exists()
+    proxy.set(inject_tokens="memory")
+    assert token(await proxy.send()) == "Bearer token-qa-3"
+    with pytest.raises(exceptions.OptionsError):
+        proxy.set(inject_tokens="/no/such/folder/tokens")
+
+
 async def test_refresh_asks_anew_while_the_token_at_hand_serves(proxy: Proxy, endpoint: Endpoint) -> None:
     proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
     proxy.set(inject_env="")

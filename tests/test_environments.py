@@ -235,6 +235,11 @@ def test_a_variable_reaches_the_process_environment_and_earlier_keys(
     assert (request.client_secret, request.scope) == (SECRET, "abc/default")
 
 
+def test_an_earlier_key_comes_before_the_process_environment(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIENT_ID", "from outside")
+    assert read(envs, f"{WHOLE}SCOPE=${{CLIENT_ID}}\n").token_request.scope == "abc"
+
+
 def test_a_single_quoted_value_is_literal(envs: Path) -> None:
     assert read(envs, f"{ENOUGH}CLIENT_SECRET='pa${{ss}}word'\n").token_request.client_secret == "pa${ss}word"
 

@@ -290,6 +290,11 @@ async def test_a_server_that_hands_the_same_token_out_again_is_not_asked_for_eve
     assert len(asked) <= 10
 
 
+def test_a_refresh_does_not_start_in_the_second_in_which_the_token_came() -> None:
+    assert AccessToken("x", 100.0, 101.5).refresh_from == 101.0
+    assert AccessToken("x", 100.0, 104.0).refresh_from == 102.0
+
+
 # --- A refused token ---
 
 

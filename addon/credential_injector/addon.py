@@ -215,7 +215,7 @@ class CredentialInjector:
             self._skip(flow, environment, reason)
         elif flows.is_preflight(request):
             return None  # a browser asks whether it may send the request at all, and never with a credential
-        elif environment.methods is not None and request.method.upper() not in environment.methods:
+        elif environment.methods is not None and request.method not in environment.methods:
             allowed = ",".join(sorted(environment.methods))
             method = request.method if request.method.isascii() and request.method.isalpha() else "its method"
             self._block(flow, environment, f"{method} is not in METHODS={allowed} of {environment.file}")
