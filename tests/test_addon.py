@@ -431,6 +431,16 @@ async def test_whoever_proxyauth_let_in_and_whoever_sits_at_the_proxy_gets_a_tok
     assert token(flow) == "Bearer token-qa-1"
 
 
+async def test_the_log_tells_once_of_a_client_that_is_not_admitted(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy.env()
+    proxy.set(inject_clients="192.0.2.0/24")
+    for _ in range(3):
+        assert action(await proxy.send()) == "skipped"
+    assert sum("is not in inject_clients" in message for message in caplog.messages) == 1
+
+
 async def test_a_client_without_an_address_gets_none(proxy: Proxy) -> None:
     proxy.env()
     flow = request()

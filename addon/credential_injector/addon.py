@@ -60,6 +60,8 @@ class CredentialInjector:
         """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
         self._insecure: set[str] = set()
         """The ids of the connections that were made while ssl_insecure was set."""
+        self._told: set[tuple[str, str]] = set()
+        """The reasons for which a request was left alone that the log has told, by environment."""
         self._running = False
 
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher without a word -------------
@@ -184,7 +186,7 @@ class CredentialInjector:
             except NoToken as error:
                 reason = record.no_token(environment, error)
                 if environment.without_token == "pass":  # noqa: S105 - not a password
-                    self._skip(flow, environment, f"{reason} (WITHOUT_TOKEN=pass)")
+                    self._skip(flow, environment, "no token", f"{reason} (WITHOUT_TOKEN=pass)")
                 else:
                     self._block(flow, environment, reason)
             else:
@@ -202,7 +204,7 @@ class CredentialInjector:
             return None
         environment = route.environment
         if (wrong := flows.disagreement(flow, name)) is not None:
-            self._skip(flow, environment, f"the connection goes to {name}, but {wrong}")
+            self._skip(flow, environment, "destination", f"the connection goes to {name}, but {wrong}")
         elif request.scheme == "https" and self._unverified(flow, name):
             self._block(
                 flow, environment, "ssl_insecure is or was set, so nobody verified who gets the token; unset it"
@@ -212,7 +214,7 @@ class CredentialInjector:
             reason = (
                 f"client {client} is not in inject_clients ({ctx.options.inject_clients}); add it there to let it in"
             )
-            self._skip(flow, environment, reason)
+            self._skip(flow, environment, "client", reason)
         elif flows.is_preflight(request):
             return None  # a browser asks whether it may send the request at all, and never with a credential
         elif environment.methods is not None and request.method not in environment.methods:
@@ -283,9 +285,11 @@ class CredentialInjector:
 
     # --- What becomes of a request that gets no token -----------------------------------------------------------------
 
-    def _skip(self, flow: http.HTTPFlow, environment: Environment, reason: str) -> None:
+    def _skip(self, flow: http.HTTPFlow, environment: Environment, kind: str, reason: str) -> None:
         record.skipped(flow, environment, reason)
-        logger.warning(f"{environment.name}: request left as the client sent it: {reason}")
+        if (environment.name, kind) not in self._told:  # each flow tells it; the log, once
+            self._told.add((environment.name, kind))
+            logger.warning(f"{environment.name}: request left as the client sent it: {reason}")
 
     def _block(self, flow: http.HTTPFlow, environment: Environment | None, reason: str) -> None:
         line = record.blocked(flow, environment, reason)
