@@ -654,6 +654,20 @@ async def test_status_tells_token_counts_errors_and_files_that_are_not_in_use(pr
     ]
 
 
+async def test_a_request_that_waits_while_its_file_changes_finishes_with_what_it_began_with(
+    proxy: Proxy, endpoint: Endpoint
+) -> None:
+    proxy.env()
+    flow = request()
+    waiting = asyncio.ensure_future(proxy.send(flow))
+    await asyncio.sleep(0)
+    proxy.env("PREFIX=Token\nSCOPE=other")
+    await proxy.addon._routes._read_again()
+    await waiting
+    assert token(flow) == "Bearer token-qa-1"
+    assert token(await proxy.send()) == "Token token-qa-2"
+
+
 async def test_a_mistake_in_a_changed_file_is_told_once(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     proxy.env()
     (proxy.folder / "qa.env").write_text("HOST=ftp://x")
