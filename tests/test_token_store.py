@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from credential_injector import redis_store, token_store
 from credential_injector.environments import TokenRequest
+from credential_injector.routes import open_store
 from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
-from credential_injector.token_store import Fetch, TokenStore, identify, open_store, shared
+from credential_injector.token_store import Fetch, TokenStore, identify, shared
 from tests.conftest import tool
 
 REQUEST = TokenRequest("https://login.test/token", "client", client_secret="canary-secret")
@@ -160,7 +161,7 @@ def test_without_the_package_redis_the_message_says_how_to_install_it(monkeypatc
 
 def test_redis_is_imported_for_a_redis_url_only(tmp_path: Path) -> None:
     program = (
-        "import sys; from credential_injector.token_store import open_store; open_store(sys.argv[1]);"
+        "import sys; from credential_injector.routes import open_store; open_store(sys.argv[1]);"
         "sys.exit('redis' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "tokens")], check=True, timeout=30)
@@ -880,7 +881,8 @@ PROCESS = """
 import asyncio, sys
 from credential_injector.environments import TokenRequest
 from credential_injector.token_source import AccessToken
-from credential_injector.token_store import open_store, shared
+from credential_injector.routes import open_store
+from credential_injector.token_store import shared
 
 def say(text):
     print(text, flush=True)
@@ -970,7 +972,8 @@ import asyncio, itertools, json, logging, os, random, signal, sys, threading
 from pathlib import Path
 from credential_injector.environments import TokenRequest
 from credential_injector.token_source import AccessToken
-from credential_injector.token_store import open_store, shared
+from credential_injector.routes import open_store
+from credential_injector.token_store import shared
 
 file, rounds, now = Path(sys.argv[1]), int(sys.argv[2]), 1.7e9
 store = open_store(str(file))

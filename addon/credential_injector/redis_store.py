@@ -20,7 +20,7 @@ REDIS_PATIENCE = 1.0  # seconds for one command, its connection included
 LARGEST_VALUE = 4 << 20  # bytes of one token; a token endpoint's answer holds 1 MiB at most
 
 
-def open_store(url: str) -> TokenStore:
+def open_redis(url: str) -> TokenStore:
     """The store at a redis://, rediss:// or unix:// URL. Opens nothing yet. Raises ValueError without repeating it."""
     return _RedisStore(_client(url))
 

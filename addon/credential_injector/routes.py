@@ -5,6 +5,7 @@ They follow the files: a change is taken into use when every file is right, and 
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -209,12 +210,23 @@ class Routes:
 
 
 def open_store(where: str) -> "TokenStore | None":
-    """The token store that `inject_tokens` names (see token_store.py, imported only for one). Raises ValueError."""
+    """The store that `inject_tokens` names: a file, or a redis://, rediss:// or unix:// URL. None for `memory`.
+
+    Opens nothing yet. Raises ValueError without repeating `where`, as it may hold a password.
+    """
     if where == "memory":
         return None
-    from credential_injector import token_store
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
+    # Imported only for those who want them: filelock and redis are not free.
+    if scheme is None:
+        from credential_injector.token_store import open_file
 
-    return token_store.open_store(where)
+        return open_file(where)
+    if scheme[1] in ("redis", "rediss", "unix"):
+        from credential_injector.redis_store import open_redis
+
+        return open_redis(where)
+    raise ValueError("is of no known kind; memory, a file, or a redis://, rediss:// or unix:// URL was expected")
 
 
 def _import_token_endpoint() -> ModuleType:

@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import os
-import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -50,21 +49,9 @@ for _name in ("filelock", "redis"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-def open_store(where: str) -> "TokenStore | None":
-    """The store that `inject_tokens` names: a file, or a redis://, rediss:// or unix:// URL. None for `memory`.
-
-    Opens nothing yet. Raises ValueError without repeating `where`, as it may hold a password.
-    """
-    if where == "memory":
-        return None
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
-    if scheme is None:
-        return _FileStore(_file(where))
-    if scheme[1] in ("redis", "rediss", "unix"):
-        from credential_injector import redis_store
-
-        return redis_store.open_store(where)
-    raise ValueError("is of no known kind; memory, a file, or a redis://, rediss:// or unix:// URL was expected")
+def open_file(where: str) -> "TokenStore":
+    """The store in a file. Opens nothing yet. Raises ValueError without repeating `where`."""
+    return _FileStore(_file(where))
 
 
 def shared(store: "TokenStore", request: TokenRequest, fetch: Fetch) -> Fetch:
