@@ -45,7 +45,7 @@ def test_a_command_runs_again_only_when_its_file_changes_or_is_to_be_forgotten(e
     assert secrets(folder) == {"dev": "def", "qa": "1"}
     write(envs, "qa", counting, "SCOPE=read")
     assert secrets(folder)["qa"] == "2"
-    assert folder.forget("qa")
+    assert folder.forget(["qa"])
     assert secrets(folder)["qa"] == "3"
 
 
@@ -53,8 +53,8 @@ def test_only_what_may_tell_another_secret_is_forgotten(envs: Path) -> None:
     write(envs, "qa")
     folder = Folder(envs)
     folder.read()
-    assert not folder.forget("qa")
-    assert not folder.forget("dev")
+    assert not folder.forget(["qa"])
+    assert not folder.forget(["dev"])
 
 
 def test_a_mistake_in_one_file_does_not_make_the_commands_of_others_run_again(envs: Path, counting: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from credential_injector.token_source import AccessToken, NoToken, Served, TokenSource
+from credential_injector.token_source import AccessToken, NoToken, Served, TokenSource, fingerprint
 
 
 class Clock:
@@ -378,6 +378,24 @@ async def test_a_token_of_another_process_is_told_as_such() -> None:
     tokens = TokenSource(fetch, clock=Clock())
     assert (await tokens.token()).source == "store"
     assert (await tokens.token()).source == "cached"
+
+
+async def test_a_refresh_that_somebody_asked_for_takes_no_token_from_a_store() -> None:
+    replaced = []
+
+    async def fetch(asked_at: float, replaces: str | None) -> AccessToken:
+        replaced.append(replaces)
+        return AccessToken(f"token-{len(replaced)}", asked_at, asked_at + 60, stored=replaces is None)
+
+    tokens = TokenSource(fetch, clock=Clock())
+    assert not tokens.used
+    tokens.refresh()
+    assert (await tokens.token()).token.value == "token-2"
+    assert replaced == [None, fingerprint("token-1")]
+    assert tokens.used
+    tokens.refresh()
+    await settle()
+    assert value(tokens) == "token-3"
 
 
 def test_a_token_shows_its_fingerprint_and_never_itself() -> None:

@@ -52,7 +52,7 @@ class CredentialInjector:
     name = "credential_injector"
 
     def __init__(self) -> None:
-        self._routes: Routes | None = None
+        self._routes = Routes()
         self._store: TokenStore | None = None
         self._retry = Retry()
         self._admits: Callable[[str], bool] = admission("")
@@ -106,7 +106,7 @@ class CredentialInjector:
                 mistakes.append(f"inject_tokens: {error}")
         if updated & {"inject_envs", "inject_env", "inject_tokens"}:
             try:
-                self._use(Routes(_folder(), self._store))
+                self._routes.load(_folder(), self._store)
             except InvalidEnvironments as error:
                 mistakes += error.mistakes
         if not mistakes:
@@ -119,55 +119,39 @@ class CredentialInjector:
 
     def running(self) -> None:
         self._running = True
-        if self._routes is not None:
-            self._routes.follow()
+        self._routes.follow()
 
     def done(self) -> None:
-        if self._routes is not None:
-            self._routes.close()
-            for line in self._routes.summary():
-                logger.info(line)
+        self._routes.close()
+        for line in self._routes.summary():
+            logger.info(line)
 
     # --- Commands -----------------------------------------------------------------------------------------------------
 
     @command.command("inject.status")  # type: ignore[untyped-decorator]
     def status(self) -> Sequence[str]:
         """Each environment: its hosts, its token, what has happened, the last error and the next try."""
-        return self._routes.status() if self._routes is not None else []
+        return self._routes.status()
 
     @command.command("inject.environments")  # type: ignore[untyped-decorator]
     def environments(self) -> Sequence[str]:
         """The names of the environments."""
-        return self._routes.names() if self._routes is not None else []
+        return self._routes.names()
 
     @command.command("inject.refresh")  # type: ignore[untyped-decorator]
     @command.argument("environment", type=Choice("inject.environments"))  # type: ignore[untyped-decorator,no-untyped-call]
     def refresh(self, environment: str = "") -> None:
         """Ask for a new token now: for one environment, or for all that have been used."""
-        if self._routes is not None:
-            self._routes.refresh(environment)
-
-    # --- Options and files --------------------------------------------------------------------------------------------
-
-    def _use(self, routes: Routes) -> None:
-        """Raises InvalidEnvironments; then the routes before, if there are any, stay in use."""
-        before = self._routes
-        self._routes = before or routes
-        routes.load(before)
-        if before is not None:
-            before.close()
-        self._routes = routes
-        if self._running:
-            routes.follow()
+        self._routes.refresh(environment)
 
     # --- A request ----------------------------------------------------------------------------------------------------
 
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """`requestheaders`, as in `request` the headers of a streamed body are already gone."""
-        if flow.response is not None or flow.error is not None or not flow.live or self._routes is None:
+        if flow.response is not None or flow.error is not None or not flow.live:
             return None
         try:
-            route = self._match(flow, self._routes)
+            route = self._match(flow)
             if route is None:
                 return None
             served = route.source.cached()
@@ -192,14 +176,16 @@ class CredentialInjector:
             else:
                 if flow.live:
                     self._inject(flow, route, served)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a CancelledError would hang the flow
+        except asyncio.CancelledError:  # it would hang the flow
+            self._block(flow, environment, "mitmproxy ended the wait for its token")
+        except Exception as error:  # noqa: BLE001 - as above
             self._unforeseen(flow, environment, error)
 
-    def _match(self, flow: http.HTTPFlow, routes: Routes) -> Route | None:
+    def _match(self, flow: http.HTTPFlow) -> Route | None:
         """The route of a request that is to get a token. None: it is left as it is, or it has been blocked."""
         request = flow.request
         name = flows.destination(flow)
-        route = routes.find(request.scheme, name, request.port, request.path)
+        route = self._routes.find(request.scheme, name, request.port, request.path)
         if route is None:
             return None
         environment = route.environment
@@ -276,7 +262,7 @@ class CredentialInjector:
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if not self._retry.wants(flow):
             return None
-        route = self._routes.named(flow.metadata[record.KEY]["environment"]) if self._routes is not None else None
+        route = self._routes.named(flow.metadata[record.KEY]["environment"])
         return self._send_again(flow, route) if route is not None else None
 
     async def _send_again(self, flow: http.HTTPFlow, route: Route) -> None:
@@ -294,7 +280,7 @@ class CredentialInjector:
     def _block(self, flow: http.HTTPFlow, environment: Environment | None, reason: str) -> None:
         line = record.blocked(flow, environment, reason)
         logger.warning(line)
-        route = self._routes.named(environment.name) if self._routes is not None and environment is not None else None
+        route = self._routes.named(environment.name) if environment is not None else None
         if route is not None:
             route.counts.blocked += 1
         if not flows.may_stream(flow.request):

@@ -11,10 +11,14 @@ from typing import NamedTuple
 from credential_injector.destinations import Origin
 from credential_injector.env_file import EnvFile
 from credential_injector.environments import Environment, nearest, read
+from credential_injector.threads import in_thread
 
 # Milliseconds: changes that come together, as when an editor replaces a file, are told together.
 DEBOUNCE = 200
 STEP = 50
+# What the system does not tell is found after this time: a changed target of a symlink, a folder that was replaced, a
+# file on a network disk.
+UNSEEN = 1000
 
 logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
@@ -51,7 +55,13 @@ class Folder:
         """
         files: dict[str, Path] = {}
         mistakes: list[str] = []
-        for file in sorted(self.path.iterdir()) if self.path.is_dir() else ():
+        try:
+            found = sorted(self.path.iterdir()) if self.path.is_dir() else []
+        except OSError as error:
+            raise InvalidEnvironments(
+                [f"{self._shown}: cannot be read ({error.strerror}), a folder was expected"]
+            ) from None
+        for file in found:
             if file.suffix == ".env" and not file.name.startswith("."):
                 files[file.stem] = file
             elif re.search(r"^\.env$|[^.]\.env(\.txt)?$", file.name, re.IGNORECASE) and file.name[:2] != ".#":
@@ -71,21 +81,32 @@ class Folder:
             raise InvalidEnvironments(mistakes)
         return environments
 
-    def forget(self, name: str) -> bool:
-        """Read this environment's file again next time, if that may tell another secret: if it runs a command."""
-        reading = self._readings.get(name)
-        if reading is None or not reading.file.runs_commands:
-            return False
-        self._readings = {other: kept for other, kept in self._readings.items() if other != name}
-        return True
+    def take_over(self, before: "Folder") -> None:
+        """What `before` has read need not be read again, if it is the same folder."""
+        if before.path == self.path:
+            self._readings = dict(before._readings)
+
+    def forget(self, names: Iterable[str]) -> bool:
+        """Read these environments' files again next time, if that may tell another secret: if they run a command."""
+        forgotten = {name for name in names if name in self._readings and self._readings[name].file.runs_commands}
+        self._readings = {name: kept for name, kept in self._readings.items() if name not in forgotten}
+        return bool(forgotten)
 
     async def changes(self) -> AsyncGenerator[None]:
         """Once at the beginning, then whenever something may have changed. It never ends by itself."""
-        watchfiles = await asyncio.to_thread(_import_watchfiles)
+        watchfiles = await in_thread(_import_watchfiles, "import of watchfiles")
         while True:
             watched = self._watched()
             try:
-                seen = watchfiles.awatch(*watched, watch_filter=None, debounce=DEBOUNCE, step=STEP, recursive=False)
+                seen = watchfiles.awatch(
+                    *watched,
+                    watch_filter=None,
+                    debounce=DEBOUNCE,
+                    step=STEP,
+                    rust_timeout=UNSEEN,
+                    yield_on_timeout=True,
+                    recursive=False,
+                )
                 change = asyncio.ensure_future(anext(seen))
                 try:
                     await asyncio.sleep(0)  # now it watches, and what changed before can be told without a gap

@@ -1,6 +1,6 @@
 """A request whose token the API refused, sent once more with another one.
 
-It goes through mitmproxy: with its modes, its trust, its hooks, and as a flow of its own in the list. mitmproxy's
+It goes through mitmproxy: with its mode, its trust, its hooks, and as a flow of its own in the list. mitmproxy's
 client replay does the same for a person but cannot be awaited, so this uses the part below it, `ReplayHandler`: no
 documented API, but the same in mitmproxy 11 and 12.
 """
@@ -12,6 +12,7 @@ import re
 from mitmproxy import ctx, http
 from mitmproxy.addons.clientplayback import ReplayHandler
 from mitmproxy.flow import Error
+from mitmproxy.proxy.mode_specs import UpstreamMode
 
 from credential_injector import record
 from credential_injector.environments import Environment
@@ -27,8 +28,8 @@ class Retry:
     """Answers a 401 with another token, once."""
 
     def __init__(self) -> None:
-        self._own: dict[str, bytearray] = {}
-        """The flows that are sent again here, by id, with what was gathered of their answers."""
+        self._own: dict[str, list[bytes]] = {}
+        """The flows that are sent again here, by id, with the pieces of their answers; an empty piece is the last."""
 
     def wants(self, flow: http.HTTPFlow) -> bool:
         """Whether the API has refused a token of ours, for the first time in this flow."""
@@ -46,10 +47,10 @@ class Retry:
         if self.wants(flow):
             flow.response.stream = False
         elif flow.id in self._own and (flow.response.stream or ctx.options.stream_large_bodies):
-            body = self._own[flow.id]
+            pieces = self._own[flow.id]
 
             def gather(chunk: bytes) -> bytes:
-                body.extend(chunk)
+                pieces.append(chunk)
                 return chunk
 
             flow.response.stream = gather  # with False, mitmproxy would stream it as soon as it is large
@@ -69,16 +70,14 @@ class Retry:
 
     async def _send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> str | None:
         """Returns why the 401 stays, or None. Raises NoToken."""
-        if flow.response is not None and flow.response.stream:
-            return "its body was so large that it is with the client already"
         refused = flow.metadata[record.KEY]
-        if refused["source"] != "cached" and source.holds(refused["token"]):
+        if refused["source"] in ("fetched", "refreshed") and source.holds(refused["token"]):
             source.cool_down()
             return "the token was new, so another one would be refused, too"
         served = await source.renewed(refused["token"])
         if served is None:
             return "a moment ago it refused a new token, too"
-        if (reason := _why_not(flow.request)) is not None:
+        if (reason := _why_not(flow)) is not None:
             return f"{reason}; the next request gets another token"
         again = await self._replayed(flow)
         if again.error is not None:
@@ -98,23 +97,37 @@ class Retry:
         again: http.HTTPFlow = flow.copy()  # type: ignore[no-untyped-call]
         again.response = again.error = None
         again.is_replay = "request"
-        self._own[again.id] = bytearray()
-        try:
-            async with asyncio.timeout(DEADLINE):
-                await ReplayHandler(again, ctx.options).replay()
-        except TimeoutError:
+        pieces = self._own[again.id] = []
+        handler = ReplayHandler(again, ctx.options)
+        replay = asyncio.create_task(handler.replay())
+        # Only at its end, as what is given up below goes on for a moment, and must not be taken for a client's request.
+        replay.add_done_callback(lambda _: self._own.pop(again.id, None))
+        await asyncio.wait([replay], timeout=DEADLINE)
+        if not replay.done():
             again.error = Error(f"it was not answered within {DEADLINE:.0f} s")
-        finally:
-            body = self._own.pop(again.id)
+            for transport in handler.transports.values():
+                if transport.handler is not None:
+                    transport.handler.cancel()
+            return again
+        replay.result()
         if again.response is not None and again.response.raw_content is None:
-            again.response.raw_content = bytes(body)
+            if pieces and not pieces[-1]:
+                again.response.raw_content = b"".join(pieces)
+            else:
+                again.error = Error("something else streamed its answer away")
         return again
 
 
-def _why_not(request: http.Request) -> str | None:
+def _why_not(flow: http.HTTPFlow) -> str | None:
     """Why this request cannot be sent again; None where it can."""
-    if request.raw_content is None:
+    if flow.response is not None and flow.response.stream:
+        return "its body was so large that it is with the client already"
+    if flow.request.raw_content is None:
         return "the request's body was streamed and is gone"
-    if "upgrade" in request.headers:
+    if "upgrade" in flow.request.headers:
         return "the request would have changed the protocol"
+    # mitmproxy sends every replay the way of the first --mode.
+    first, mode = ctx.options.mode[0], flow.client_conn.proxy_mode
+    if first != mode.full_spec and (first.startswith("upstream:") or isinstance(mode, UpstreamMode)):
+        return "mitmproxy would send it another way, as it runs with several modes"
     return None

@@ -17,6 +17,7 @@ from credential_injector import record
 from credential_injector.destinations import Destinations
 from credential_injector.environments import Environment, TokenRequest
 from credential_injector.folder import Folder, InvalidEnvironments
+from credential_injector.threads import in_thread
 from credential_injector.token_source import AccessToken, NoToken, TokenSource
 
 if TYPE_CHECKING:
@@ -58,29 +59,39 @@ class Route:
 
 
 class Routes:
-    """The environments of a folder."""
+    """The environments in use. Nothing is, before `load`."""
 
-    def __init__(self, folder: Folder, store: "TokenStore | None" = None) -> None:
+    def __init__(self) -> None:
         self.mistakes: tuple[str, ...] = ()
         """In changed files, which are therefore not in use yet."""
-        self._folder = folder
-        self._store = store
+        self._folder: Folder | None = None
+        self._store: TokenStore | None = None
         self._environments: tuple[Environment, ...] = ()
         self._routes: dict[str, Route] = {}
         self._sources: dict[TokenRequest, TokenSource] = {}
         self._counts: dict[str, Counts] = {}
         self._destinations: Destinations[Route] = Destinations()
+        self._following: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def load(self, before: "Routes | None") -> None:
-        """Read the files. `before` are the routes that these replace: equal identities keep their tokens.
+    def load(self, folder: Folder, store: "TokenStore | None") -> None:
+        """Use the environments of this folder from now on, with tokens from this store.
 
-        Raises InvalidEnvironments.
+        Raises InvalidEnvironments; what was in use before then stays so.
         """
-        if before is not None:
-            self._environments, self._counts = before._environments, before._counts
-            self._sources = before._sources if before._store is self._store else {}
-        self.use(self._folder.read())
+        if self._folder is None:
+            self._folder = folder  # to be followed, even if there is nothing in it that could be used yet
+        else:
+            folder.take_over(self._folder)
+        environments = folder.read()
+        if store is not self._store:
+            self._sources = {}  # theirs know the other store
+            if self._store is not None:
+                self._start(self._store.close())
+        self._folder, self._store, self.mistakes = folder, store, ()
+        self.use(environments)
+        if self._following is not None:
+            self.follow()
 
     def find(self, scheme: str, host: str, port: int, path: str) -> Route | None:
         """The route of a destination (see `Destinations.find`)."""
@@ -108,13 +119,13 @@ class Routes:
     def refresh(self, name: str = "") -> None:
         """Ask for a new token now, for one environment or for all that have been used."""
         for route in self._routes.values():
-            if route.environment.name == name or (not name and route.counts.token_requests):
+            if route.environment.name == name or (not name and route.source.used):
                 route.source.refresh()
 
     def close(self) -> None:
         """Stop following the files."""
-        for task in self._tasks:
-            task.cancel()
+        if self._following is not None:
+            self._following.cancel()
 
     def use(self, environments: tuple[Environment, ...]) -> None:
         """Environments of one token identity share a source, and a source outlives changes that do not concern it.
@@ -128,7 +139,7 @@ class Routes:
         for environment in environments:
             request = environment.token_request
             if request not in sources:
-                sources[request] = self._sources.get(request) or TokenSource(self._fetch_for(environment.name, request))
+                sources[request] = self._sources.get(request) or TokenSource(self._fetch_for(request))
             route = self._routes[environment.name] = Route(
                 environment, sources[request], self._counts.setdefault(environment.name, Counts())
             )
@@ -146,7 +157,7 @@ class Routes:
             logger.info(f"... and {len(new) - LISTED} more environments")
         for name in sorted({environment.name for environment in before} - self._routes.keys()):
             logger.info(f"{name}: its file is gone, its hosts get no token any more")
-        if not self._environments:
+        if not self._environments and self._folder is not None:
             folder = self._folder.path
             logger.warning(
                 f"No environment file in {folder.absolute()}: every request passes untouched. To make one, write HOST="
@@ -155,21 +166,26 @@ class Routes:
 
     def follow(self) -> None:
         """Take every change of the files into use from now on."""
-        self._start(self._follow())
+        self.close()
+        if self._folder is not None:
+            self._following = asyncio.create_task(self._follow(self._folder))
 
-    async def _follow(self) -> None:
+    async def _follow(self, folder: Folder) -> None:
         try:
-            async with aclosing(self._folder.changes()) as changes:
+            async with aclosing(folder.changes()) as changes:
                 async for _ in changes:
                     await self._read_again()
         except Exception as error:  # noqa: BLE001 - a request is worth more than a watch
             logger.warning(f"Changed environment files are not noticed any more: {record.own_error(error)}")
 
     async def _read_again(self) -> None:
+        folder = self._folder
+        if folder is None:
+            return
         mistakes: tuple[str, ...] = ()
         try:
-            environments = await asyncio.to_thread(self._folder.read)
-            if environments != self._environments:
+            environments = await in_thread(folder.read, "environment files")
+            if environments != self._environments and folder is self._folder:
                 self.use(environments)
         except InvalidEnvironments as error:
             mistakes = error.mistakes
@@ -178,33 +194,37 @@ class Routes:
         self.mistakes = mistakes
         for mistake in mistakes:
             logger.error(mistake)
-        still = (
+        logger.warning(
             "The environments stay as they were until this is mended"
             if mistakes
             else "The environment files are mended"
         )
-        logger.warning(still)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _fetch_for(self, name: str, request: TokenRequest) -> Callable[[float, str | None], Awaitable[AccessToken]]:
-        fetch = partial(self._fetch, name, request)
+    def _fetch_for(self, request: TokenRequest) -> Callable[[float, str | None], Awaitable[AccessToken]]:
+        fetch = partial(self._fetch, request)
         if self._store is None:
             return fetch
         from credential_injector.token_store import shared
 
         return shared(self._store, request, fetch)
 
-    async def _fetch(self, name: str, request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
-        self._counts[name].token_requests += 1
+    async def _fetch(self, request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
+        # By the environments of the moment: a file may have been renamed since the source was made.
+        names = [
+            route.environment.name for route in self._routes.values() if route.environment.token_request == request
+        ]
+        for name in names[:1]:
+            self._counts[name].token_requests += 1
         try:
-            return await _request_token(name, request, asked_at)
+            return await _request_token(", ".join(names), request, asked_at)
         except NoToken as error:
             # A command may print another secret by now.
-            if error.lasting and self._folder.forget(name):
+            if error.lasting and self._folder is not None and self._folder.forget(names):
                 self._start(self._read_again())
             raise
 
@@ -237,7 +257,7 @@ def _import_token_endpoint() -> ModuleType:
 
 async def _request_token(name: str, request: TokenRequest, asked_at: float) -> AccessToken:
     # requests and Authlib take a while to import: with the first token, and not on the event loop.
-    token_endpoint = await asyncio.to_thread(_import_token_endpoint)
+    token_endpoint = await in_thread(_import_token_endpoint, "import of the token endpoint")
     token: AccessToken = await token_endpoint.request_token(request, asked_at)
     left = record.duration(token.expires_at - token.issued_at)
     logger.info(f"{name}: token fetched ({token.fingerprint}), it lives for {left}")

@@ -133,6 +133,8 @@ class TokenSource:
         self._failures = 0
         self._flight: asyncio.Task[None] | None = None
         self._cool_until = 0.0
+        self._anew = False
+        """A token from a store is not enough: somebody asked for a new one."""
 
     def cached(self) -> Served | None:
         """The token at hand, if it may still be sent. Awaits nothing; near its end it starts a refresh beside it."""
@@ -187,7 +189,13 @@ class TokenSource:
     def refresh(self) -> None:
         """Start a token request now, whatever was remembered. The token at hand serves until another one has come."""
         self._failure, self._failures, self._cool_until = None, 0, 0.0
+        self._anew = True
         self._fly()
+
+    @property
+    def used(self) -> bool:
+        """Whether a token has ever been asked for."""
+        return self._last is not None or self._failure is not None
 
     def status(self) -> Status:
         """How it stands."""
@@ -228,6 +236,9 @@ class TokenSource:
         """One token request. It ends with a token or a remembered failure, and never raises into those who wait."""
         try:
             token = await self._fetch(self._clock(), self._last)
+            if self._anew and token.stored:
+                token = await self._fetch(self._clock(), token.fingerprint)
+            self._anew = False
             if not token.issued_at <= self._clock() < token.usable_until:
                 raise NoToken("expired", "the token expired while it was on its way")
             self._token, self._last, self._failure, self._failures = token, token.fingerprint, None, 0

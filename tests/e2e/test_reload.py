@@ -3,6 +3,7 @@
 import sys
 
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
+from tests.e2e.test_life_cycle import eventually
 
 
 def test_a_mended_secret_is_used_by_the_next_request(stage: Stage, curl: Curl) -> None:
@@ -67,6 +68,42 @@ def test_a_changed_secret_file_takes_effect(stage: Stage, curl: Curl) -> None:
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 502
     secret.write_text(CLIENT_SECRET)
     proxy.wait_for("qa: .* with tokens from", times=2)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+def test_what_the_system_does_not_tell_is_noticed_all_the_same(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    envs, target = stage.folder / "envs", stage.folder / "elsewhere.env"
+    proxy = stage.mitmdump()
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    # The target of a symlink.
+    (envs / "qa.env").rename(target)
+    (envs / "qa.env").symlink_to(target)
+    target.write_text(target.read_text() + "METHODS=GET\n")
+    proxy.wait_for("qa: .* with tokens from", times=2)
+    # A folder that was replaced as a whole, and one more change in it.
+    envs.rename(stage.folder / "old")
+    stage.env(stage.http, "METHODS=GET,POST")
+    proxy.wait_for("qa: .* with tokens from", times=3)
+    stage.env(stage.http, "METHODS=POST")
+    proxy.wait_for("qa: .* with tokens from", times=4)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 502
+
+
+def test_a_renamed_file_keeps_its_token_and_its_command(stage: Stage, curl: Curl) -> None:
+    secret, program = stage.folder / "secret", stage.folder / "secret.py"
+    secret.write_text(CLIENT_SECRET)
+    program.write_text("from pathlib import Path\nprint(Path('../secret').read_text())\n")
+    stage.env(stage.http, f"CLIENT_SECRET_COMMAND={sys.executable} {program}", without="CLIENT_SECRET")
+    stage.authorization_server.lifetime = 1
+    proxy = stage.mitmdump()
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    (stage.folder / "envs" / "qa.env").rename(stage.folder / "envs" / "prod.env")
+    proxy.wait_for("prod: .* with tokens from")
+    stage.authorization_server.clients["e2e-client"].client_secret = "rotated"
+    secret.write_text("rotated")
+    eventually(lambda: curl("--proxy", proxy.url, f"{stage.http}/orders").status == 502)
+    proxy.wait_for("prod: .* with tokens from", times=2)
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 

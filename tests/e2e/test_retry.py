@@ -3,11 +3,12 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
 
-from credential_injector.demo.processes import mitmproxy
+from credential_injector.demo.processes import free_port, mitmproxy
 from tests.e2e.conftest import RESOLVE_TEST, Curl, Stage
 from tests.e2e.test_main_job import saved
 
@@ -181,7 +182,52 @@ def test_a_401_that_is_so_large_that_it_streams_stays(stage: Stage, curl: Curl) 
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     assert curl("--proxy", proxy.url, f"{stage.http}/always/401?large").status == 401
     assert len(stage.api.received) == 2
-    proxy.wait_for("it is with the client already")
+    proxy.wait_for("it is with the client already; the next request gets another token")
+    assert stage.token_requests == 2
+
+
+def test_where_another_script_streams_the_second_answer_away_the_401_stays(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    script = stage.folder / "stream.py"
+    script.write_text("def responseheaders(flow): flow.response.stream = flow.response.status_code == 200\n")
+    own = mitmproxy("mitmdump", *stage.options({}), "-s", str(script), folder=stage.folder)
+    proxy = stage.enter(own)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    revoke(stage)
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 401
+    proxy.wait_for("something else streamed its answer away")
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+def test_a_replay_that_would_leave_another_way_is_not_made(stage: Stage, curl: Curl) -> None:
+    stage.env(stage.http)
+    words = ["--set", f"confdir={stage.confdir}", "--ignore-hosts", ".*"]
+    corporate = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST))
+    port = free_port()
+    proxy = stage.mitmdump("--mode", f"upstream:{corporate.url}", "--mode", f"regular@127.0.0.1:{port}")
+    direct = ["--proxy", f"http://127.0.0.1:{port}", f"{stage.http}/orders"]
+    assert curl(*direct).status == 200
+    revoke(stage)
+    assert [curl(*direct).status for _ in range(2)] == [401, 200]
+    proxy.wait_for("mitmproxy would send it another way")
+    assert not any("server connect" in line for line in corporate.log)
+
+
+def test_a_second_answer_that_does_not_come_leaves_the_401_and_asks_no_third_time(
+    stage: Stage, curl: Curl, tmp_path: Path
+) -> None:
+    stage.env(stage.http)
+    patience = tmp_path / "patience.py"
+    patience.write_text("from credential_injector import retry\nretry.DEADLINE = 0.5\n")
+    proxy = stage.mitmdump("-s", str(patience))
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    revoke(stage)
+    assert curl("--proxy", proxy.url, f"{stage.http}/slow").status == 401
+    proxy.wait_for("was not answered within")
+    stage.api.go_on.set()
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    assert [line for line, _ in stage.api.received].count("GET /slow HTTP/1.1") == 2
+    assert stage.token_requests == 2
 
 
 def test_when_no_other_token_can_be_had_the_401_stays_and_the_flow_says_why(stage: Stage, curl: Curl) -> None:

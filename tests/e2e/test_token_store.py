@@ -70,6 +70,17 @@ def test_a_refused_token_is_not_taken_from_the_store_again(stage: Stage, curl: C
     assert stage.token_requests == 2
 
 
+def test_a_token_that_was_revoked_while_nobody_ran_is_replaced_in_flight(stage: Stage, curl: Curl, store: str) -> None:
+    stage.env(stage.http)
+    with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
+        assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    for token in stage.authorization_server.tokens.values():
+        token.revoked = True
+    proxy = stage.mitmdump(inject_tokens=store)
+    assert [curl("--proxy", proxy.url, f"{stage.http}/orders").status for _ in range(2)] == [200, 200]
+    assert stage.token_requests == 2
+
+
 def test_a_corrupt_file_is_moved_aside_and_costs_no_request(stage: Stage, curl: Curl) -> None:
     store = stage.folder / "tokens.json"
     store.write_text("{ not json")

@@ -84,10 +84,10 @@ class DemoAuthorizationServer:
         self.tokens: dict[str, Token] = {}
         self.token_requests: list[dict[str, Any]] = []
         self.status: int | None = None
-        clients_by_id = {client.client_id: client for client in clients}
+        self.clients = {client.client_id: client for client in clients}
         self.app = Flask("authorization server")
         self.lifetime = lifetime
-        server = AuthorizationServer(self.app, query_client=clients_by_id.get, save_token=self._save)
+        server = AuthorizationServer(self.app, query_client=self.clients.get, save_token=self._save)
         server.register_grant(_ClientCredentials)
         generator = BearerTokenGenerator(
             lambda *_, **__: secrets.token_urlsafe(30), expires_generator=lambda *_: self.lifetime
@@ -120,6 +120,8 @@ class ProtectedApi:
     def __init__(self, authorization_server: DemoAuthorizationServer) -> None:
         self.received: list[tuple[str, list[tuple[str, str]]]] = []
         self.statuses: Counter[int] = Counter()
+        self.go_on = threading.Event()
+        """Lets the answers to /slow go out."""
         self.app = Flask("protected API")
         protector = ResourceProtector()
         protector.register_token_validator(_Validator(authorization_server))
@@ -143,6 +145,14 @@ class ProtectedApi:
             error = "insufficient_scope" if request.query_string == b"insufficient_scope" else "invalid_token"
             padding = "x" * 1_000_000 if request.query_string == b"large" else ""
             return jsonify(error=error, padding=padding), status, {"WWW-Authenticate": f'Bearer error="{error}"'}
+
+        @self.app.get("/slow")
+        def slow() -> Any:
+            known = authorization_server.tokens.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
+            if known is None or known.revoked:
+                return "", 401
+            self.go_on.wait(timeout=30)
+            return "at last"
 
         @self.app.get("/large")
         @protector()  # type: ignore[untyped-decorator]
