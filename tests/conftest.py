@@ -17,7 +17,7 @@ def tool(name: str, *, package: str) -> str:
     """The path of a program that a test needs. Without it the test is skipped by name; in CI it fails."""
     path = shutil.which(name)
     if path is None:
-        _missing(f"{name} is not installed (package {package})")
+        unavailable(f"{name} is not installed (package {package})")
     return path
 
 
@@ -25,11 +25,12 @@ def node_package(name: str) -> Path:
     """The folder of an npm package that a test needs. Skipped or failed like a missing tool."""
     folder = Path(__file__).parent / "e2e" / "node" / "node_modules" / name
     if not folder.is_dir():
-        _missing(f"npm's {name} is not installed (npm ci in tests/e2e/node)")
+        unavailable(f"npm's {name} is not installed (npm ci in tests/e2e/node)")
     return folder
 
 
-def _missing(what: str) -> NoReturn:
+def unavailable(what: str) -> NoReturn:
+    """Skip a test whose needs this machine does not meet; in CI, fail it."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

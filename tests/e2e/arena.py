@@ -1,0 +1,275 @@
+"""Where attacks are tried: a good server and an evil one, on the same port of two addresses, and every way to them."""
+
+import json
+import re
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+
+from credential_injector.demo.processes import Mitmproxy, free_port, mitmproxy
+from tests.e2e import namespace, tell
+from tests.e2e.conftest import CLIENT_SECRET, Authority, Stage
+from tests.e2e.recorder import Recorder
+
+PATIENCE = 5.0  # seconds without a byte after which an exchange counts as over
+HTTPS, HTTP, EVIL = "api.qa.test", "plain.qa.test", "evil.test"
+SHARED = "shared.test"
+"""Another tenant of the good server, as on a content delivery network."""
+
+FAMILIES = {"lazy": "regular", "upstream": "regular", "insecure": "regular", "keep host": "reverse"} | {
+    "socks5 lazy": "socks5",
+    "namespace": "transparent",
+}
+
+_ANSWER = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
+
+
+class Refused(Exception):
+    """The proxy did not even open the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client got."""
+
+    status: int
+    told: dict[str, str] | None
+    """What the add-on noted on the flow. None where mitmproxy itself answered."""
+
+    @property
+    def outcome(self) -> str:
+        """injected, skipped, kept or blocked by the add-on, bare if it did nothing, refused if mitmproxy did."""
+        return "refused" if self.told is None else self.told.get("action", "bare")
+
+
+class Arena:
+    """Servers, and a mitmproxy for each way to them, started when it is first needed."""
+
+    def __init__(self, stage: Stage, stack: ExitStack, authority: Authority) -> None:
+        self.stage = stage
+        self._stack = stack
+        certificate = authority.issue(
+            "good", "*.qa.test", "*.wild.test", "a.b.wild.test", "xn--mnchen-3ya.qa.test", SHARED, tell.GOOD
+        )
+        self.good = Recorder(certificate)
+        self.evil = Recorder(
+            authority.issue(
+                "evil", EVIL, "wild.test", "evilwild.test", "evilqa.test", "x.wild.test.evil.test", SHARED, tell.EVIL
+            )
+        )
+        self.neighbour = Recorder(certificate)
+        """On another port of the good server's address."""
+        self.port = stack.enter_context(self.good.listening(tell.GOOD))
+        stack.enter_context(self.evil.listening(tell.EVIL, self.port))
+        self.other_port = stack.enter_context(self.neighbour.listening(tell.GOOD))
+        self.token_port = int(stage.token_endpoint.split("/")[2].rpartition(":")[2])
+        self._proxies: dict[str, Mitmproxy] = {}
+        self._original_address = stage.folder / "original_address"
+
+    @property
+    def canaries(self) -> list[bytes]:
+        """What no server but the good one and the token endpoint may ever receive."""
+        return [CLIENT_SECRET.encode(), *map(str.encode, self.stage.authorization_server.tokens)]
+
+    def leaked(self) -> list[bytes]:
+        """The canaries that another server received."""
+        received = self.evil.received + self.neighbour.received
+        return [canary for canary in self.canaries if canary in received]
+
+    def tokens_at_good(self) -> int:
+        """How many tokens the good server has received."""
+        received = self.good.received
+        return sum(received.count(token) for token in self.canaries)
+
+    # --- Proxies ------------------------------------------------------------------------------------------------------
+
+    def proxy(self, way: str) -> Mitmproxy:
+        """The one for this way, running."""
+        if way not in self._proxies:
+            self._proxies[way] = self._stack.enter_context(self._start(way))
+        return self._proxies[way]
+
+    def _start(self, way: str) -> AbstractContextManager[Mitmproxy]:
+        settings: dict[str, str] = {"connection_strategy": "lazy" if way.endswith("lazy") else "eager"}
+        words: list[str] = []
+        inside: list[str] = []
+        match FAMILIES.get(way, way):
+            case "reverse":
+                for (whose, target), port in self._reverse.items():
+                    words += ["--mode", f"reverse:{target}@{port}"] if whose == way else []
+            case "socks5" | "transparent" as mode:
+                words = ["--mode", mode]
+        match way:
+            case "keep host":
+                settings["keep_host_header"] = "true"
+            case "upstream":
+                ignore = [
+                    "--set",
+                    f"ignore_hosts=:({self.port}|{self.other_port})$",
+                    "--set",
+                    f"confdir={self.stage.confdir}",
+                ]
+                second = self._stack.enter_context(
+                    mitmproxy("mitmdump", *ignore, folder=self.stage.folder, script=Path(tell.__file__))
+                )
+                words = ["--mode", f"upstream:{second.url}"]
+            case "insecure":
+                settings["ssl_insecure"] = "true"
+            case "transparent":
+                settings["original_address"] = str(self._original_address)
+            case "namespace":
+                words = ["--mode", f"transparent@{namespace.PROXY_PORT}"]
+                settings["inject_clients"] = f"{namespace.CLIENT}/32"
+                inside = self.namespace.inside
+        return mitmproxy(
+            "mitmdump",
+            *("-s", tell.__file__),
+            *self.stage.options(settings),
+            *words,
+            folder=self.stage.folder,
+            inside=inside,
+        )
+
+    @cached_property
+    def _reverse(self) -> dict[tuple[str, str], int]:
+        """The port of each reverse proxy, by its way and target."""
+        return {
+            (way, f"{scheme}://{host}:{self.port}"): free_port()
+            for way in ("reverse", "keep host")
+            for scheme, host in (("https", HTTPS), ("http", HTTP), ("https", EVIL), ("http", EVIL))
+        }
+
+    @cached_property
+    def namespace(self) -> namespace.Namespace:
+        """A network of its own, in which the servers have the same addresses."""
+        made = self._stack.enter_context(namespace.namespace())
+        for host, port in (
+            (tell.GOOD, self.port),
+            (tell.EVIL, self.port),
+            (tell.GOOD, self.other_port),
+            (tell.GOOD, self.token_port),
+        ):
+            self._stack.enter_context(made.reaches(host, port))
+        return made
+
+    # --- Ways ---------------------------------------------------------------------------------------------------------
+
+    def connect(self, way: str, scheme: str, host: str, port: int) -> socket.socket:
+        """A connection through the proxy that ends at this host, as the clients of this way make it.
+
+        Raises Refused.
+        """
+        proxy = self.proxy(way)
+        if way == "namespace":
+            return self.namespace.connect(tell.address(host), port, namespace.CLIENT)
+        self._original_address.write_text(f"{tell.address(host)} {port}")
+        listens = proxy.url.removeprefix("http://").rpartition(":")[2]
+        if FAMILIES.get(way, way) == "reverse":
+            listens = self._reverse[way, f"{scheme}://{host}:{port}"]
+        with ExitStack() as refused:
+            connection = refused.enter_context(socket.create_connection(("127.0.0.1", int(listens)), timeout=PATIENCE))
+            match FAMILIES.get(way, way):
+                case "regular" if scheme == "https":
+                    _tunnel(connection, host, port)
+                case "socks5":
+                    _socks(connection, host, port)
+            refused.pop_all()
+        return connection
+
+    def reverses(self, scheme: str, host: str, port: int) -> bool:
+        """Whether a reverse proxy to this destination is there."""
+        return ("reverse", f"{scheme}://{host}:{port}") in self._reverse
+
+
+@contextmanager
+def arena(stage: Stage, authority: Authority) -> Iterator[Arena]:
+    """An arena until the block ends."""
+    with ExitStack() as stack:
+        yield Arena(stage, stack, authority)
+
+
+def tls(connection: socket.socket, sni: str | None, protocol: str) -> ssl.SSLSocket:
+    """TLS that verifies nothing: an attacker's client. Raises Refused."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    try:
+        return context.wrap_socket(connection, server_hostname=sni)
+    except OSError as error:
+        raise Refused from error
+
+
+def http1(connection: socket.socket, request: bytes) -> list[Answer]:
+    """Send these bytes, and read until the proxy closes the connection."""
+    received = b""
+    with suppress(OSError):
+        connection.sendall(request)
+        while data := connection.recv(65536):
+            received += data
+    return [_answer(int(status), headers) for status, headers in _ANSWER.findall(received) if status != b"100"]
+
+
+def http2(connection: socket.socket, headers: list[tuple[str, str]]) -> list[Answer]:
+    """Send one request with these headers as they are, and read its answer."""
+    config = h2.config.H2Configuration(
+        client_side=True,
+        validate_outbound_headers=False,
+        normalize_outbound_headers=False,
+        validate_inbound_headers=False,
+    )
+    client = h2.connection.H2Connection(config)
+    client.initiate_connection()
+    client.send_headers(1, headers, end_stream=True)
+    with suppress(OSError, h2.exceptions.ProtocolError):
+        connection.sendall(client.data_to_send())
+        while data := connection.recv(65536):
+            for event in client.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    fields = {_text(name).lower(): _text(value) for name, value in event.headers}
+                    told = fields.get(tell.HEADER.lower())
+                    return [Answer(int(fields[":status"]), json.loads(told) if told is not None else None)]
+                if isinstance(event, (h2.events.StreamReset, h2.events.ConnectionTerminated)):
+                    return []
+    return []
+
+
+def _answer(status: int, headers: bytes) -> Answer:
+    told = re.search(rb"(?im)^%b: (.*?)\r$" % tell.HEADER.encode(), headers)
+    return Answer(status, json.loads(told[1]) if told else None)
+
+
+def _tunnel(connection: socket.socket, host: str, port: int) -> None:
+    connection.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\n\r\n".encode())
+    if b" 200 " not in connection.recv(4096):
+        raise Refused
+
+
+def _socks(connection: socket.socket, host: str, port: int) -> None:
+    """RFC 1928."""
+    connection.sendall(b"\x05\x01\x00")
+    assert connection.recv(2) == b"\x05\x00"
+    name = host.strip("[]").encode()
+    try:
+        address = b"\x01" + socket.inet_pton(socket.AF_INET, host)
+    except OSError:
+        try:
+            address = b"\x04" + socket.inet_pton(socket.AF_INET6, host.strip("[]"))
+        except OSError:
+            address = b"\x03" + bytes([len(name)]) + name
+    connection.sendall(b"\x05\x01\x00" + address + struct.pack("!H", port))
+    if connection.recv(100)[1:2] != b"\x00":
+        raise Refused
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()
