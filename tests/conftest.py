@@ -12,6 +12,8 @@ for _name in list(os.environ):
     if _name.lower().endswith("_proxy") or "CA_BUNDLE" in _name or _name.startswith("SSL_CERT") or "CA_CERTS" in _name:
         del os.environ[_name]
 
+os.umask(0o077)  # files with secrets that others can read get a warning
+
 
 def tool(name: str, *, package: str) -> str:
     """The path of a program that a test needs. Without it the test is skipped by name; in CI it fails."""

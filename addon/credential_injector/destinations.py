@@ -8,7 +8,8 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import idna
 
@@ -22,8 +23,10 @@ _ORIGIN = re.compile(
     r"(?P<wildcard>\*\.)?(?P<host>\[[^\]]*\]|[^/:?#\[\]]*)(?::(?P<port>[^/?#]*))?(?P<path>/[^?#]*)?(?P<rest>[?#].*)?",
     re.IGNORECASE | re.DOTALL,
 )
+PAGE_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _AUTHORITY = re.compile(r"(\[[^\]]+\]|[^:@\[\]/]+)(?::([0-9]{1,5}))?")
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)+/?")
 # Servers disagree on what these mean, so they prove no path prefix: dot segments; whatever may hide one, as it is or
 # percent-encoded (";", "#", "%", a slash, a dot, control characters); overlong UTF-8.
 _AMBIGUOUS_PATH = re.compile(
@@ -52,6 +55,18 @@ class Origin:
 
     def __str__(self) -> str:
         return self.base + self.path
+
+
+def parse_page_origin(text: str) -> str:
+    """Read one origin of an ORIGINS line, as a browser writes it into the Origin header (RFC 6454 section 6.2).
+
+    Raises ValueError that says what was expected, never the value.
+    """
+    origin = text.lower().removesuffix("/")
+    if not PAGE_ORIGIN.fullmatch(origin):
+        raise ValueError("is malformed, a page's origin such as http://localhost:3000 was expected")
+    scheme = origin.partition(":")[0]
+    return parse_origin(origin).base if scheme in DEFAULT_PORTS else origin
 
 
 def normalise_host(host: str) -> str:
@@ -199,20 +214,63 @@ class _Paths(Generic[T]):
         return self._values.get("")
 
 
-def contradiction(
-    name: str, scheme: str, port: int, *, client_sni: str | None, upstream_sni: str | None, authorities: Iterable[str]
-) -> str | None:
-    """Why a request that is dialled to `name` may be meant for, or answered by, somebody else; None where all agree.
+class Excluded:
+    """URLs below a destination that are no part of it, however their paths are spelt."""
 
-    Every name that the request carries must be the dialled one: TLS is verified against the SNI, a server behind a
-    shared address chooses by the Host header, and either may be written by whoever wrote the request.
+    def __init__(self, urls: Iterable[str] = ()) -> None:
+        self._paths: dict[tuple[str, str, int], set[tuple[str, ...]]] = {}
+        for url in urls:
+            parts = urlsplit(url)
+            origin = (parts.scheme, normalise_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme])
+            self._paths.setdefault(origin, set()).add(segments(parts.path))
+
+    def holds(self, scheme: str, host: str, port: int, path: str) -> bool:
+        """Whether this is one of them."""
+        paths = self._paths.get((scheme, host, port))
+        return paths is not None and segments(path) in paths
+
+
+class Claim(NamedTuple):
+    """A name that a request carries."""
+
+    where: str
+    """What carries it, as messages call it: `Host header`."""
+    authority: str
+    """The host, maybe with a port, as it was written; whoever wrote it may have written anything."""
+
+    @property
+    def host(self) -> str | None:
+        """Normalised; None where it is no host at all."""
+        match = _AUTHORITY.fullmatch(self.authority)
+        return normalise_host(match[1]) if match else None
+
+    def means(self, name: str, port: int) -> bool:
+        """Whether it names this host, with this port or none."""
+        match = _AUTHORITY.fullmatch(self.authority)
+        return match is not None and normalise_host(match[1]) == name and (match[2] is None or int(match[2]) == port)
+
+    def __str__(self) -> str:
+        host = self.host
+        if host is None or not (is_name(host) or is_address(host)):
+            return f"its {self.where} is no host's name"
+        port = self.authority.rpartition(":")[2]
+        return f"its {self.where} names {host}{f':{port}' if port.isdigit() and ':' not in host else ''}"
+
+
+def segments(path: str) -> tuple[str, ...]:
+    """A path as the most lenient server reads it: decoded to the end, dot segments resolved, without case, parameters
+    and empty segments. Two paths that some server may take for the same are equal here.
     """
-    if scheme == "https":
-        for sni in (client_sni, upstream_sni):
-            if sni is not None and normalise_host(sni) != name:
-                return "its TLS server name (SNI) is another one"
-    for authority in authorities:
-        match = _AUTHORITY.fullmatch(authority)
-        if match is None or normalise_host(match[1]) != name or (match[2] is not None and int(match[2]) != port):
-            return "its Host header or request target names another one"
-    return None
+    path = path.partition("?")[0]
+    if _PLAIN_PATH.fullmatch(path):
+        return tuple(path.casefold().strip("/").split("/"))
+    for _ in range(4):  # no server decodes as often
+        path = unquote(path)
+    found: list[str] = []
+    for written in re.split(r"[/\\]", re.split(r"[?#]", path)[0].casefold()):
+        segment = written.partition(";")[0].strip(" \t\r\n\0")
+        if segment == "..":
+            del found[-1:]
+        elif segment not in ("", "."):
+            found.append(segment)
+    return tuple(found)

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from credential_injector.destinations import Origin, is_address, is_loopback, is_name, normalise_host, parse_origin
+from credential_injector.destinations import (
+    Origin,
+    is_address,
+    is_loopback,
+    is_name,
+    normalise_host,
+    parse_origin,
+    parse_page_origin,
+)
 from credential_injector.env_file import Binding, EnvFile
 
 Overwrite = Literal["always", "never", "only"]
@@ -47,6 +55,8 @@ class Environment:
     without_token: WithoutToken = "block"  # noqa: S105 - not a password
     methods: frozenset[str] | None = None
     """The methods that get a token; None: all of them."""
+    page_origins: frozenset[str] = frozenset()
+    """Whose pages' cross-site requests get a token, too, as a browser writes them into the Origin header."""
 
 
 # --- The keys ---------------------------------------------------------------------------------------------------------
@@ -137,6 +147,10 @@ def _methods(value: str) -> frozenset[str]:
     return frozenset(item.upper() for item in items)
 
 
+def _page_origins(value: str) -> frozenset[str]:
+    return frozenset(parse_page_origin(item) for item in _list(_text(value)))
+
+
 class _Key(NamedTuple):
     field: str
     """The field of TokenRequest or Environment that it fills."""
@@ -199,6 +213,7 @@ _KEYS: Mapping[str, _Key] = {
     "OVERWRITE": _Key("overwrite", _one_of("always", "never", "only")),
     "WITHOUT_TOKEN": _Key("without_token", _one_of("block", "pass")),
     "METHODS": _Key("methods", _methods),
+    "ORIGINS": _Key("page_origins", _page_origins),
 }
 # Keys that end in a name of the user's: the name is sent as it is written.
 _KEY_FAMILIES: Mapping[str, _Key] = {
@@ -257,6 +272,7 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
         given[name] = written
         try:
             extra = _extra_name(family, name) if family else ""
+            file.holds_secrets |= key.secret and not how
             value = key.parse(file.secret(written, how, binding.value))
             values[key.field] = (*values.get(key.field, ()), (extra, value)) if family else value
         except ValueError as error:

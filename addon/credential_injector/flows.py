@@ -6,7 +6,7 @@ from mitmproxy import ctx, http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from credential_injector import record
-from credential_injector.destinations import contradiction, is_address, normalise_host
+from credential_injector.destinations import PAGE_ORIGIN, Claim, Origin, is_address, normalise_host
 from credential_injector.environments import Environment
 from credential_injector.token_source import fingerprint
 
@@ -18,35 +18,85 @@ def destination(flow: http.HTTPFlow) -> str:
     return normalise_host(sni) if sni is not None and is_address(name) and _resolved_before(flow) else name
 
 
-def disagreement(flow: http.HTTPFlow, name: str) -> str | None:
-    """Why the request may be meant for, or answered by, somebody else than `name`; None where everything agrees."""
-    request = flow.request
-    authorities = request.headers.get_all("host")
-    if request.authority:
-        authorities.append(request.authority)
-    return contradiction(
-        name,
-        request.scheme,
-        request.port,
-        client_sni=_verified_against(flow),
-        upstream_sni=flow.server_conn.sni,
-        authorities=authorities,
-    )
+def contradictions(flow: http.HTTPFlow, name: str) -> list[Claim]:
+    """What in the request, or in its TLS, names another host or port than it is dialled to, which is `name`.
+
+    TLS is verified against the SNI, a server behind a shared address chooses by the Host header, and either may be
+    written by whoever wrote the request. So all of it must name `name`.
+    """
+    data = flow.request.data
+    # Nearly always they are letter for letter the same, and the rest need not be looked at.
+    same = name.encode(errors="replace")
+    with_port = b"%s:%d" % (same, data.port)
+    claims = [
+        Claim("Host header", value.decode("latin-1"))
+        for field, value in data.headers.fields
+        if len(field) == 4 and value not in (same, with_port) and field.lower() == b"host"
+    ]
+    if data.authority and data.authority not in (same, with_port):
+        claims.append(Claim("request target", data.authority.decode("latin-1")))
+    if data.scheme == b"https":
+        claims += [
+            Claim("TLS server name (SNI)", sni)
+            for sni in (_verified_against(flow), flow.server_conn.sni)
+            if sni is not None and sni != name
+        ]
+    return [claim for claim in claims if not claim.means(name, data.port)] if claims else claims
+
+
+def is_from_elsewhere(flow: http.HTTPFlow, name: str, environment: Environment) -> str | None:
+    """Why the request was made by a page of another origin, which must not act in our name; None where it was not.
+
+    A browser adds these headers itself (Fetch Metadata; Fetch standard, section 3.2), and no page can change them.
+    """
+    headers = flow.request.headers
+    site, origins = headers.get_all("sec-fetch-site"), headers.get_all("origin")
+    if not site and not origins:
+        return None
+    pages = [page.lower() for page in origins]
+    if pages and environment.page_origins.issuperset(pages):
+        return None
+    if "cross-site" in map(str.lower, site):
+        return f"{_shown(pages)} made it, which is another site"
+    # In reverse mode the page has this proxy's own origin, of which only the browser knows.
+    if site == ["same-origin"] and isinstance(flow.client_conn.proxy_mode, ReverseMode):
+        return None
+    own = Origin(flow.request.scheme, name, flow.request.port).base
+    return f"{_shown(pages)} made it, which is of another origin" if set(pages) - {own} else None
 
 
 def replaced(flow: http.HTTPFlow, environment: Environment) -> str | None:
     """What the client sent in the credential's place, by its scheme; None where it sent nothing.
 
-    In a replay our own earlier token stands there, which is none of the client's.
+    In a replay that is what our own earlier token replaced.
     """
     value = flow.request.headers.get(environment.header)
-    if value is None:
-        return None
-    if flow.is_replay == "request" and record.was_injected(flow):
-        earlier = flow.metadata[record.KEY]
-        if earlier["token"] == fingerprint(value.removeprefix(environment.prefix).lstrip()):
-            return cast("str | None", earlier["replaced"])
-    return record.scheme(value)
+    if value is not None:
+        return record.scheme(value)
+    replays = flow.is_replay == "request" and record.was_injected(flow)
+    return cast("str | None", flow.metadata[record.KEY]["replaced"]) if replays else None
+
+
+def take_back(flow: http.HTTPFlow) -> None:
+    """Remove our earlier token, or its mask, from a request that is replayed: it may go elsewhere by now."""
+    if flow.is_replay != "request" or not record.was_injected(flow):
+        return
+    shown = flow.metadata[record.KEY]["token"]
+
+    def is_ours(value: str) -> bool:
+        words = value.split(" ")
+        return shown in value or any(shown == fingerprint(" ".join(words[start:])) for start in range(len(words)))
+
+    headers = flow.request.headers
+    headers.fields = tuple(field for field in headers.fields if not is_ours(field[1].decode("latin-1")))
+
+
+def hide_proxyauth(flow: http.HTTPFlow) -> None:
+    """Forget the password with which proxyauth let the client in, or did not; its user stays."""
+    if "proxyauth" in flow.metadata:
+        flow.metadata["proxyauth"] = (flow.metadata["proxyauth"][0], "<masked>")
+    if "proxy-authorization" in flow.request.headers and flow.response is not None:
+        flow.request.headers["Proxy-Authorization"] = "<masked>"
 
 
 def may_stream(request: http.Request) -> bool:
@@ -64,6 +114,10 @@ def may_stream(request: http.Request) -> bool:
 def is_preflight(request: http.Request) -> bool:
     """A CORS preflight (Fetch standard, section 4.8)."""
     return request.method == "OPTIONS" and "access-control-request-method" in request.headers
+
+
+def _shown(pages: list[str]) -> str:
+    return f"a page of {pages[0]}" if pages and PAGE_ORIGIN.fullmatch(pages[0]) else "a page"
 
 
 def _resolved_before(flow: http.HTTPFlow) -> bool:

@@ -8,10 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from credential_injector import permissions
 from credential_injector.destinations import Origin
 from credential_injector.env_file import EnvFile
 from credential_injector.environments import Environment, nearest, read
 from credential_injector.threads import in_thread
+
+logger = logging.getLogger(__name__)
 
 # Milliseconds: changes that come together, as when an editor replaces a file, are told together.
 DEBOUNCE = 200
@@ -71,9 +74,11 @@ class Folder:
             if name not in files:
                 meant = nearest(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
                 mistakes.append(f"inject_env: {name}: {self._shown}/{name}.env does not exist{meant}")
+        before = self._readings
         self._readings = {
             name: self._reading(name, file) for name, file in files.items() if self._only is None or name in self._only
         }
+        _warn_of_others(reading for name, reading in self._readings.items() if reading is not before.get(name))
         mistakes += (mistake for reading in self._readings.values() for mistake in reading.file.mistakes)
         environments = tuple(one.environment for one in self._readings.values() if one.environment is not None)
         mistakes += _shared_origins(environments)
@@ -136,6 +141,16 @@ class Folder:
         folders = {self.path.resolve()}
         folders |= {file.resolve().parent for one in self._readings.values() for file in one.file.secret_files}
         return {next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in folders}
+
+
+def _warn_of_others(readings: Iterable[_Reading]) -> None:
+    secret = [
+        path
+        for reading in readings
+        for path in (*([reading.file.path] if reading.file.holds_secrets else []), *reading.file.secret_files)
+    ]
+    if exposed := list(dict.fromkeys(filter(permissions.others_can_read, secret))):
+        logger.warning(permissions.warning(exposed))
 
 
 def _state(file: Path | None, others: Iterable[Path]) -> tuple[object, ...]:

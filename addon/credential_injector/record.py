@@ -106,6 +106,12 @@ def skipped(flow: Flow, environment: Environment, reason: str) -> None:
     _write(flow, comment, action="skipped", environment=environment.name, reason=reason)
 
 
+def withdrawn(flow: Flow, environment: Environment, reason: str) -> None:
+    """The request goes on without the token that it had already got."""
+    comment = f"{environment.name}: token withdrawn: {reason}"
+    _write(flow, comment, action="skipped", environment=environment.name, reason=reason)
+
+
 def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams: bool = False) -> str:
     """The request is not sent on, or, where its body streams already, goes on without any credential.
 

@@ -8,13 +8,13 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from credential_injector import record
-from credential_injector.destinations import Destinations
+from credential_injector.destinations import Destinations, Excluded
 from credential_injector.environments import Environment, TokenRequest
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.threads import in_thread
@@ -71,6 +71,8 @@ class Routes:
         self._sources: dict[TokenRequest, TokenSource] = {}
         self._counts: dict[str, Counts] = {}
         self._destinations: Destinations[Route] = Destinations()
+        self._hosts: Destinations[Route] = Destinations()
+        self._token_endpoints = Excluded()
         self._following: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -96,6 +98,14 @@ class Routes:
     def find(self, scheme: str, host: str, port: int, path: str) -> Route | None:
         """The route of a destination (see `Destinations.find`)."""
         return self._destinations.find(scheme, host, port, path)
+
+    def of_host(self, host: str) -> Route | None:
+        """A route of this host, whatever the scheme, port and path."""
+        return self._hosts.find("", host, 0, "/")
+
+    def is_token_endpoint(self, scheme: str, host: str, port: int, path: str) -> bool:
+        """Whether tokens are asked for there. Whoever asks brings a credential of its own."""
+        return self._token_endpoints.holds(scheme, host, port, path)
 
     def named(self, name: str) -> Route | None:
         """The route of an environment."""
@@ -145,6 +155,8 @@ class Routes:
             )
             entries += [(origin, route) for origin in environment.origins]
         self._sources, self._destinations = sources, Destinations(entries)
+        self._hosts = Destinations((replace(origin, scheme="", port=0, path=""), route) for origin, route in entries)
+        self._token_endpoints = Excluded(request.endpoint for request in sources)
         self._announce(before)
 
     def _announce(self, before: tuple[Environment, ...]) -> None:

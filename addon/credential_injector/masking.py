@@ -1,0 +1,37 @@
+"""A credential -> the mask that is shown in its place: `<qa sha256:ab12cd34ef56>`. Pure."""
+
+from typing import NamedTuple, Protocol
+
+
+class Headers(Protocol):
+    """The part of mitmproxy's headers that is needed here."""
+
+    fields: tuple[tuple[bytes, bytes], ...]
+
+
+class Mask(NamedTuple):
+    """What is hidden, and what is shown instead."""
+
+    secret: str
+    shown: str
+
+
+def mask_of(environment: str, secret: str, fingerprint: str) -> Mask:
+    """The mask of an environment's credential."""
+    return Mask(secret, f"<{environment} {fingerprint}>")
+
+
+def carries(headers: Headers, text: str) -> bool:
+    """Whether any header holds this text."""
+    return any(text.encode() in value for _, value in headers.fields)
+
+
+def replace(headers: Headers, old: str, new: str) -> None:
+    """Put one text in another's place, in every header."""
+    if carries(headers, old):
+        headers.fields = tuple((name, value.replace(old.encode(), new.encode())) for name, value in headers.fields)
+
+
+def drop(headers: Headers, text: str) -> None:
+    """Remove every header that holds this text."""
+    headers.fields = tuple((name, value) for name, value in headers.fields if text.encode() not in value)
