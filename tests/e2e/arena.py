@@ -5,9 +5,9 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -26,10 +26,34 @@ HTTPS, HTTP, EVIL = "api.qa.test", "plain.qa.test", "evil.test"
 SHARED = "shared.test"
 """Another tenant of the good server, as on a content delivery network."""
 
-FAMILIES = {"lazy": "regular", "upstream": "regular", "insecure": "regular", "keep host": "reverse"} | {
-    "socks5 lazy": "socks5",
-    "namespace": "transparent",
+
+@dataclass(frozen=True)
+class Way:
+    """How clients come to a server: by mitmproxy in some mode, with some settings."""
+
+    family: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+_LAZY = {"connection_strategy": "lazy"}
+WAYS = {
+    "regular": Way("regular"),
+    "lazy": Way("regular", _LAZY),
+    "upstream": Way("regular"),
+    "socks5": Way("socks5"),
+    "socks5 lazy": Way("socks5", _LAZY),
+    "reverse": Way("reverse"),
+    "keep host": Way("reverse", {"keep_host_header": "true"}),
+    "transparent": Way("transparent"),
+    "namespace": Way("transparent", {"inject_clients": f"{namespace.CLIENT}/32"}),
+    "tls": Way("tls"),
+    "unvalidated": Way("regular", {"validate_inbound_headers": "false"}),
+    "insecure": Way("regular", {"ssl_insecure": "true"}),
+    "toggled": Way("regular"),
+    "toggled lazy": Way("regular", _LAZY),
 }
+"""In `transparent` the original address is made up; `namespace` is a real network of its own. In `tls` the client asks
+the proxy by TLS."""
 
 _ANSWER = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 
@@ -73,72 +97,51 @@ class Arena:
         stack.enter_context(self.evil.listening(tell.EVIL, self.port))
         self.other_port = stack.enter_context(self.neighbour.listening(tell.GOOD))
         self.token_port = int(stage.token_endpoint.split("/")[2].rpartition(":")[2])
-        self._proxies: dict[str, Mitmproxy] = {}
+        self._proxies: dict[str, int] = {}
         self._original_address = stage.folder / "original_address"
 
     @property
-    def canaries(self) -> list[bytes]:
-        """What no server but the good one and the token endpoint may ever receive."""
-        return [CLIENT_SECRET.encode(), *map(str.encode, self.stage.authorization_server.tokens)]
+    def strangers(self) -> tuple[Recorder, ...]:
+        """Servers that must never see a credential."""
+        return self.evil, self.neighbour
 
-    def leaked(self) -> list[bytes]:
-        """The canaries that another server received."""
-        received = self.evil.received + self.neighbour.received
-        return [canary for canary in self.canaries if canary in received]
-
-    def tokens_at_good(self) -> int:
-        """How many tokens the good server has received."""
-        received = self.good.received
-        return sum(received.count(token) for token in self.canaries)
+    def canaries_at(self, server: Recorder, since: int = 0) -> int:
+        """How many secrets and tokens it has received, not counting so many bytes at the beginning."""
+        canaries = [CLIENT_SECRET, *self.stage.authorization_server.tokens]
+        return sum(server.received.count(canary.encode(), since) for canary in canaries)
 
     # --- Proxies ------------------------------------------------------------------------------------------------------
 
-    def proxy(self, way: str) -> Mitmproxy:
-        """The one for this way, running."""
+    def port_of(self, way: str) -> int:
+        """Where this way's proxy listens. It runs from now on."""
         if way not in self._proxies:
-            self._proxies[way] = self._stack.enter_context(self._start(way))
+            proxy = self._stack.enter_context(self._start(way))
+            self._proxies[way] = int(proxy.url.rpartition(":")[2])
         return self._proxies[way]
 
     def _start(self, way: str) -> AbstractContextManager[Mitmproxy]:
-        settings: dict[str, str] = {"connection_strategy": "lazy" if way.endswith("lazy") else "eager"}
-        words: list[str] = []
+        settings = {"flow_detail": "0", **WAYS[way].settings}
         inside: list[str] = []
-        match FAMILIES.get(way, way):
+        words: list[str] = []
+        match WAYS[way].family:
             case "reverse":
                 for (whose, target), port in self._reverse.items():
                     words += ["--mode", f"reverse:{target}@{port}"] if whose == way else []
             case "socks5" | "transparent" as mode:
                 words = ["--mode", mode]
         match way:
-            case "keep host":
-                settings["keep_host_header"] = "true"
             case "upstream":
-                ignore = [
-                    "--set",
-                    f"ignore_hosts=:({self.port}|{self.other_port})$",
-                    "--set",
-                    f"confdir={self.stage.confdir}",
-                ]
-                second = self._stack.enter_context(
-                    mitmproxy("mitmdump", *ignore, folder=self.stage.folder, script=Path(tell.__file__))
-                )
-                words = ["--mode", f"upstream:{second.url}"]
-            case "insecure":
-                settings["ssl_insecure"] = "true"
+                # It lets TLS pass as it is.
+                tunnels = ["--set", f"ignore_hosts=:({self.port}|{self.other_port})$"]
+                second = mitmproxy("mitmdump", *tunnels, folder=self.stage.folder, script=Path(tell.__file__))
+                words = ["--mode", f"upstream:{self._stack.enter_context(second).url}"]
             case "transparent":
                 settings["original_address"] = str(self._original_address)
             case "namespace":
                 words = ["--mode", f"transparent@{namespace.PROXY_PORT}"]
-                settings["inject_clients"] = f"{namespace.CLIENT}/32"
                 inside = self.namespace.inside
-        return mitmproxy(
-            "mitmdump",
-            *("-s", tell.__file__),
-            *self.stage.options(settings),
-            *words,
-            folder=self.stage.folder,
-            inside=inside,
-        )
+        words = ["-s", tell.__file__, *self.stage.options(settings), *words]
+        return mitmproxy("mitmdump", *words, folder=self.stage.folder, inside=inside)
 
     @cached_property
     def _reverse(self) -> dict[tuple[str, str], int]:
@@ -169,26 +172,18 @@ class Arena:
 
         Raises Refused.
         """
-        proxy = self.proxy(way)
+        listens = self.port_of(way)
         if way == "namespace":
             return self.namespace.connect(tell.address(host), port, namespace.CLIENT)
         self._original_address.write_text(f"{tell.address(host)} {port}")
-        listens = proxy.url.removeprefix("http://").rpartition(":")[2]
-        if FAMILIES.get(way, way) == "reverse":
+        if WAYS[way].family == "reverse":
             listens = self._reverse[way, f"{scheme}://{host}:{port}"]
-        with ExitStack() as refused:
-            connection = refused.enter_context(socket.create_connection(("127.0.0.1", int(listens)), timeout=PATIENCE))
-            match FAMILIES.get(way, way):
-                case "regular" if scheme == "https":
-                    _tunnel(connection, host, port)
-                case "socks5":
-                    _socks(connection, host, port)
-            refused.pop_all()
-        return connection
-
-    def reverses(self, scheme: str, host: str, port: int) -> bool:
-        """Whether a reverse proxy to this destination is there."""
-        return ("reverse", f"{scheme}://{host}:{port}") in self._reverse
+        match WAYS[way].family:
+            case "regular" if scheme == "https":
+                return dial(listens, lambda connection: tunnel(connection, host, port))
+            case "socks5":
+                return dial(listens, lambda connection: socks(connection, host, port))
+        return dial(listens)
 
 
 @contextmanager
@@ -219,7 +214,7 @@ def http1(connection: socket.socket, request: bytes) -> list[Answer]:
     return [_answer(int(status), headers) for status, headers in _ANSWER.findall(received) if status != b"100"]
 
 
-def http2(connection: socket.socket, headers: list[tuple[str, str]]) -> list[Answer]:
+def http2(connection: socket.socket, headers: list[tuple[str, str]], body: bytes = b"") -> list[Answer]:
     """Send one request with these headers as they are, and read its answer."""
     config = h2.config.H2Configuration(
         client_side=True,
@@ -229,7 +224,9 @@ def http2(connection: socket.socket, headers: list[tuple[str, str]]) -> list[Ans
     )
     client = h2.connection.H2Connection(config)
     client.initiate_connection()
-    client.send_headers(1, headers, end_stream=True)
+    client.send_headers(1, headers, end_stream=not body)
+    if body:
+        client.send_data(1, body, end_stream=True)
     with suppress(OSError, h2.exceptions.ProtocolError):
         connection.sendall(client.data_to_send())
         while data := connection.recv(65536):
@@ -248,23 +245,35 @@ def _answer(status: int, headers: bytes) -> Answer:
     return Answer(status, json.loads(told[1]) if told else None)
 
 
-def _tunnel(connection: socket.socket, host: str, port: int) -> None:
+def dial(port: int, ask: Callable[[socket.socket], None] = lambda _: None) -> socket.socket:
+    """A connection to a proxy, which has been asked for what is wanted of it. Raises what `ask` does."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    try:
+        ask(connection)
+    except Refused:
+        connection.close()
+        raise
+    return connection
+
+
+def tunnel(connection: socket.socket, host: str, port: int) -> None:
+    """Ask a proxy for a tunnel. Raises Refused."""
     connection.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\n\r\n".encode())
     if b" 200 " not in connection.recv(4096):
         raise Refused
 
 
-def _socks(connection: socket.socket, host: str, port: int) -> None:
-    """RFC 1928."""
+def socks(connection: socket.socket, host: str, port: int) -> None:
+    """Ask a SOCKS proxy (RFC 1928) for a connection. Raises Refused."""
     connection.sendall(b"\x05\x01\x00")
     assert connection.recv(2) == b"\x05\x00"
     name = host.strip("[]").encode()
     try:
         address = b"\x01" + socket.inet_pton(socket.AF_INET, host)
-    except OSError:
+    except (OSError, ValueError):
         try:
             address = b"\x04" + socket.inet_pton(socket.AF_INET6, host.strip("[]"))
-        except OSError:
+        except (OSError, ValueError):
             address = b"\x03" + bytes([len(name)]) + name
     connection.sendall(b"\x05\x01\x00" + address + struct.pack("!H", port))
     if connection.recv(100)[1:2] != b"\x00":

@@ -25,12 +25,8 @@ class Recorder:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(certificate)
         self._tls.set_alpn_protocols(["h2", "http/1.1"])
-        self._received: list[bytes] = []
-
-    @property
-    def received(self) -> bytes:
-        """Everything so far; of HTTP/2, the headers unpacked."""
-        return b"".join(self._received)
+        self.received = bytearray()
+        """Everything so far; of HTTP/2, the headers unpacked as well."""
 
     @contextmanager
     def listening(self, host: str, port: int = 0) -> Iterator[int]:
@@ -69,7 +65,7 @@ class Recorder:
 
     def _read(self, connection: socket.socket) -> bytes:
         data = connection.recv(65536)
-        self._received.append(data)
+        self.received += data
         return data
 
     def _http1(self, connection: socket.socket) -> None:
@@ -103,7 +99,8 @@ class Recorder:
         while data := self._read(connection):
             for event in server.receive_data(data):
                 if isinstance(event, h2.events.RequestReceived):
-                    self._received += [b"%b: %b\r\n" % (_bytes(name), _bytes(value)) for name, value in event.headers]
+                    for name, value in event.headers:
+                        self.received += b"%b: %b\r\n" % (_bytes(name), _bytes(value))
                 elif isinstance(event, h2.events.DataReceived):
                     server.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 elif isinstance(event, h2.events.StreamEnded):

@@ -12,15 +12,17 @@ from mitmproxy.addonmanager import Loader
 from credential_injector.destinations import is_name, normalise_host
 
 GOOD, EVIL = "127.0.0.1", "127.0.0.2"
+HIJACKED = "hijacked.wild.test"
+"""A name of the good server's, of which somebody told us a wrong address."""
 HEADER = "X-Flow"
 
 
 def address(name: str) -> str:
-    """Of *.qa.test and *.wild.test, that of the good server; of other names in .test, the evil one's."""
+    """That of the good server for *.qa.test and *.wild.test, but one; the evil one's for other names in .test."""
     host = normalise_host(name)
     if not is_name(host) or not host.endswith(".test"):
         return name
-    return GOOD if host.endswith((".qa.test", ".wild.test")) else EVIL
+    return GOOD if host.endswith((".qa.test", ".wild.test")) and host != HIJACKED else EVIL
 
 
 def load(loader: Loader) -> None:
@@ -44,6 +46,12 @@ def configure(updated: set[str]) -> None:
             return host, int(port)
 
         mitmproxy.platform.original_addr = original_address
+
+
+def requestheaders(flow: http.HTTPFlow) -> None:
+    """A request may set ssl_insecure for whatever comes after it."""
+    if (setting := flow.request.headers.get("X-Insecure")) is not None:
+        ctx.options.ssl_insecure = setting == "true"
 
 
 def response(flow: http.HTTPFlow) -> None:

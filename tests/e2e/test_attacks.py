@@ -4,6 +4,7 @@ In a case, {good} is a server that is to get a token and {evil} one that must no
 their port. {at} is what stands before the path where a proxy is asked for a URL, and nothing elsewhere.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -14,10 +15,25 @@ import pytest
 
 from tests.conftest import unavailable
 from tests.e2e import namespace
-from tests.e2e.arena import EVIL, FAMILIES, HTTP, HTTPS, SHARED, Answer, Arena, Refused, arena, http1, http2, tls
-from tests.e2e.conftest import ATTACK, Authority, on_stage
+from tests.e2e.arena import (
+    EVIL,
+    HTTP,
+    HTTPS,
+    SHARED,
+    WAYS,
+    Answer,
+    Arena,
+    Refused,
+    arena,
+    dial,
+    http1,
+    http2,
+    tls,
+    tunnel,
+)
+from tests.e2e.conftest import ATTACK, Authority, Curl, Stage, on_stage
 from tests.e2e.tell import EVIL as EVIL_ADDRESS
-from tests.e2e.tell import GOOD
+from tests.e2e.tell import GOOD, HIJACKED
 
 PROXIES = ("regular", "lazy", "upstream")
 SOCKS = ("socks5", "socks5 lazy")
@@ -74,7 +90,7 @@ class Case:
     def expects(self, way: str, scheme: str) -> list[set[str]]:
         """The outcomes that are right, for each answer."""
         expected = self.expected
-        family = FAMILIES.get(way, way)
+        family = WAYS[way].family
         if family == "transparent" and scheme == "http":
             # Nobody vouches for the name of an address without TLS.
             expected = expected.replace("injected", "skipped")
@@ -99,18 +115,16 @@ def legitimate(name: str, *headers: str, expected: str = "injected", **more: Any
 
 def near_miss(name: str, *headers: str, expected: str = "skipped", **more: Any) -> Case:
     """The request names the good server, but the connection goes to the evil one."""
-    given = {
-        "request": get(*headers),
-        "to": "{evil}",
-        "says": "Host",
-        "but": {"reverse": "bare", "keep host": expected},
-    }
+    rewritten = "bare" if expected == "skipped" else HARMLESS
+    but = {"reverse": rewritten, "keep host": expected}
+    given = {"request": get(*headers), "to": "{evil}", "says": "Host", "but": but}
     return Case(name, expected, **{**given, **more})
 
 
 def wrong_name(name: str, *headers: str, expected: str = "skipped", **more: Any) -> Case:
     """The connection goes to the good server, but the request names another one."""
-    given = {"request": get(*headers), "says": "Host", "but": {"reverse": "injected", "keep host": expected}}
+    but = {"reverse": "injected", "keep host": expected, "transparent http": LEFT}
+    given = {"request": get(*headers), "says": "Host", "but": but}
     return Case(name, expected, **{**given, **more})
 
 
@@ -170,7 +184,9 @@ CASES = [
     near_miss("evil, Host evil@good", "Host: {evil}@{good}:{port}", expected=HARMLESS),
     near_miss("evil, Host evil, good", "Host: {evil}, {good}", expected=HARMLESS),
     near_miss("evil, Host evil#good", "Host: {evil}#{good}", expected=HARMLESS),
-    near_miss("evil, a space before the colon", "Host : {good}:{port}", expected=HARMLESS),
+    near_miss(
+        "evil, a space before the colon", "Host : {good}:{port}", expected=HARMLESS, ways=(*EVERYWHERE, "unvalidated")
+    ),
     near_miss("evil, a folded Host", "Host: {evil}:{port}\r\n {good}:{port}", expected=HARMLESS),
     near_miss("evil, Host ends in a bare LF", "X: y\nHost: {good}:{port}", expected=HARMLESS),
     near_miss(
@@ -200,6 +216,7 @@ CASES = [
     ),
     near_miss("evil's address, Host of good", OF_GOOD, to=EVIL_ADDRESS, sni="", ways=FORWARD),
     near_miss("evil, SNI of nobody, Host of good", OF_GOOD, sni="", schemes=TLS),
+    near_miss("a hijacked name", f"Host: {HIJACKED}", to=HIJACKED, schemes=TLS, ways=NAMED, expected="refused"),
     near_miss("evil's decimal address", OF_GOOD, to="2130706434", sni="", ways=NAMED, expected="skipped/refused"),
     near_miss("evil's hexadecimal address", OF_GOOD, to="0x7f000002", sni="", ways=NAMED, expected="skipped/refused"),
     near_miss("evil's octal address", OF_GOOD, to="0177.0.0.2", sni="", ways=NAMED, expected="skipped/refused"),
@@ -214,7 +231,7 @@ CASES = [
         get(OF_EVIL, line="GET {scheme}://{good}:{port}/ HTTP/1.1"),
         to="{evil}",
         ways=(*SOCKS, *REVERSE, *BY_ADDRESS),
-        says="target",
+        says="Host|target",
     ),
     Case(
         "evil, tunnel, target of good",
@@ -223,7 +240,7 @@ CASES = [
         to="{evil}",
         ways=PROXIES,
         schemes=TLS,
-        says="target",
+        says="Host|target",
     ),
     Case("evil, target //good/", HARMLESS, get(OF_EVIL, path="//{good}:{port}/"), to="{evil}"),
     Case(
@@ -272,7 +289,7 @@ CASES = [
         schemes=PLAIN,
     ),
     Case("target without a host", HARMLESS, get(OF_GOOD, line="GET http:///x HTTP/1.1"), ways=PROXIES, schemes=PLAIN),
-    near_miss("HTTP/2, evil, :authority of good", request=h2(), schemes=TLS),
+    near_miss("HTTP/2, evil, :authority of good", request=h2(), schemes=TLS, says="target"),
     near_miss(
         "HTTP/2, evil, Host of good",
         expected="skipped/refused",
@@ -318,9 +335,13 @@ CASES = [
     wrong_name("an empty Host", "Host:"),
     wrong_name("Host is an address", "Host: 127.0.0.1:{port}"),
     wrong_name("Host with an encoded dot", "Host: api%2eqa.test:{port}"),
-    wrong_name("Host with a fullwidth letter", "Host: \uff41pi.qa.test:{port}", expected=ODD, but={}),
-    wrong_name("SNI of another tenant", OF_GOOD, sni=SHARED, schemes=TLS, says="SNI"),
-    wrong_name("SNI and Host of another tenant", f"Host: {SHARED}", sni=SHARED, schemes=TLS, ways=NAMED, says="SNI"),
+    wrong_name(
+        "Host with a fullwidth letter", "Host: \uff41pi.qa.test:{port}", expected=ODD, but={"transparent http": LEFT}
+    ),
+    wrong_name("SNI of another tenant", OF_GOOD, sni=SHARED, schemes=TLS, says="SNI|Host"),
+    wrong_name(
+        "SNI and Host of another tenant", f"Host: {SHARED}", sni=SHARED, schemes=TLS, ways=NAMED, says="SNI|Host"
+    ),
     wrong_name("SNI of evil, which good cannot prove", OF_GOOD, sni="{evil}", schemes=TLS, expected="refused"),
     wrong_name("good's address, no SNI, Host of good", OF_GOOD, to=GOOD, sni="", schemes=TLS, ways=FORWARD, but={}),
     wrong_name("good's address, Host of good", OF_GOOD, to=GOOD, schemes=PLAIN, ways=FORWARD, but={}),
@@ -329,18 +350,18 @@ CASES = [
         OF_GOOD,
         request=get(OF_GOOD, line="GET {scheme}://{evil}:{port}/ HTTP/1.1"),
         ways=(*SOCKS, *REVERSE, *BY_ADDRESS),
-        says="target",
-        but={},
+        says="Host|target",
+        but={"transparent http": LEFT},
     ),
     wrong_name(
         "tunnel, target of evil",
         request=get(OF_GOOD, line="GET https://{evil}:{port}/ HTTP/1.1"),
         ways=PROXIES,
         schemes=TLS,
-        says="target",
+        says="Host|target",
         but={},
     ),
-    wrong_name("HTTP/2, :authority of evil", request=h2(authority="{evil}"), schemes=TLS),
+    wrong_name("HTTP/2, :authority of evil", request=h2(authority="{evil}"), schemes=TLS, says="target"),
     wrong_name("HTTP/2, Host of evil", request=h2(("host", "{evil}")), schemes=TLS, expected="skipped/refused", but={}),
     wrong_name(
         "HTTP/2, :authority good@evil",
@@ -516,11 +537,18 @@ CASES = [
         schemes=PLAIN,
     ),
     *(
-        near_miss(f"evil, {name}", request=smuggled, expected=HARMLESS + " " + HARMLESS, but={})
+        near_miss(
+            f"evil, {name}",
+            request=smuggled,
+            expected=f"{HARMLESS} {HARMLESS}",
+            but={},
+            ways=(*EVERYWHERE, "unvalidated"),
+        )
         for name, smuggled in (
             (
                 "Content-Length before Transfer-Encoding",
-                f"POST {{at}}/ HTTP/1.1\r\n{OF_EVIL}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+                f"POST {{at}}/ HTTP/1.1\r\n{OF_EVIL}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+                + "0\r\n\r\n"
                 + get(OF_GOOD),
             ),
             (
@@ -542,11 +570,70 @@ CASES = [
     ),
     Case("a header of 60 KB", ODD, get(OF_GOOD, "X: " + "x" * 60_000)),
     Case("a header's name with a NUL", ODD, get(OF_GOOD, "Authori\0zation: Bearer mine")),
+    # --- TLS to the proxy itself --------------------------------------------------------------------------------------
+    legitimate(
+        "by TLS to the proxy", OF_GOOD, sni="proxy.test", ways=("tls",), schemes=TLS, expected="injected/skipped"
+    ),
+    near_miss(
+        "by TLS to the proxy as good, to evil",
+        OF_GOOD,
+        sni="{good}",
+        ways=("tls",),
+        schemes=TLS,
+        expected="skipped/refused",
+    ),
+    near_miss(
+        "by TLS to the proxy as good, to evil's address",
+        OF_GOOD,
+        to=EVIL_ADDRESS,
+        sni="{good}",
+        ways=("tls",),
+        schemes=TLS,
+        expected="skipped/refused",
+    ),
+    near_miss(
+        "by TLS to the proxy as good, to another port",
+        OF_GOOD,
+        to=GOOD,
+        port="{other}",
+        sni="{good}",
+        ways=("tls",),
+        schemes=TLS,
+        expected="skipped/refused",
+    ),
     # --- ssl_insecure -------------------------------------------------------------------------------------------------
     Case("unverified", "blocked", get(OF_GOOD), schemes=TLS, ways=("insecure",)),
     Case("unverified, HTTP/2", "blocked", h2(), schemes=TLS, ways=("insecure",)),
     Case("unverified, plain http origin", "injected", get(OF_GOOD), schemes=PLAIN, ways=("insecure",)),
     Case("unverified, loopback", "injected", get("Host: 127.0.0.1:{port}"), to=GOOD, schemes=TLS, ways=("insecure",)),
+    Case(
+        "set and unset between requests",
+        "injected blocked blocked injected",
+        "".join(
+            f"GET {{at}}/ HTTP/1.1\r\n{OF_GOOD}\r\n{more}\r\n"
+            for more in ("X-Insecure: true\r\n", "", "X-Insecure: false\r\n")
+        )
+        + get(OF_GOOD),
+        schemes=TLS,
+        ways=("toggled",),
+    ),
+    Case(
+        "set before the server is connected, which is another one",
+        "blocked/skipped/refused blocked",
+        f"GET {{at}}/1 HTTP/1.1\r\nHost: {HIJACKED}\r\nX-Insecure: true\r\n\r\n"
+        + get(f"Host: {HIJACKED}", "X-Insecure: false"),
+        to=HIJACKED,
+        schemes=TLS,
+        ways=("toggled lazy",),
+    ),
+    near_miss(
+        "unverified, a hijacked name",
+        f"Host: {HIJACKED}",
+        to=HIJACKED,
+        schemes=TLS,
+        ways=("insecure",),
+        expected="blocked",
+    ),
     near_miss("unverified, evil with the SNI of good", OF_GOOD, sni="{good}", schemes=TLS, ways=("insecure",)),
     near_miss(
         "unverified, evil's address with the SNI of good",
@@ -575,7 +662,7 @@ def place(
         stage.env(f"http://{GOOD}:{made.token_port}", name="token")
         stage.env(f"https://{GOOD}:{port}", name="loopback")
         yield made
-        assert made.leaked() == []
+        assert [made.canaries_at(server) for server in made.strangers] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -592,19 +679,20 @@ def test_a_token_goes_only_where_it_belongs(
 ) -> None:
     if way == "namespace" and namespaces:
         unavailable(namespaces)
-    tokens = place.tokens_at_good()
+    servers = (place.good, *place.strangers)
+    before = [len(server.received) for server in servers]
     answers = send(place, case, scheme, way)
     outcomes = [answer.outcome for answer in answers] or ["refused"]
     request.node.user_properties.append((ATTACK, (f"{scheme}: {case.name}", way, outcomes)))
-    assert place.leaked() == []
-    assert place.tokens_at_good() - tokens == outcomes.count("injected")
+    canaries = [place.canaries_at(server, since) for server, since in zip(servers, before, strict=True)]
+    assert canaries == [outcomes.count("injected"), 0, 0]
     expected = case.expects(way, scheme)
     outcomes += ["refused"] * (len(expected) - len(outcomes))
     assert len(outcomes) == len(expected), answers
     assert all(map(set.__contains__, expected, outcomes)), answers
     for told in (answer.told for answer in answers if answer.told is not None and answer.outcome == "skipped"):
         assert told["marked"] == ":warning:"
-        assert case.says in told["reason"]
+        assert re.search(case.says, told["reason"])
 
 
 def send(place: Arena, case: Case, scheme: str, way: str) -> list[Answer]:
@@ -621,8 +709,9 @@ def send(place: Arena, case: Case, scheme: str, way: str) -> list[Answer]:
         "token": str(place.token_port),
     }
     to, port = case.to.format(**words), int(case.port.format(**words))
-    absolute = scheme == "http" and FAMILIES.get(way, way) == "regular"
-    words |= {"to": to, "at": f"http://{to}:{port}" if absolute else ""}
+    family = WAYS[way].family
+    absolute = family == "tls" or (family == "regular" and scheme == "http")
+    words |= {"to": to, "at": f"{scheme}://{to}:{port}" if absolute else ""}
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(closing(place.connect(way, scheme, to, port)))
@@ -640,3 +729,49 @@ def send(place: Arena, case: Case, scheme: str, way: str) -> list[Answer]:
 def namespaces() -> str | None:
     """Why there can be none here."""
     return namespace.missing()
+
+
+@pytest.mark.parametrize(
+    ("method", "size"), [("GET", 5000), ("DELETE", 5000), ("POST", 0), ("POST", 10), ("POST", 5000)]
+)
+def test_a_blocked_http2_request_is_answered_or_goes_on_bare_but_crashes_nothing(
+    stage: Stage, method: str, size: int
+) -> None:
+    stage.env(f"https://api.qa.test:{stage.https_port}", "METHODS=HEAD")
+    proxy = stage.mitmdump(stream_large_bodies="1k", connection_strategy="lazy")
+    authority = f"api.qa.test:{stage.https_port}"
+    headers = [(":method", method), (":scheme", "https"), (":authority", authority), (":path", "/orders")]
+    port = int(proxy.url.rpartition(":")[2])
+    with (
+        closing(dial(port, lambda connection: tunnel(connection, "api.qa.test", int(stage.https_port)))) as connection,
+        tls(connection, "api.qa.test", "h2") as inside,
+    ):
+        [answer] = http2(inside, [*headers, ("authorization", "Bearer mine")], b"x" * size)
+    assert answer.status == (502 if size < 1024 else 401)
+    assert "Authorization" not in [name for _, headers in stage.api.received for name, _ in headers]
+    assert (stage.api.received == []) == (size < 1024)
+    assert not any("crashed" in line for line in proxy.log)
+
+
+def test_a_redirect_that_the_client_follows_is_a_new_decision(place: Arena, curl: Curl) -> None:
+    """From good to evil: bare. From evil to good: injected."""
+    good, evil = f"https://{HTTPS}:{place.port}", f"https://{EVIL}:{place.port}"
+    proxy = f"http://127.0.0.1:{place.port_of('regular')}"
+    for one, other, where in ((good, evil, place.evil), (evil, good, place.good)):
+        at_good, at_evil, before = len(place.good.received), len(place.evil.received), len(where.received)
+        follow = ("--location", "--proxy", proxy, "--cacert", str(place.stage.mitmproxy_ca))
+        assert curl(*follow, f"{one}/to/{other}/there").status == 200
+        assert b"GET /there " in where.received[before:]
+        assert (place.canaries_at(place.good, at_good), place.canaries_at(place.evil, at_evil)) == (1, 0)
+
+
+def test_the_clients_own_credential_does_not_reach_the_good_server(place: Arena) -> None:
+    """It is replaced, however often it was sent."""
+    own = ("Authorization: Basic bWU6bWU=", "authorization: Bearer mine")
+    before = len(place.good.received)
+    case = Case("replaced", "injected", get(OF_GOOD, *own))
+    assert [answer.outcome for answer in send(place, case, "https", "regular")] == ["injected"]
+    received = bytes(place.good.received[before:])
+    assert b"GET / " in received
+    assert b"bWU6bWU=" not in received
+    assert b"mine" not in received
