@@ -33,6 +33,8 @@ class Way:
 
     family: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    shares: str = ""
+    """The way whose mitmproxy it goes by; its own, if empty."""
 
 
 _LAZY = {"connection_strategy": "lazy"}
@@ -46,11 +48,11 @@ WAYS = {
     "keep host": Way("reverse", {"keep_host_header": "true"}),
     "transparent": Way("transparent"),
     "namespace": Way("transparent", {"inject_clients": f"{namespace.CLIENT}/32"}),
-    "tls": Way("tls"),
+    "tls": Way("tls", shares="regular"),
     "unvalidated": Way("regular", {"validate_inbound_headers": "false"}),
     "insecure": Way("regular", {"ssl_insecure": "true"}),
-    "toggled": Way("regular"),
-    "toggled lazy": Way("regular", _LAZY),
+    "toggled": Way("regular", shares="regular"),
+    "toggled lazy": Way("regular", shares="lazy"),
 }
 """In `transparent` the original address is made up; `namespace` is a real network of its own. In `tls` the client asks
 the proxy by TLS."""
@@ -79,9 +81,9 @@ class Answer:
 class Arena:
     """Servers, and a mitmproxy for each way to them, started when it is first needed."""
 
-    def __init__(self, stage: Stage, stack: ExitStack, authority: Authority) -> None:
+    def __init__(self, stage: Stage, stack: ExitStack, terminated: ExitStack, authority: Authority) -> None:
         self.stage = stage
-        self._stack = stack
+        self._stack, self._terminated = stack, terminated
         certificate = authority.issue(
             "good", "*.qa.test", "*.wild.test", "a.b.wild.test", "xn--mnchen-3ya.qa.test", SHARED, tell.GOOD
         )
@@ -114,9 +116,12 @@ class Arena:
 
     def port_of(self, way: str) -> int:
         """Where this way's proxy listens. It runs from now on."""
+        way = WAYS[way].shares or way
         if way not in self._proxies:
             proxy = self._stack.enter_context(self._start(way))
             self._proxies[way] = int(proxy.url.rpartition(":")[2])
+            # All at once, and before the first one is waited for.
+            self._terminated.callback(proxy.process.terminate)
         return self._proxies[way]
 
     def _start(self, way: str) -> AbstractContextManager[Mitmproxy]:
@@ -189,8 +194,8 @@ class Arena:
 @contextmanager
 def arena(stage: Stage, authority: Authority) -> Iterator[Arena]:
     """An arena until the block ends."""
-    with ExitStack() as stack:
-        yield Arena(stage, stack, authority)
+    with ExitStack() as stack, ExitStack() as terminated:
+        yield Arena(stage, stack, terminated, authority)
 
 
 def tls(connection: socket.socket, sni: str | None, protocol: str) -> ssl.SSLSocket:

@@ -32,7 +32,7 @@ def load(loader: Loader) -> None:
     def getaddrinfo(host: str, *more: Any, **options: Any) -> Any:
         return resolve(address(host), *more, **options)
 
-    socket.getaddrinfo = getaddrinfo
+    socket.getaddrinfo = getaddrinfo  # type: ignore[assignment]
     text = "A file with the address and port that the next transparent connection was meant for."
     loader.add_option("original_address", str, "", text)
 
