@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from selenium import webdriver
 
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
@@ -38,6 +39,8 @@ class Stage:
     api: ProtectedApi
     http: str
     https: str
+    tls: ssl.SSLContext
+    """For other servers of a test."""
     _stack: ExitStack = field(repr=False)
 
     @property
@@ -138,7 +141,7 @@ def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path]) -> Ite
     with ExitStack() as stack:
         token_endpoint = stack.enter_context(serve(authorization_server.app)) + "/oauth2/v2.0/token"
         http, https = stack.enter_context(serve(api.app)), stack.enter_context(serve(api.app, tls))
-        yield Stage(tmp_path, confdir, ca, authorization_server, token_endpoint, api, http, https, stack)
+        yield Stage(tmp_path, confdir, ca, authorization_server, token_endpoint, api, http, https, tls, stack)
 
 
 @dataclass
@@ -168,3 +171,36 @@ def curl() -> Callable[..., Reply]:
 
 
 Curl = Callable[..., Reply]
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Iterator["Chromium"]:
+    """Start headless Chromium, with these arguments beside what every test needs."""
+    binary, driver = tool("chromium", package="chromium"), tool("chromedriver", package="chromium-driver")
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> webdriver.Chrome:
+            options = webdriver.ChromeOptions()
+            options.binary_location = binary
+            for argument in (
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--window-size=1500,900",
+                f"--user-data-dir={tmp_path / 'chromium'}",
+                *arguments,
+            ):
+                options.add_argument(argument)
+            browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+            stack.callback(browser.quit)
+            return browser
+
+        yield start
+
+
+Chromium = Callable[..., webdriver.Chrome]
