@@ -846,3 +846,46 @@ async def test_the_token_endpoint_of_another_environment_gets_no_token_either(pr
     assert token(await proxy.send(request("https://login.example.com/dev/token"))) is None
     assert token(await proxy.send(request("https://login.example.com/t"))) is None
     assert token(await proxy.send(request("https://login.example.com/me"))) == "Bearer token-qa-1"
+
+
+# --- A door that stands open ---
+
+
+class Proxyserver:
+    """In place of mitmproxy's: where it listens."""
+
+    name = "proxyserver"
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts = hosts
+
+    def listen_addrs(self) -> list[tuple[str, int]]:
+        return [(host, 8080) for host in self.hosts]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "clients", "proxyauth", "warns"),
+    [
+        (("0.0.0.0", "::"), "0.0.0.0/0", None, True),
+        (("192.168.1.2",), "loopback,::/0", None, True),
+        (("0.0.0.0",), "loopback", None, False),
+        (("0.0.0.0",), "192.168.0.0/16", None, False),
+        (("0.0.0.0",), "0.0.0.0/0", "me:mine", False),
+        (("127.0.0.1", "::1"), "0.0.0.0/0", None, False),
+    ],
+)
+async def test_a_proxy_that_everybody_can_reach_and_that_lets_everybody_in_is_told_once(
+    proxy: Proxy,
+    caplog: pytest.LogCaptureFixture,
+    hosts: tuple[str, ...],
+    clients: str,
+    proxyauth: str | None,
+    warns: bool,
+) -> None:
+    proxy.context.options.add_option("proxyauth", str | None, None, "")
+    proxy.context.master.addons.add(Proxyserver(*hosts))
+    proxy.set(proxyauth=proxyauth)
+    proxy.set(inject_clients=clients)
+    told = [line for line in caplog.messages if "lets every client in" in line]
+    assert len(told) == warns
+    assert all("listens on " + ", ".join(hosts) in line and "set proxyauth" in line for line in told)

@@ -19,6 +19,8 @@ from selenium import webdriver
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 from tests.conftest import tool
+from tests.e2e.canaries import Canaries, instances
+from tests.e2e.mitmweb_api import WebApi
 
 T = TypeVar("T")
 
@@ -85,6 +87,30 @@ class Stage:
 
     def enter(self, context: AbstractContextManager[T]) -> T:
         return self._stack.enter_context(context)
+
+
+@pytest.fixture(scope="session")
+def canaries() -> Canaries:
+    """What test_z_canaries.py looks at, when all the others have run."""
+    return Canaries()
+
+
+@pytest.fixture(autouse=True)
+def witness(canaries: Canaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Look for secrets in all that a test wrote: files, mitmproxy's log, mitmweb's answers."""
+    with (
+        instances(monkeypatch, Mitmproxy) as proxies,
+        instances(monkeypatch, DemoAuthorizationServer) as servers,
+        instances(monkeypatch, WebApi) as webs,
+    ):
+        yield
+    client_secrets = {client.client_secret for server in servers for client in server.clients.values()}
+    tokens = {token for server in servers for token in server.tokens}
+    for proxy in proxies:
+        canaries.look(f"{tmp_path.name}: mitmproxy's log", "\n".join(proxy.log).encode(), client_secrets | tokens)
+    for answer in (answer for web in webs for answer in web.answers):
+        canaries.look(f"{tmp_path.name}: mitmweb", answer, client_secrets)
+    canaries.look_into(tmp_path, client_secrets, tokens)
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +200,7 @@ Curl = Callable[..., Reply]
 
 
 @pytest.fixture
-def chromium(tmp_path: Path) -> Iterator["Chromium"]:
+def chromium(tmp_path: Path, canaries: Canaries) -> Iterator["Chromium"]:
     """Start headless Chromium, with these arguments beside what every test needs."""
     binary, driver = tool("chromium", package="chromium"), tool("chromedriver", package="chromium-driver")
     with ExitStack() as stack:
@@ -198,6 +224,7 @@ def chromium(tmp_path: Path) -> Iterator["Chromium"]:
                 options.add_argument(argument)
             browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
             stack.callback(browser.quit)
+            stack.callback(lambda: canaries.look(browser.title, browser.page_source.encode(), {CLIENT_SECRET}))
             return browser
 
         yield start

@@ -14,6 +14,8 @@ class WebApi:
     def __init__(self, proxy: Mitmproxy) -> None:
         parts = urlsplit(proxy.web_url)
         self.origin = f"{parts.scheme}://{parts.netloc}"
+        self.answers: list[bytes] = []
+        """What every call was answered with."""
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.get(proxy.web_url, timeout=30).raise_for_status()
@@ -25,7 +27,9 @@ class WebApi:
 
     def ask(self, method: str, path: str, body: Any = None) -> requests.Response:
         """One call; the caller looks at its status."""
-        return self.session.request(method, self.origin + path, json=body, timeout=30)
+        answer = self.session.request(method, self.origin + path, json=body, timeout=30)
+        self.answers.append(answer.content)
+        return answer
 
     def flows(self) -> list[dict[str, Any]]:
         """The flows, oldest first."""
