@@ -33,7 +33,7 @@ def test_a_client_is_admitted_by_its_address(networks: str, address: str, admitt
 
 @pytest.mark.parametrize("networks", ["everyone", "192.168.1.0/33", "192.168.1.0-9", "loopback 10.0.0.0/8"])
 def test_what_is_no_network_is_refused(networks: str) -> None:
-    with pytest.raises(ValueError, match="is not a network, .* was expected"):
+    with pytest.raises(ValueError, match=r"is not a network, .* was expected"):
         admission(networks)
 
 

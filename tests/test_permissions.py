@@ -1,4 +1,4 @@
-"""Files with secrets that other users of the machine can read."""
+"""What others could read: files with secrets, connections that carry tokens."""
 
 from pathlib import Path
 
@@ -49,3 +49,19 @@ def test_a_token_store_that_others_can_read_is_told(
     file = write(tmp_path / "tokens.json", '{"version": 1, "tokens": {}}', mode)
     open_store(str(file))
     assert [f"chmod 600 {file}" in line for line in caplog.messages] == [True] * warns
+
+
+@pytest.mark.parametrize(
+    ("url", "warns"),
+    [
+        ("redis://10.0.0.7:6379/0", True),
+        ("redis://redis.example.com", True),
+        ("rediss://redis.example.com", False),
+        ("redis://127.0.0.1:6379/0", False),
+        ("redis://", False),
+        ("unix:///tmp/s", False),
+    ],
+)
+def test_redis_on_another_machine_without_tls_is_told(caplog: pytest.LogCaptureFixture, url: str, warns: bool) -> None:
+    open_store(url)
+    assert ["rediss:// encrypts them" in line for line in caplog.messages] == [True] * warns
