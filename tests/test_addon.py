@@ -56,7 +56,9 @@ class Proxy:
         self.addon = injector
 
     def env(self, text: str = "", *, name: str = "qa", host: str = "https://api.example.com") -> "Proxy":
-        lines = f"HOST={host}\nCLIENT_ID={name}\nCLIENT_SECRET={SECRET}\nTOKEN_ENDPOINT=https://login.example.com/t\n"
+        lines = f"HOST={host}\nCLIENT_ID={name}\nCLIENT_SECRET={SECRET}\n"
+        if "TOKEN_ENDPOINT" not in text:
+            lines += "TOKEN_ENDPOINT=https://login.example.com/t\n"
         (self.folder / f"{name}.env").write_text(f"{lines}{text}\n")
         self.set(inject_envs=str(self.folder))
         return self
@@ -737,3 +739,153 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
     monkeypatch.setattr(imported, "request_token", request_token)
     await routes._request_token("qa", TokenRequest(endpoint="https://login.example.com/t", client_id="abc"), 1000.0)
     assert caplog.messages == ["qa: token fetched (sha256:e100fbce008c), it lives for 60 min"]
+
+
+# --- Near misses, pages of other sites, token endpoints ---
+
+
+@pytest.mark.parametrize("lie", ["Host header", "request target", "TLS server name (SNI)"])
+async def test_a_request_elsewhere_that_names_a_configured_host_is_marked_as_a_near_miss(
+    proxy: Proxy, endpoint: Endpoint, lie: str
+) -> None:
+    proxy.env()
+    flow = request("https://evil.example/orders", Authorization="Basic eA==")
+    if lie == "Host header":
+        flow.request.headers["Host"] = "API.example.com.:8443"
+    elif lie == "request target":
+        flow.request.authority = "api.example.com"
+    else:
+        flow.client_conn.sni = "api.example.com"
+    await proxy.send(flow)
+    assert token(flow) == "Basic eA=="
+    assert (action(flow), flow.marked) == ("skipped", ":warning:")
+    reason = flow.metadata["inject"]["reason"]
+    assert reason.startswith(f"its {lie} names api.example.com")
+    assert reason.endswith(", but the connection goes to evil.example")
+    assert endpoint.asked == []
+
+
+async def test_names_that_differ_but_mean_no_configured_host_are_nobodys_concern(proxy: Proxy) -> None:
+    proxy.env(host="https://*.qa.example.com")
+    for name in ("other.example", "", "a b", "qa.example.com", "x" * 70000):
+        flow = request("https://evil.example/orders")
+        flow.request.headers["Host"] = name
+        await proxy.send(flow)
+        assert flow.metadata == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "origins", "gets"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, "", False),
+        ({"Sec-Fetch-Site": "Cross-Site"}, "", False),
+        ({"Sec-Fetch-Site": "same-site"}, "", True),
+        ({"Sec-Fetch-Site": "same-origin"}, "", True),
+        ({"Sec-Fetch-Site": "none"}, "", True),
+        ({"Origin": "https://evil.example"}, "", False),
+        ({"Origin": "null"}, "", False),
+        ({"Origin": "http://api.example.com"}, "", False),
+        ({"Origin": "https://api.example.com"}, "", True),
+        ({"Origin": "https://API.example.com"}, "", True),
+        ({"Origin": "https://api.example.com:8443"}, "", False),
+        ({"Origin": "https://app.example.com", "Sec-Fetch-Site": "same-site"}, "", False),
+        ({"Origin": "http://localhost:3000", "Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", True),
+        ({"Origin": "http://localhost:3001", "Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", False),
+        ({"Origin": "http://localhost:3000"}, "HTTP://Localhost:3000/, https://b.example", True),
+        ({"Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", False),
+        ({"Origin": "https://api.example.com", "Sec-Fetch-Site": "cross-site"}, "", False),
+    ],
+)
+async def test_a_page_of_another_origin_gets_no_token_unless_origins_lists_it(
+    proxy: Proxy, endpoint: Endpoint, headers: dict[str, str], origins: str, gets: bool
+) -> None:
+    proxy.env(f"ORIGINS={origins}" if origins else "")
+    flow = await proxy.send(request(**headers))
+    assert (token(flow) is not None) == gets
+    if not gets:
+        assert (action(flow), flow.marked, endpoint.asked) == ("skipped", ":warning:", [])
+        assert flow.metadata["inject"]["reason"].endswith(f"add its origin to ORIGINS in {proxy.folder}/qa.env")
+
+
+async def test_every_origin_header_counts(proxy: Proxy) -> None:
+    proxy.env("ORIGINS=http://localhost:3000")
+    flow = request()
+    flow.request.headers.set_all("Origin", ["http://localhost:3000", "https://evil.example"])
+    await proxy.send(flow)
+    assert token(flow) is None
+
+
+async def test_a_strange_origin_is_not_repeated(proxy: Proxy) -> None:
+    proxy.env()
+    flow = await proxy.send(request(Origin="https://e\x1b[31mvil"))
+    assert flow.metadata["inject"]["reason"].startswith("a page made it, which is of another origin")
+
+
+@pytest.mark.parametrize(("site", "gets"), [("same-origin", True), ("same-site", False), (None, False)])
+async def test_in_reverse_mode_the_browser_vouches_for_a_page_of_the_proxys_own_origin(
+    proxy: Proxy, site: str | None, gets: bool
+) -> None:
+    proxy.env()
+    headers = {"Origin": "http://127.0.0.1:8080", **({"Sec-Fetch-Site": site} if site else {})}
+    flow = await proxy.send(request(mode="reverse:https://api.example.com", **headers))
+    assert (token(flow) is not None) == gets
+
+
+async def test_a_token_endpoint_gets_no_token_however_its_path_is_spelt(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env("TOKEN_ENDPOINT=https://api.example.com/oauth2/v2.0/token")
+    for path in ("/oauth2/v2.0/token", "/oauth2/v2.0/token?x=1", "/oauth2//v2.0/%74oken/"):
+        flow = await proxy.send(request(f"https://api.example.com{path}", Authorization="Basic eA=="))
+        assert token(flow) == "Basic eA=="
+        assert action(flow) == "skipped"
+    assert endpoint.asked == []
+    assert token(await proxy.send(request("https://api.example.com/oauth2/v2.0/tokens"))) == "Bearer token-qa-1"
+
+
+async def test_the_token_endpoint_of_another_environment_gets_no_token_either(proxy: Proxy) -> None:
+    proxy.env(host="https://*.example.com").env("TOKEN_ENDPOINT=https://login.example.com/dev/token", name="dev")
+    assert token(await proxy.send(request("https://login.example.com/dev/token"))) is None
+    assert token(await proxy.send(request("https://login.example.com/t"))) is None
+    assert token(await proxy.send(request("https://login.example.com/me"))) == "Bearer token-qa-1"
+
+
+# --- A door that stands open ---
+
+
+class Proxyserver:
+    """In place of mitmproxy's: where it listens."""
+
+    name = "proxyserver"
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts = hosts
+
+    def listen_addrs(self) -> list[tuple[str, int]]:
+        return [(host, 8080) for host in self.hosts]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "clients", "proxyauth", "warns"),
+    [
+        (("0.0.0.0", "::"), "0.0.0.0/0", None, True),
+        (("192.168.1.2",), "loopback,::/0", None, True),
+        (("0.0.0.0",), "loopback", None, False),
+        (("0.0.0.0",), "192.168.0.0/16", None, False),
+        (("0.0.0.0",), "0.0.0.0/0", "me:mine", False),
+        (("127.0.0.1", "::1"), "0.0.0.0/0", None, False),
+    ],
+)
+async def test_a_proxy_that_everybody_can_reach_and_that_lets_everybody_in_is_told_once(
+    proxy: Proxy,
+    caplog: pytest.LogCaptureFixture,
+    hosts: tuple[str, ...],
+    clients: str,
+    proxyauth: str | None,
+    warns: bool,
+) -> None:
+    proxy.context.options.add_option("proxyauth", str | None, None, "")
+    proxy.context.master.addons.add(Proxyserver(*hosts))
+    proxy.set(proxyauth=proxyauth)
+    proxy.set(inject_clients=clients)
+    told = [line for line in caplog.messages if "lets every client in" in line]
+    assert len(told) == warns
+    assert all("listens on " + ", ".join(hosts) in line and "set proxyauth" in line for line in told)

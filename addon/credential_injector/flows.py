@@ -5,10 +5,9 @@ from typing import cast
 from mitmproxy import ctx, http
 from mitmproxy.proxy.mode_specs import ReverseMode
 
-from credential_injector import record
+from credential_injector import masking, record
 from credential_injector.destinations import PAGE_ORIGIN, Claim, Origin, is_address, normalise_host
 from credential_injector.environments import Environment
-from credential_injector.token_source import fingerprint
 
 
 def destination(flow: http.HTTPFlow) -> str:
@@ -82,13 +81,9 @@ def take_back(flow: http.HTTPFlow) -> None:
     if flow.is_replay != "request" or not record.was_injected(flow):
         return
     shown = flow.metadata[record.KEY]["token"]
-
-    def is_ours(value: str) -> bool:
-        words = value.split(" ")
-        return shown in value or any(shown == fingerprint(" ".join(words[start:])) for start in range(len(words)))
-
-    headers = flow.request.headers
-    headers.fields = tuple(field for field in headers.fields if not is_ours(field[1].decode("latin-1")))
+    for earlier in (masking.find(flow.request.headers, shown), shown):
+        if earlier is not None:
+            masking.drop(flow.request.headers, earlier)
 
 
 def hide_proxyauth(flow: http.HTTPFlow) -> None:

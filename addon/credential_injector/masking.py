@@ -2,6 +2,10 @@
 
 from typing import NamedTuple, Protocol
 
+from credential_injector.token_source import fingerprint
+
+LONGEST_PREFIX = 8  # words; each one that is tried costs a hash
+
 
 class Headers(Protocol):
     """The part of mitmproxy's headers that is needed here."""
@@ -19,6 +23,16 @@ class Mask(NamedTuple):
 def mask_of(environment: str, secret: str, fingerprint: str) -> Mask:
     """The mask of an environment's credential."""
     return Mask(secret, f"<{environment} {fingerprint}>")
+
+
+def find(headers: Headers, shown: str) -> str | None:
+    """The credential with this fingerprint, without the prefix in its header; None where no header holds it."""
+    for _, value in headers.fields:
+        words = value.decode("latin-1").split(" ")
+        for start in range(min(len(words), LONGEST_PREFIX)):
+            if fingerprint(credential := " ".join(words[start:])) == shown:
+                return credential
+    return None
 
 
 def carries(headers: Headers, text: str) -> bool:

@@ -99,7 +99,7 @@ class Arena:
         stack.enter_context(self.evil.listening(tell.EVIL, self.port))
         self.other_port = stack.enter_context(self.neighbour.listening(tell.GOOD))
         self.token_port = int(stage.token_endpoint.split("/")[2].rpartition(":")[2])
-        self._proxies: dict[str, int] = {}
+        self._proxies: dict[str, tuple[Mitmproxy, int]] = {}
         self._original_address = stage.folder / "original_address"
 
     @property
@@ -109,8 +109,16 @@ class Arena:
 
     def canaries_at(self, server: Recorder, since: int = 0) -> int:
         """How many secrets and tokens it has received, not counting so many bytes at the beginning."""
-        canaries = [CLIENT_SECRET, *self.stage.authorization_server.tokens]
-        return sum(server.received.count(canary.encode(), since) for canary in canaries)
+        return sum(server.received.count(canary.encode(), since) for canary in self.canaries)
+
+    @property
+    def canaries(self) -> list[str]:
+        """The secrets and tokens that there are."""
+        return [CLIENT_SECRET, *self.stage.authorization_server.tokens]
+
+    def logs(self) -> list[bytes]:
+        """What each mitmproxy said so far."""
+        return ["\n".join(proxy.log).encode() for proxy, _ in self._proxies.values()]
 
     # --- Proxies ------------------------------------------------------------------------------------------------------
 
@@ -119,10 +127,10 @@ class Arena:
         way = WAYS[way].shares or way
         if way not in self._proxies:
             proxy = self._stack.enter_context(self._start(way))
-            self._proxies[way] = int(proxy.url.rpartition(":")[2])
+            self._proxies[way] = proxy, int(proxy.url.rpartition(":")[2])
             # All at once, and before the first one is waited for.
             self._terminated.callback(proxy.process.terminate)
-        return self._proxies[way]
+        return self._proxies[way][1]
 
     def _start(self, way: str) -> AbstractContextManager[Mitmproxy]:
         settings = {"flow_detail": "0", **WAYS[way].settings}

@@ -14,10 +14,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from selenium import webdriver
 
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 from tests.conftest import tool
+from tests.e2e.canaries import Canaries, instances
+from tests.e2e.mitmweb_api import WebApi
 
 T = TypeVar("T")
 
@@ -38,6 +41,8 @@ class Stage:
     api: ProtectedApi
     http: str
     https: str
+    tls: ssl.SSLContext
+    """For other servers of a test."""
     _stack: ExitStack = field(repr=False)
 
     @property
@@ -82,6 +87,30 @@ class Stage:
 
     def enter(self, context: AbstractContextManager[T]) -> T:
         return self._stack.enter_context(context)
+
+
+@pytest.fixture(scope="session")
+def canaries() -> Canaries:
+    """What test_z_canaries.py looks at, when all the others have run."""
+    return Canaries()
+
+
+@pytest.fixture(autouse=True)
+def witness(canaries: Canaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Look for secrets in all that a test wrote: files, mitmproxy's log, mitmweb's answers."""
+    with (
+        instances(monkeypatch, Mitmproxy) as proxies,
+        instances(monkeypatch, DemoAuthorizationServer) as servers,
+        instances(monkeypatch, WebApi) as webs,
+    ):
+        yield
+    client_secrets = {client.client_secret for server in servers for client in server.clients.values()}
+    tokens = {token for server in servers for token in server.tokens}
+    for proxy in proxies:
+        canaries.look(f"{tmp_path.name}: mitmproxy's log", "\n".join(proxy.log).encode(), client_secrets | tokens)
+    for answer in (answer for web in webs for answer in web.answers):
+        canaries.look(f"{tmp_path.name}: mitmweb", answer, client_secrets)
+    canaries.look_into(tmp_path, client_secrets, tokens)
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +183,7 @@ def on_stage(folder: Path, confdir: Path, certificates: tuple[Path, Path]) -> It
     with ExitStack() as stack:
         token_endpoint = stack.enter_context(serve(authorization_server.app)) + "/oauth2/v2.0/token"
         http, https = stack.enter_context(serve(api.app)), stack.enter_context(serve(api.app, tls))
-        yield Stage(folder, confdir, ca, authorization_server, token_endpoint, api, http, https, stack)
+        yield Stage(folder, confdir, ca, authorization_server, token_endpoint, api, http, https, tls, stack)
 
 
 @pytest.fixture
@@ -190,6 +219,41 @@ def curl() -> Callable[..., Reply]:
 
 
 Curl = Callable[..., Reply]
+
+
+@pytest.fixture
+def chromium(tmp_path: Path, canaries: Canaries) -> Iterator["Chromium"]:
+    """Start headless Chromium, with these arguments beside what every test needs."""
+    binary, driver = tool("chromium", package="chromium"), tool("chromedriver", package="chromium-driver")
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> webdriver.Chrome:
+            options = webdriver.ChromeOptions()
+            options.binary_location = binary
+            for argument in (
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--window-size=1500,900",
+                f"--user-data-dir={tmp_path / 'chromium'}",
+                *arguments,
+            ):
+                options.add_argument(argument)
+            browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+            stack.callback(browser.quit)
+            stack.callback(lambda: canaries.look(browser.title, browser.page_source.encode(), {CLIENT_SECRET}))
+            return browser
+
+        yield start
+
+
+Chromium = Callable[..., webdriver.Chrome]
+
 
 ATTACK = "attack"
 """The property of a test's report that holds a row, a column and what happened."""

@@ -31,6 +31,7 @@ from tests.e2e.arena import (
     tls,
     tunnel,
 )
+from tests.e2e.canaries import Canaries
 from tests.e2e.conftest import ATTACK, Authority, Curl, Stage, on_stage
 from tests.e2e.tell import EVIL as EVIL_ADDRESS
 from tests.e2e.tell import GOOD, HIJACKED
@@ -649,7 +650,11 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def place(
-    tmp_path_factory: pytest.TempPathFactory, confdir: Path, authority: Authority, certificates: tuple[Path, Path]
+    tmp_path_factory: pytest.TempPathFactory,
+    confdir: Path,
+    authority: Authority,
+    certificates: tuple[Path, Path],
+    canaries: Canaries,
 ) -> Iterator[Arena]:
     """The arena. At its end no server has got what it should not."""
     with on_stage(tmp_path_factory.mktemp("arena"), confdir, certificates) as stage, arena(stage, authority) as made:
@@ -663,6 +668,8 @@ def place(
         stage.env(f"https://{GOOD}:{port}", name="loopback")
         yield made
         stolen = [made.canaries_at(server) for server in made.strangers]
+        for log in made.logs():
+            canaries.look("mitmproxy's log of the attacks", log, made.canaries)
     assert stolen == [0, 0]
 
 
