@@ -19,7 +19,7 @@ def tool(name: str, *, package: str) -> str:
     """The path of a program that a test needs. Without it the test is skipped by name; in CI it fails."""
     path = shutil.which(name)
     if path is None:
-        unavailable(f"{name} is not installed (package {package})")
+        _missing(f"{name} is not installed (package {package})")
     return path
 
 
@@ -27,12 +27,11 @@ def node_package(name: str) -> Path:
     """The folder of an npm package that a test needs. Skipped or failed like a missing tool."""
     folder = Path(__file__).parent / "e2e" / "node" / "node_modules" / name
     if not folder.is_dir():
-        unavailable(f"npm's {name} is not installed (npm ci in tests/e2e/node)")
+        _missing(f"npm's {name} is not installed (npm ci in tests/e2e/node)")
     return folder
 
 
-def unavailable(what: str) -> NoReturn:
-    """Skip a test whose needs this machine does not meet; in CI, fail it."""
+def _missing(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

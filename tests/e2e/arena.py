@@ -46,16 +46,15 @@ WAYS = {
     "socks5 lazy": Way("socks5", _LAZY),
     "reverse": Way("reverse"),
     "keep host": Way("reverse", {"keep_host_header": "true"}),
-    "transparent": Way("transparent"),
-    "namespace": Way("transparent", {"inject_clients": f"{namespace.CLIENT}/32"}),
+    "transparent": Way("transparent", {"inject_clients": f"loopback,{namespace.CLIENT}/32"}),
     "tls": Way("tls", shares="regular"),
     "unvalidated": Way("regular", {"validate_inbound_headers": "false"}),
     "insecure": Way("regular", {"ssl_insecure": "true"}),
     "toggled": Way("regular", shares="regular"),
     "toggled lazy": Way("regular", shares="lazy"),
 }
-"""In `transparent` the original address is made up; `namespace` is a real network of its own. In `tls` the client asks
-the proxy by TLS."""
+"""`transparent` is in a network of its own; where the machine allows none, the original address is made up.
+In `tls` the client asks the proxy by TLS."""
 
 _ANSWER = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 
@@ -148,11 +147,11 @@ class Arena:
                 tunnels = ["--set", f"ignore_hosts=:({self.port}|{self.other_port})$"]
                 second = mitmproxy("mitmdump", *tunnels, folder=self.stage.folder, script=Path(tell.__file__))
                 words = ["--mode", f"upstream:{self._stack.enter_context(second).url}"]
+            case "transparent" if self._namespace is not None:
+                words = ["--mode", f"transparent@{namespace.PROXY_PORT}"]
+                inside = self._namespace.inside
             case "transparent":
                 settings["original_address"] = str(self._original_address)
-            case "namespace":
-                words = ["--mode", f"transparent@{namespace.PROXY_PORT}"]
-                inside = self.namespace.inside
         words = ["-s", tell.__file__, *self.stage.options(settings), *words]
         return mitmproxy("mitmdump", *words, folder=self.stage.folder, inside=inside)
 
@@ -166,8 +165,10 @@ class Arena:
         }
 
     @cached_property
-    def namespace(self) -> namespace.Namespace:
+    def _namespace(self) -> namespace.Namespace | None:
         """A network of its own, in which the servers have the same addresses."""
+        if namespace.missing() is not None:
+            return None
         made = self._stack.enter_context(namespace.namespace())
         for host, port in (
             (tell.GOOD, self.port),
@@ -186,8 +187,8 @@ class Arena:
         Raises Refused.
         """
         listens = self.port_of(way)
-        if way == "namespace":
-            return self.namespace.connect(tell.address(host), port, namespace.CLIENT)
+        if way == "transparent" and self._namespace is not None:
+            return self._namespace.connect(tell.address(host), port, namespace.CLIENT)
         self._original_address.write_text(f"{tell.address(host)} {port}")
         if WAYS[way].family == "reverse":
             listens = self._reverse[way, f"{scheme}://{host}:{port}"]

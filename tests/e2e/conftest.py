@@ -19,6 +19,7 @@ from selenium import webdriver
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 from tests.conftest import tool
+from tests.e2e import namespace
 from tests.e2e.canaries import Canaries, instances
 from tests.e2e.mitmweb_api import WebApi
 
@@ -274,6 +275,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.line(
         f"{len(rows)} cases, {len(cells)} attacks."
         " i: injected, s: skipped and marked, b: bare, x: blocked, r: refused by mitmproxy"
+    )
+    made_up = namespace.missing()
+    terminalreporter.line(
+        f"transparent: the original address is made up ({made_up})"
+        if made_up
+        else "transparent: in a network namespace"
     )
     heads = [way.split()[-1][:5] for way in ways]
     terminalreporter.line(" ".join([" " * width, *(f"{head:5}" for head in heads)]))
