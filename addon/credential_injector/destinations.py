@@ -65,8 +65,8 @@ def normalise_host(host: str) -> str:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
             return host
-    # Only these can be addresses; trying every name would cost more than the whole lookup.
-    if ":" in host or host[-1:].isdigit():
+    # Only IPv6 addresses have several spellings; trying every host would cost more than the whole lookup.
+    if ":" in host:
         try:
             return str(ipaddress.ip_address(host.strip("[]")))
         except ValueError:
@@ -209,10 +209,14 @@ def contradiction(
     """
     if scheme == "https":
         for sni in (client_sni, upstream_sni):
-            if sni is not None and normalise_host(sni) != name:
+            if sni is not None and not _is_spelling_of(name, sni):
                 return "its TLS server name (SNI) is another one"
     for authority in authorities:
         match = _AUTHORITY.fullmatch(authority)
-        if match is None or normalise_host(match[1]) != name or (match[2] is not None and int(match[2]) != port):
+        if match is None or not _is_spelling_of(name, match[1]) or (match[2] is not None and int(match[2]) != port):
             return "its Host header or request target names another one"
     return None
+
+
+def _is_spelling_of(name: str, host: str) -> bool:
+    return host == name or normalise_host(host) == name
