@@ -227,7 +227,7 @@ class CredentialInjector:
         request = flow.request
         header = route.header_http2 if request.is_http2 or request.is_http3 else route.header
         replaced = flows.replaced(flow, route.environment)
-        request.headers[header] = route.prefix + served.token.value
+        flows.write(request, header, route.prefix + served.token.value)
         record.injected(flow, route.environment, served, replaced)
         route.counts.injected += 1
         if route.counts.injected == 1:
