@@ -14,8 +14,10 @@ from credential_injector.token_source import fingerprint
 def destination(flow: http.HTTPFlow) -> str:
     """The normalised host that mitmproxy dials, or, for an address, the name against which it verifies the server."""
     name = normalise_host(flow.request.host)
+    if flow.request.scheme != "https" or not _resolved_before(flow) or not is_address(name):
+        return name
     sni = _verified_against(flow)
-    return normalise_host(sni) if sni is not None and is_address(name) and _resolved_before(flow) else name
+    return name if sni is None else normalise_host(sni)
 
 
 def disagreement(flow: http.HTTPFlow, name: str) -> str | None:
