@@ -57,7 +57,7 @@ def write(request: http.Request, header: str, value: str) -> None:
     if _header(request, header):
         request.headers[header] = value
     else:
-        request.headers.add(header, value)
+        request.headers.fields += ((header.encode(), value.encode()),)
 
 
 def may_stream(request: http.Request) -> bool:
