@@ -26,22 +26,17 @@ def contradictions(flow: http.HTTPFlow, name: str) -> list[Claim]:
     written by whoever wrote the request. So all of it must name `name`.
     """
     data = flow.request.data
-    # Nearly always they are letter for letter the same, and the rest need not be looked at.
+    claims: list[Claim] = []
+    # Nearly always they are letter for letter the same, and need no second look.
     same = name.encode(errors="replace")
-    with_port = b"%s:%d" % (same, data.port)
-    claims = [
-        Claim("Host header", _text(value))
-        for field, value in data.headers.fields
-        if len(field) == 4 and value not in (same, with_port) and field.lower() == b"host"
-    ]
-    if data.authority and data.authority not in (same, with_port):
+    for field, value in data.headers.fields:
+        if len(field) == 4 and value != same and field.lower() == b"host":
+            claims.append(Claim("Host header", _text(value)))
+    if data.authority and data.authority != same:
         claims.append(Claim("request target", _text(data.authority)))
-    if data.scheme == b"https":
-        claims += [
-            Claim("TLS server name (SNI)", sni)
-            for sni in (_verified_against(flow), flow.server_conn.sni)
-            if sni is not None and sni != name
-        ]
+    if data.scheme == b"https" and not flow.client_conn.sni == name == (flow.server_conn.sni or name):
+        names = (_verified_against(flow), flow.server_conn.sni)
+        claims += [Claim("TLS server name (SNI)", sni) for sni in names if sni is not None]
     return [claim for claim in claims if not claim.means(name, data.port)] if claims else claims
 
 
