@@ -396,7 +396,7 @@ def _refuse_stickyauth(value: str | None) -> None:
     if value:
         raise ValueError(
             "copies credentials to other requests of the same host, whichever client or scheme they have, so it cannot"
-            " be used with this add-on, which does better what it does; unset it"
+            " be used together with this add-on; unset it"
         )
 
 
