@@ -61,6 +61,8 @@ class CredentialInjector:
         self._admits: Callable[[str], bool] = admission("")
         self._pending: dict[str, tuple[Environment | None, str]] = {}
         """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
+        self._ssl_insecure = False
+        """The option: mitmproxy copies an option's value, deeply, whenever it is asked for it."""
         self._insecure: set[str] = set()
         """The ids of the connections that were made while ssl_insecure was set."""
         self._told: set[tuple[str, str]] = set()
@@ -105,6 +107,7 @@ class CredentialInjector:
 
     def configure(self, updated: set[str]) -> None:
         mistakes: list[str] = []
+        self._ssl_insecure = ctx.options.ssl_insecure
         for option in updated & self._uses.keys():
             try:
                 self._uses[option](getattr(ctx.options, option))
@@ -286,7 +289,7 @@ class CredentialInjector:
                 return
 
     def _unverified(self, flow: http.HTTPFlow, name: str) -> bool:
-        if not ctx.options.ssl_insecure and flow.server_conn.id not in self._insecure:
+        if not self._ssl_insecure and flow.server_conn.id not in self._insecure:
             return False
         return not (is_loopback(name) and is_loopback(normalise_host(flow.request.host)))
 
@@ -301,7 +304,7 @@ class CredentialInjector:
         request = flow.request
         header = route.header_http2 if request.is_http2 or request.is_http3 else route.header
         replaced = flows.replaced(flow, route.environment)
-        request.headers[header] = route.prefix + served.token.value
+        flows.write(request, header, route.prefix + served.token.value)
         record.injected(flow, route.environment, served, replaced)
         self._departure.expect(flow, route, served)
         route.counts.injected += 1
@@ -324,7 +327,7 @@ class CredentialInjector:
     # --- How the server is connected: once for each connection --------------------------------------------------------
 
     def tls_start_server(self, data: TlsData) -> None:
-        if ctx.options.ssl_insecure:
+        if self._ssl_insecure:
             self._insecure.add(data.conn.id)
 
     def server_disconnected(self, data: ServerConnectionHookData) -> None:
@@ -393,7 +396,7 @@ def _refuse_stickyauth(value: str | None) -> None:
     if value:
         raise ValueError(
             "copies credentials to other requests of the same host, whichever client or scheme they have, so it cannot"
-            " be used with this add-on, which does better what it does; unset it"
+            " be used together with this add-on; unset it"
         )
 
 

@@ -80,8 +80,8 @@ def normalise_host(host: str) -> str:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
             return host
-    # Only these can be addresses; trying every name would cost more than the whole lookup.
-    if ":" in host or host[-1:].isdigit():
+    # Only IPv6 addresses have several spellings; trying every host would cost more than the whole lookup.
+    if ":" in host:
         try:
             return str(ipaddress.ip_address(host.strip("[]")))
         except ValueError:

@@ -13,8 +13,10 @@ from credential_injector.environments import Environment
 def destination(flow: http.HTTPFlow) -> str:
     """The normalised host that mitmproxy dials, or, for an address, the name against which it verifies the server."""
     name = normalise_host(flow.request.host)
+    if flow.request.scheme != "https" or not _resolved_before(flow) or not is_address(name):
+        return name
     sni = _verified_against(flow)
-    return normalise_host(sni) if sni is not None and is_address(name) and _resolved_before(flow) else name
+    return name if sni is None else normalise_host(sni)
 
 
 def contradictions(flow: http.HTTPFlow, name: str) -> list[Claim]:
@@ -24,22 +26,17 @@ def contradictions(flow: http.HTTPFlow, name: str) -> list[Claim]:
     written by whoever wrote the request. So all of it must name `name`.
     """
     data = flow.request.data
-    # Nearly always they are letter for letter the same, and the rest need not be looked at.
+    claims: list[Claim] = []
+    # Nearly always they are letter for letter the same, and need no second look.
     same = name.encode(errors="replace")
-    with_port = b"%s:%d" % (same, data.port)
-    claims = [
-        Claim("Host header", value.decode("latin-1"))
-        for field, value in data.headers.fields
-        if len(field) == 4 and value not in (same, with_port) and field.lower() == b"host"
-    ]
-    if data.authority and data.authority not in (same, with_port):
-        claims.append(Claim("request target", data.authority.decode("latin-1")))
-    if data.scheme == b"https":
-        claims += [
-            Claim("TLS server name (SNI)", sni)
-            for sni in (_verified_against(flow), flow.server_conn.sni)
-            if sni is not None and sni != name
-        ]
+    for field, value in data.headers.fields:
+        if len(field) == 4 and value != same and field.lower() == b"host":
+            claims.append(Claim("Host header", _text(value)))
+    if data.authority and data.authority != same:
+        claims.append(Claim("request target", _text(data.authority)))
+    if data.scheme == b"https" and not flow.client_conn.sni == name == (flow.server_conn.sni or name):
+        names = (_verified_against(flow), flow.server_conn.sni)
+        claims += [Claim("TLS server name (SNI)", sni) for sni in names if sni is not None]
     return [claim for claim in claims if not claim.means(name, data.port)] if claims else claims
 
 
@@ -48,20 +45,23 @@ def is_from_elsewhere(flow: http.HTTPFlow, name: str, environment: Environment) 
 
     A browser adds these headers itself (Fetch Metadata; Fetch standard, section 3.2), and no page can change them.
     """
-    headers = flow.request.headers
-    site, origins = headers.get_all("sec-fetch-site"), headers.get_all("origin")
+    site, origins = [], []
+    for field, value in flow.request.headers.fields:
+        if len(field) == 14 and field.lower() == b"sec-fetch-site":
+            site.append(_text(value).lower())
+        elif len(field) == 6 and field.lower() == b"origin":
+            origins.append(_text(value).lower())
     if not site and not origins:
         return None
-    pages = [page.lower() for page in origins]
-    if pages and environment.page_origins.issuperset(pages):
+    if origins and environment.page_origins.issuperset(origins):
         return None
-    if "cross-site" in map(str.lower, site):
-        return f"{_shown(pages)} made it, which is another site"
+    if "cross-site" in site:
+        return f"{_shown(origins)} made it, which is another site"
     # In reverse mode the page has this proxy's own origin, of which only the browser knows.
     if site == ["same-origin"] and isinstance(flow.client_conn.proxy_mode, ReverseMode):
         return None
     own = Origin(flow.request.scheme, name, flow.request.port).base
-    return f"{_shown(pages)} made it, which is of another origin" if set(pages) - {own} else None
+    return f"{_shown(origins)} made it, which is of another origin" if set(origins) - {own} else None
 
 
 def replaced(flow: http.HTTPFlow, environment: Environment) -> str | None:
@@ -69,9 +69,8 @@ def replaced(flow: http.HTTPFlow, environment: Environment) -> str | None:
 
     In a replay that is what our own earlier token replaced.
     """
-    value = flow.request.headers.get(environment.header)
-    if value is not None:
-        return record.scheme(value)
+    if values := _header(flow.request, environment.header):
+        return record.scheme(values[0])
     replays = flow.is_replay == "request" and record.was_injected(flow)
     return cast("str | None", flow.metadata[record.KEY]["replaced"]) if replays else None
 
@@ -94,6 +93,14 @@ def hide_proxyauth(flow: http.HTTPFlow) -> None:
         flow.request.headers["Proxy-Authorization"] = "<masked>"
 
 
+def write(request: http.Request, header: str, value: str) -> None:
+    """Put a value into a header, in the place of what stands there."""
+    if _header(request, header):
+        request.headers[header] = value
+    else:
+        request.headers.fields += ((header.encode(), value.encode()),)
+
+
 def may_stream(request: http.Request) -> bool:
     """Whether the body is, or may come to be, sent on while it arrives."""
     if request.stream:
@@ -111,8 +118,18 @@ def is_preflight(request: http.Request) -> bool:
     return request.method == "OPTIONS" and "access-control-request-method" in request.headers
 
 
-def _shown(pages: list[str]) -> str:
-    return f"a page of {pages[0]}" if pages and PAGE_ORIGIN.fullmatch(pages[0]) else "a page"
+def _shown(origins: list[str]) -> str:
+    return f"a page of {origins[0]}" if origins and PAGE_ORIGIN.fullmatch(origins[0]) else "a page"
+
+
+def _header(request: http.Request, name: str) -> list[str]:
+    """`request.headers.get_all(name)`, which takes three times as long."""
+    wanted = name.lower().encode()
+    return [_text(value) for field, value in request.headers.fields if field.lower() == wanted]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
 
 
 def _resolved_before(flow: http.HTTPFlow) -> bool:
