@@ -374,6 +374,33 @@ CASES = [
     Case("HTTP/2, two :path", ODD, h2((":path", "/2")), schemes=TLS),
     Case("HTTP/2, Transfer-Encoding", ODD, h2(("transfer-encoding", "chunked")), schemes=TLS),
     Case("HTTP/2 without TLS", HARMLESS, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", schemes=PLAIN),
+    # --- The name that is dialled, in odd spellings -------------------------------------------------------------------
+    *(
+        Case(
+            f"dialled as {to!a}",
+            expected,
+            get(OF_GOOD if "{" in to else f"Host: {to}:{{port}}"),
+            to=to,
+            sni=sni,
+            # mitmproxy's SOCKS proxy never answers to what it cannot read.
+            ways=NAMED if to.isascii() and to.isprintable() else PROXIES,
+            schemes=TLS,
+        )
+        for to, sni, expected in (
+            ("{GOOD}", "{good}", "injected"),
+            ("{good}.", "{good}", "injected/refused"),
+            ("m\u00fcnchen.qa.test", "xn--mnchen-3ya.qa.test", "injected/refused"),
+            ("{good}\0", "{good}", HARMLESS),
+            ("{good}\0.evil.test", "{good}", HARMLESS),
+            ("{good}@{evil}", "{good}", HARMLESS),
+            ("{evil}#{good}", "{good}", HARMLESS),
+            ("{evil}/{good}", "{good}", HARMLESS),
+            ("\u0430pi.qa.test", "{good}", HARMLESS),
+            ("api%2eqa.test", "{good}", HARMLESS),
+            ("\uff41pi.qa.test", "{good}", "injected/skipped/bare/refused"),
+            ("api\u3002qa.test", "{good}", "injected/skipped/bare/refused"),
+        )
+    ),
     # --- Another port, scheme or host ---------------------------------------------------------------------------------
     near_miss("another port of good", OF_GOOD, to="{good}", port="{other}", ways=FORWARD),
     near_miss(
