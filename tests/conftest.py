@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 # The same examples in each run of the suite; HYPOTHESIS_PROFILE=fuzz looks for new ones.
-settings.register_profile("suite", max_examples=200, deadline=None, derandomize=True)
+settings.register_profile("suite", max_examples=100, deadline=None, derandomize=True)
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 

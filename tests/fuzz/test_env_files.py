@@ -52,7 +52,7 @@ VALUES = st.builds(
     lambda quote, value, end: f"{quote}{value}{end}",
     QUOTES,
     TEXT
-    | st.builds("{}{}".format, CANARIES, TEXT)
+    | st.builds("{}{}".format, CANARIES, TEXT | st.sampled_from(["${UNSET}", "${", "'", '"']))
     | st.sampled_from(
         [
             *("https://api.example.com", "http://api.example.com", "https://[::1%é]", "https://u:C4nary@x.example"),

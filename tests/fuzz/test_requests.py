@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mitmproxy import http
 from mitmproxy.flow import Error
@@ -123,9 +123,9 @@ ADDRESSES = st.none() | st.tuples(NAMES | st.sampled_from(["192.0.2.7", "::1%C4n
 PEERS: st.SearchStrategy[Any] = st.none() | st.tuples(
     st.sampled_from(["::ffff:127.0.0.1", "", "fe80::1%a", "192.0.2.9"]), st.just(5)
 )
-RECORD_KEYS = {"action", "environment", "reason", "token", "source", "expires_at", "replaced", "retried"}
 RECORDS: st.SearchStrategy[object] = st.dictionaries(
-    st.sampled_from(sorted(RECORD_KEYS)), st.sampled_from([None, "injected", "injected", "qa", 1, [], {}])
+    st.sampled_from(["action", "environment", "reason", "token", "source", "expires_at", "replaced"]),
+    st.sampled_from([None, "injected", "injected", "qa", 1, [], {}]),
 ) | st.sampled_from(["injected", [], None])
 MODES = ["regular", "transparent", "socks5", "reverse:https://api.example.com", "upstream:http://127.0.0.1:1"]
 
@@ -227,11 +227,8 @@ def check_said(flow: http.HTTPFlow) -> None:
     """What a person and the client see of it, and whether it can be saved."""
     for line in flow.comment.splitlines():
         assert_harmless(line)
-    record = flow.metadata.get("inject", {})
-    if flow.comment not in ("", "a person's"):
-        assert record.keys() == RECORD_KEYS
-        assert_harmless(repr(record))
-        flow.comment.encode()
+    assert_harmless(repr(flow.metadata))
+    flow.comment.encode()
     if flow.response is not None and flow.response.headers.get("Cache-Control") == "no-store":
         assert flow.response.status_code == 502
         assert_harmless((flow.response.get_text() or "").removesuffix("\n"))
@@ -269,8 +266,8 @@ PORTS = {"": None, ":443": 443, ":8443": 8443, ":9000": 9000, ":0443": 443, ":80
 BAD_ENDS = [":", ":443x", ":-1", ":000443", "@evil.example.net", "/", ":443:443", "?", "#"]
 PATHS = {
     "/orders": True, "/orders/1": True, "/orders?x=/..": True, "/orders/": True, "/ordersx": False, "/": False,
-    "/orders/../admin": False, "/orders/%2e%2e/admin": False, "/orders%2fx/..": False, "/orders\\..\\x": False,
-    "/orders;/..": False, "*": False, "": False, "/Orders": False, "//orders": False,
+    "/orders/../admin": False, "/orders/%2e%2e/admin": False, "/orders%2fx/..": False, "/orders/\\..\\x": False,
+    "/orders/..;/admin": False, "/orders/x%2f..%2f..": False, "/orders/#/..": False, "*": False, "": False,
 }  # fmt: skip
 
 
@@ -302,9 +299,9 @@ API, WILD, LOCAL = ("https", "api.example.com", 443), ("https", "a.wild.example.
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[http.HTTPFlow, bool]:
     """A flow, and whether its request is to get a token. Mostly one thing is odd, as two would hide each other."""
-    parts = st.sampled_from(["scheme", "port", "path", "dialled", "client SNI", "server SNI", "Host", "target"])
-    odd = draw(st.frozensets(parts, max_size=1) | st.frozensets(parts))
-    scheme, host, port = draw(st.sampled_from([WILD] if "path" in odd else [API, WILD, LOCAL]))
+    parts = st.sampled_from(["scheme", "port", "dialled", "client SNI", "server SNI", "Host", "target"])
+    odd = draw(st.just([]) | parts.map(lambda part: [part]) | st.lists(parts))
+    scheme, host, port = draw(st.sampled_from([API, WILD, LOCAL]))
     authority = authorities(host, port)
     named = draw(st.lists(authority, max_size=2))
     target = draw(st.none() | authority)
@@ -316,7 +313,7 @@ def cases(draw: st.DrawFn) -> tuple[http.HTTPFlow, bool]:
     if "target" in odd:
         target = draw(authorities(host, port, odd=True))
     if "dialled" in odd:
-        dialled = draw(st.sampled_from(SPELLINGS) | alike("192.0.2.7"))
+        dialled = draw(mostly(alike("192.0.2.7"), st.sampled_from(SPELLINGS)))
     if "client SNI" in odd:
         client_sni = draw(st.sampled_from(SPELLINGS))
     if "server SNI" in odd:
@@ -325,7 +322,7 @@ def cases(draw: st.DrawFn) -> tuple[http.HTTPFlow, bool]:
         scheme = draw(st.sampled_from(["http", "https", "HTTPS", "ws"]))
     if "port" in odd:
         port = draw(st.sampled_from([443, 8443, 9000, 80]))
-    path = draw(st.sampled_from(list(PATHS))) if "path" in odd else "/orders"
+    path = draw(st.sampled_from(list(PATHS)))
 
     fields = [(b"Host", each.text.encode()) for each in named]
     request = http.Request(
@@ -359,6 +356,7 @@ def cases(draw: st.DrawFn) -> tuple[http.HTTPFlow, bool]:
     return flow, configured and agree
 
 
+@settings(max_examples=6 * settings().max_examples)
 @given(cases())
 def test_a_token_goes_only_where_scheme_host_port_and_every_name_agree(case: tuple[http.HTTPFlow, bool]) -> None:
     flow, expected = case
