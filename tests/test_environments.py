@@ -366,3 +366,10 @@ def test_equal_token_requests_are_one_identity_and_any_difference_makes_another(
     for line in ("SCOPE=x", "AUDIENCE=x", "RESOURCE=x", "TOKEN_PARAM_x=y", "TOKEN_HEADER_x=y"):
         assert read(envs, f"{WHOLE}{line}\n").token_request != first
     assert read(envs, WHOLE.replace(SECRET, "another")).token_request != first
+
+
+@pytest.mark.parametrize("key", ["CLIENT_SECRET:", "TOKEN_HEADER_X-Key:", "client_secret"])
+def test_a_secret_behind_a_missing_equals_sign_is_not_taken_for_a_key(envs: Path, key: str) -> None:
+    (said,) = mistakes(envs, f"{WHOLE}{key}{SECRET}\n")
+    assert said.startswith("envs/qa.env: line 4: has no '='")
+    assert SECRET.upper() not in said
