@@ -260,7 +260,7 @@ class Claim(NamedTuple):
 def _is_plainly_a_host(host: str) -> bool:
     """Whether it may be repeated: anything else could be a secret in the wrong place."""
     labels = host.split(".")
-    return is_address(host) or is_loopback(host) or (is_name(host) and 1 < len(labels) and max(map(len, labels)) < 64)
+    return is_address(host) or is_loopback(host) or (is_name(host) and len(labels) > 1 and max(map(len, labels)) < 64)
 
 
 def segments(path: str) -> tuple[str, ...]:
