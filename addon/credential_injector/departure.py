@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 from mitmproxy.hooks import UpdateHook
+from mitmproxy.tls import TlsData
 
 from credential_injector import masking
 from credential_injector.environments import Environment
@@ -91,6 +92,16 @@ class Departure:
             self._withdraw(flow, environment, f"{who} has sent the request elsewhere")
         elif not masking.carries(flow.request.headers, sent.mask.secret):
             self._withdraw(flow, environment, f"{who} has replaced its {environment.header}")
+
+    def tls_start_server(self, _: TlsData) -> None:
+        """Where ssl_insecure was set meanwhile, no server is verified from now on. Requests that wait for one go bare."""
+        if not ctx.options.ssl_insecure:
+            return
+        for flow, sent in list(self._sent.items()):
+            if not flow.server_conn.tls_established and self._find(flow) is None:
+                masking.drop(flow.request.headers, sent.mask.secret)
+                self._withdraw(flow, sent.route.environment, "ssl_insecure was set before the server was verified")
+                del self._sent[flow]
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
 
