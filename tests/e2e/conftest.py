@@ -5,7 +5,7 @@ import ipaddress
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from selenium import webdriver
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 from tests.conftest import tool
+from tests.e2e import namespace
 from tests.e2e.canaries import Canaries, instances
 from tests.e2e.mitmweb_api import WebApi
 
@@ -120,47 +121,63 @@ def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("confdir")
 
 
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The file of a CA, and the file of a certificate for this machine and *.qa.test with its key."""
-    folder = tmp_path_factory.mktemp("certificates")
-    now = datetime.datetime.now(datetime.UTC)
+class Authority:
+    """A certificate authority. Its certificate is in the file `ca`."""
 
-    def certificate(name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.ca = folder / "ca.pem"
+        ca = self._certificate("test CA", self._key).add_extension(x509.BasicConstraints(True, None), True)
+        self.ca.write_bytes(ca.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str, *hosts: str) -> Path:
+        """The file of a certificate for these names and addresses, with its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [
+            x509.IPAddress(ipaddress.ip_address(host)) if host[-1].isdigit() else x509.DNSName(host) for host in hosts
+        ]
+        certificate = self._certificate(name, key).add_extension(x509.SubjectAlternativeName(names), False)
+        file = self._folder / f"{name}.pem"
+        file.write_bytes(
+            certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return file
+
+    def _certificate(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(_name(name))
-            .issuer_name(issuer)
+            .issuer_name(_name("test CA"))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=2))
         )
 
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca = certificate("test CA", _name("test CA"), ca_key).add_extension(x509.BasicConstraints(True, None), True)
-    names = [
-        x509.DNSName("localhost"),
-        x509.DNSName("*.qa.test"),
-        x509.DNSName("api.test"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-    ]
-    server = certificate("test server", _name("test CA"), key).add_extension(x509.SubjectAlternativeName(names), False)
-    ca_file, server_file = folder / "ca.pem", folder / "server.pem"
-    ca_file.write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    server_file.write_bytes(
-        server.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return ca_file, server_file
-
 
 def _name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
 
-@pytest.fixture
-def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path]) -> Iterator[Stage]:
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def certificates(authority: Authority) -> tuple[Path, Path]:
+    """The file of a CA, and the file of a certificate for this machine and *.qa.test with its key."""
+    return authority.ca, authority.issue("server", "localhost", "*.qa.test", "api.test", "127.0.0.1")
+
+
+@contextmanager
+def on_stage(folder: Path, confdir: Path, certificates: tuple[Path, Path]) -> Iterator[Stage]:
+    """A stage until the block ends, with what runs on it."""
     ca, server = certificates
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(server)
@@ -169,7 +186,13 @@ def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path]) -> Ite
     with ExitStack() as stack:
         token_endpoint = stack.enter_context(serve(authorization_server.app)) + "/oauth2/v2.0/token"
         http, https = stack.enter_context(serve(api.app)), stack.enter_context(serve(api.app, tls))
-        yield Stage(tmp_path, confdir, ca, authorization_server, token_endpoint, api, http, https, tls, stack)
+        yield Stage(folder, confdir, ca, authorization_server, token_endpoint, api, http, https, tls, stack)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path]) -> Iterator[Stage]:
+    with on_stage(tmp_path, confdir, certificates) as stage:
+        yield stage
 
 
 @dataclass
@@ -233,3 +256,35 @@ def chromium(tmp_path: Path, canaries: Canaries) -> Iterator["Chromium"]:
 
 
 Chromium = Callable[..., webdriver.Chrome]
+
+
+ATTACK = "attack"
+"""The property of a test's report that holds a row, a column and what happened."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The attacks: a row for each, a column for each way."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    cells = [value for report in reports for name, value in report.user_properties if name == ATTACK]
+    if not cells:
+        return
+    ways = list(dict.fromkeys(way for _, way, _ in cells))
+    rows: dict[str, dict[str, str]] = {}
+    for case, way, outcomes in cells:
+        rows.setdefault(case, {})[way] = "".join("x" if outcome == "blocked" else outcome[0] for outcome in outcomes)
+    width = max(map(len, rows))
+    terminalreporter.section("attacks")
+    terminalreporter.line(
+        f"{len(rows)} cases, {len(cells)} attacks."
+        " i: injected, s: skipped and marked, b: bare, x: blocked, r: refused by mitmproxy"
+    )
+    made_up = namespace.missing()
+    terminalreporter.line(
+        f"transparent: the original address is made up ({made_up})"
+        if made_up
+        else "transparent: in a network namespace"
+    )
+    heads = [way.split()[-1][:5] for way in ways]
+    terminalreporter.line(" ".join([" " * width, *(f"{head:5}" for head in heads)]))
+    for case, cell in rows.items():
+        terminalreporter.line(" ".join([f"{case:{width}}", *(f"{cell.get(way, ''):5}" for way in ways)]))
