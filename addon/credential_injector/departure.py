@@ -98,7 +98,7 @@ class Departure:
         self._withdraw(flow, sent.route.environment, reason)
 
     def tls_start_server(self, _: TlsData) -> None:
-        """Where ssl_insecure was set meanwhile, nobody is verified any more: requests that wait for a server go bare."""
+        """Where ssl_insecure was set meanwhile, nobody is verified now: requests that wait for a server go bare."""
         if not ctx.options.ssl_insecure:
             return
         for flow in list(self._sent):
