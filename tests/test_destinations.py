@@ -246,6 +246,8 @@ def test_a_claim_of_anything_else_does_not(authority: str) -> None:
         ("me:canary@evil.example", "its Host header is no host's name"),
         ("evil\x1b[31m", "its Host header is no host's name"),
         ("", "its Host header is no host's name"),
+        ("canary", "its Host header is no host's name"),
+        (f"eyj.{'canary' * 11}.x", "its Host header is no host's name"),
     ],
 )
 def test_a_claim_is_told_by_its_host_where_that_is_one(authority: str, told: str) -> None:

@@ -228,6 +228,8 @@ class CredentialInjector:
         route = self._routes.find(request.scheme, name, request.port, request.path)
         claims = flows.contradictions(flow, name)
         if route is None:
+            if record.was_injected(flow):
+                record.forget(flow)
             if claims:
                 self._near_miss(flow, name, claims)
             return None

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 from mitmproxy.hooks import UpdateHook
+from mitmproxy.tls import TlsData
 
 from credential_injector import masking
 from credential_injector.environments import Environment
@@ -82,15 +83,27 @@ class Departure:
         sent = self._sent.get(flow)
         if sent is None or _addressed(flow) == sent.addressed:
             return
-        environment = sent.route.environment
         given = [option for option in _CHANGES_REQUESTS if option in ctx.options and getattr(ctx.options, option)]
         who = " or ".join([*given, "another script", "a person"])
+        environment = sent.route.environment
         route = self._find(flow)
         if route is None or route.environment.name != environment.name:
-            masking.drop(flow.request.headers, sent.mask.secret)
-            self._withdraw(flow, environment, f"{who} has sent the request elsewhere")
+            self._take_off(flow, f"{who} has sent the request elsewhere")
         elif not masking.carries(flow.request.headers, sent.mask.secret):
-            self._withdraw(flow, environment, f"{who} has replaced its {environment.header}")
+            self._take_off(flow, f"{who} has replaced its {environment.header}")
+
+    def _take_off(self, flow: http.HTTPFlow, reason: str) -> None:
+        sent = self._sent.pop(flow)
+        masking.drop(flow.request.headers, sent.mask.secret)
+        self._withdraw(flow, sent.route.environment, reason)
+
+    def tls_start_server(self, _: TlsData) -> None:
+        """Where ssl_insecure was set meanwhile, nobody is verified now: requests that wait for a server go bare."""
+        if not ctx.options.ssl_insecure:
+            return
+        for flow in list(self._sent):
+            if not flow.server_conn.tls_established and self._find(flow) is None:
+                self._take_off(flow, "ssl_insecure was set before the server was verified")
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
 

@@ -251,10 +251,16 @@ class Claim(NamedTuple):
 
     def __str__(self) -> str:
         host = self.host
-        if host is None or not (is_name(host) or is_address(host)):
+        if host is None or not _is_plainly_a_host(host):
             return f"its {self.where} is no host's name"
         port = self.authority.rpartition(":")[2]
         return f"its {self.where} names {host}{f':{port}' if port.isdigit() and ':' not in host else ''}"
+
+
+def _is_plainly_a_host(host: str) -> bool:
+    """Whether it may be repeated: anything else could be a secret in the wrong place."""
+    labels = host.split(".")
+    return is_address(host) or is_loopback(host) or (is_name(host) and len(labels) > 1 and max(map(len, labels)) < 64)
 
 
 def segments(path: str) -> tuple[str, ...]:

@@ -254,8 +254,9 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
     given: dict[str, str] = {}
     for written, binding in bindings.items():
         name, how = _source(written)
+        shown = _shown(binding.written, binding.line)
         if binding.value is None:
-            given[name] = written
+            given[name] = shown
             continue
         family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
         key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
@@ -264,19 +265,19 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
             meant = f", did you mean {other}?" if other else nearest(written, _known_keys())
             given.update({known: written for known in _KEYS if meant.startswith(f", did you mean {known}?")})
             meant = meant or f", one of {', '.join(_KEYS)} was expected"
-            file.wrong(_shown(binding.written, binding.line), f"unknown key (line {binding.line}){meant}")
+            file.wrong(shown, f"unknown key (line {binding.line}){meant}")
             continue
         if name in given:
-            file.wrong(name, f"is given by {given[name]} and by {written}, one of them was expected")
+            file.wrong(name, f"is given by {given[name]} and by {shown}, one of them was expected")
             continue
-        given[name] = written
+        given[name] = shown
         try:
             extra = _extra_name(family, name) if family else ""
             file.holds_secrets |= key.secret and not how
-            value = key.parse(file.secret(written, how, binding.value))
+            value = key.parse(file.secret(shown, how, binding.value))
             values[key.field] = (*values.get(key.field, ()), (extra, value)) if family else value
         except ValueError as error:
-            file.wrong(written, str(error))
+            file.wrong(shown, str(error))
     names = [name.lower() for name, _ in values.get("headers", ())]
     if len(names) != len(set(names)):
         file.wrong("TOKEN_HEADER_", "names a header twice, and header names have no case; once was expected")
@@ -330,12 +331,11 @@ def _canonical(key: str) -> str:
 
 
 def _shown(key: str, line: int) -> str:
-    """The key, or only its line: a stray line of a pasted secret looks like a key, too."""
+    """The key, or only its line: a pasted secret on a line of its own looks like a key, as does `CLIENT_SECRET:it`."""
     name = _canonical(key)
-    known = (
-        name in _KEYS or name in _OTHER_NAMES or nearest(name, _known_keys()) or name.startswith(tuple(_KEY_FAMILIES))
-    )
-    return name if known or re.fullmatch(r"[A-Z_]{1,40}", key) else f"line {line}"
+    family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
+    plain = re.fullmatch(r"[A-Za-z_-]*", name.removeprefix(family)) if family else re.fullmatch(r"[A-Z_]{1,40}", key)
+    return name if plain or name in _known_keys() else f"line {line}"
 
 
 def _source(key: str) -> tuple[str, str]:

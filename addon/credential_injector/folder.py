@@ -48,7 +48,8 @@ class Folder:
     def __init__(self, path: Path, *, only: Iterable[str] | None = None, shown_as: str | None = None) -> None:
         self.path = path
         self._only = None if only is None else tuple(only)
-        self._shown = shown_as or str(path)
+        # A name that is not UTF-8 could stand in no comment and no answer.
+        self._shown = shown_as or str(path).encode(errors="replace").decode()
         self._readings: dict[str, _Reading] = {}
 
     def read(self) -> tuple[Environment, ...]:

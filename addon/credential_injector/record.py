@@ -126,8 +126,20 @@ def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams
 
 
 def was_injected(flow: Flow) -> bool:
-    """Whether the flow's request went out with a token of ours."""
-    return bool(flow.metadata.get(KEY, {}).get("action") == "injected")
+    """Whether the flow's request went out with a token of ours. What was read from a file may hold anything."""
+    record = flow.metadata.get(KEY)
+    return (
+        isinstance(record, dict)
+        and record.get("action") == "injected"
+        and all(isinstance(record.get(name), str) for name in ("environment", "token", "source"))
+        and isinstance(record.get("replaced", ...), str | None)
+    )
+
+
+def forget(flow: Flow) -> None:
+    """A replayed request goes to a host that no environment names, so nothing is to be said of it any more."""
+    flow.metadata.pop(KEY, None)
+    flow.comment = flow.marked = ""
 
 
 def own_error(error: BaseException) -> str:

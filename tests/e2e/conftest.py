@@ -108,7 +108,9 @@ def witness(canaries: Canaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     client_secrets = {client.client_secret for server in servers for client in server.clients.values()}
     tokens = {token for server in servers for token in server.tokens}
     for proxy in proxies:
-        canaries.look(f"{tmp_path.name}: mitmproxy's log", "\n".join(proxy.log).encode(), client_secrets | tokens)
+        shows_headers = "--flow-detail" in proxy.process.args
+        hidden = client_secrets | (set() if shows_headers else tokens)
+        canaries.look(f"{tmp_path.name}: mitmproxy's log", "\n".join(proxy.log).encode(), hidden)
     for answer in (answer for web in webs for answer in web.answers):
         canaries.look(f"{tmp_path.name}: mitmweb", answer, client_secrets)
     canaries.look_into(tmp_path, client_secrets, tokens)

@@ -6,7 +6,7 @@ from tests.e2e.canaries import Canaries
 
 
 def test_no_secret_was_seen_in_any_file_log_page_or_answer_of_the_run(canaries: Canaries) -> None:
-    assert canaries.sightings == []
+    assert not canaries.sightings, "\n".join(canaries.sightings)
 
 
 def test_a_secret_in_a_file_would_have_been_seen(tmp_path: Path) -> None:
