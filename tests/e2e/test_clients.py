@@ -25,18 +25,19 @@ def running():
 
 
 @contextmanager
-def clients(stage: Stage, *options: str, **settings: str) -> Iterator["Clients"]:
-    """mitmdump on all addresses, in a network of its own where the machine allows it; who may connect to it."""
+def clients(stage: Stage, *options: str, ipv6: bool = False, **settings: str) -> Iterator["Clients"]:
+    """mitmdump on all addresses of a network of its own, or else on loopback; who may connect to it."""
     stage.env(stage.http)
-    words = ["-s", tell.__file__, *stage.options(settings), "--listen-host", "0.0.0.0", *options]
+    words = ["-s", tell.__file__, *stage.options(settings), *options]
     if namespace.missing() is not None:
+        words += ["--listen-host", "::ffff:127.0.0.1" if ipv6 else "127.0.0.1"]
         with mitmproxy("mitmdump", *words, folder=stage.folder) as proxy:
             yield Clients(stage, None, int(proxy.url.rpartition(":")[2]))
         return
     with namespace.namespace() as network:
         for url in (stage.http, stage.token_endpoint):
             stage.enter(network.reaches("127.0.0.1", int(url.split("/")[2].rpartition(":")[2])))
-        words += ["--listen-port", str(PROXY_PORT)]
+        words += ["--listen-host", "::" if ipv6 else "0.0.0.0", "--listen-port", str(PROXY_PORT)]
         with mitmproxy("mitmdump", *words, folder=stage.folder, inside=network.inside):
             yield Clients(stage, network, PROXY_PORT)
 
@@ -92,7 +93,7 @@ def test_an_ipv4_client_of_an_ipv6_socket_is_known_by_its_ipv4_address(
 ) -> None:
     dual = stage.folder / "dual.py"
     dual.write_text(DUAL_STACK)
-    with clients(stage, "-s", str(dual), "--listen-host", "::", server="false", inject_clients=networks) as who:
+    with clients(stage, "-s", str(dual), ipv6=True, server="false", inject_clients=networks) as who:
         answer = who.ask(who.stranger)
         assert answer.outcome == outcome
         assert answer.told is not None
