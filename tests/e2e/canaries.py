@@ -9,7 +9,7 @@ import pytest
 
 # By design these hold secrets: what a test wrote for the add-on to read, and what the user asked to keep tokens in.
 INPUTS = ("*.env", "secret*")
-KEEP_TOKENS = ("*.mitm", "flows", "replayed", "tokens*")
+KEEP_TOKENS = ("*.mitm", "flows*", "replayed", "tokens*")
 
 
 class Canaries:
