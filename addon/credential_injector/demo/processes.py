@@ -104,8 +104,18 @@ def mitmproxy(
 
     An exception that leaves the block gets a note with what the program said.
     """
+    words = ("--listen-port", "0", "-s", str(script or SCRIPT), *options)
+    with without_add_on(name, *words, folder=folder, environ=environ) as running:
+        yield running
+
+
+@contextmanager
+def without_add_on(
+    name: str, *options: str, folder: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[Mitmproxy]:
+    """The same with no add-on but what the options name, on whichever ports they name."""
     process = subprocess.Popen(
-        [program(name), "--listen-host", "127.0.0.1", "--listen-port", "0", "-s", str(script or SCRIPT), *options],
+        [program(name), "--listen-host", "127.0.0.1", *options],
         cwd=folder,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **(environ or {})},
         stdin=subprocess.DEVNULL,
