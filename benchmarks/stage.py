@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from credential_injector.demo.processes import LISTENS, SCRIPT, Mitmproxy, free_port, without_add_on
 
+CPUS = sorted(os.sched_getaffinity(0))
 HERE = Path(__file__).parent
 TOKEN = "a-token-as-long-as-a-small-jwt-" + "x" * 700
 WAYS = ("http reverse", "http regular", "https on both sides")
@@ -36,20 +37,22 @@ class Proxy:
 
     running: Mitmproxy
     ways: dict[str, list[str]]
+    reverse_port: int
+    """Of http in reverse mode."""
 
 
 class Stage:
     """Runs until `closed`'s block ends."""
 
-    def __init__(self, folder: Path, lifetime: int, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, lifetime: int, token_endpoint: str | None, stack: ExitStack) -> None:
         self.folder = folder
         self._stack = stack
         names = ("open", "open_tls", "guarded", "guarded_tls", "token_endpoint")
         self.ports = {name: free_port() for name in names}
-        self.token_endpoint = f"http://127.0.0.1:{self.ports['token_endpoint']}/token"
-        # The proxy gets a processor of its own, where there are two.
-        cpus = sorted(os.sched_getaffinity(0))
-        self._load_cpus, self._proxy_cpu = (cpus[:-1] or cpus), cpus[-1]
+        self.token_endpoint = token_endpoint or f"http://127.0.0.1:{self.ports['token_endpoint']}/token"
+        # A proxy gets a processor of its own, where there are two; this process and what else it starts has the others.
+        os.sched_setaffinity(0, CPUS[:-1] or CPUS)
+        stack.callback(os.sched_setaffinity, 0, CPUS)
         certificate = (
             "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out certificate.pem -days 2 -subj /CN=127.0.0.1"
         )
@@ -62,7 +65,6 @@ class Stage:
         (folder / "nginx.conf").write_text(config)
         nginx = subprocess.Popen(["nginx", "-p", str(folder), "-e", "stderr", "-c", "nginx.conf"], cwd=folder)
         stack.callback(_end, nginx)
-        os.sched_setaffinity(nginx.pid, self._load_cpus)
 
     def environment(self, folder: Path) -> None:
         """Write the environment file of the API."""
@@ -72,7 +74,7 @@ class Stage:
         (folder / "qa.env").write_text("\n".join([*lines, ""]))
 
     def proxy(self, configuration: str) -> Proxy:
-        """Start mitmdump."""
+        """Start mitmdump in one of the configurations. It runs as long as the stage."""
         open_ = configuration.startswith("bare")
         http, https = (self.ports[name] for name in (("open", "open_tls") if open_ else ("guarded", "guarded_tls")))
         ports = [free_port() for _ in range(3)]
@@ -90,14 +92,14 @@ class Stage:
             self.environment(self.folder / "envs")
             options += ["-s", str(SCRIPT)]
         running = self._stack.enter_context(without_add_on("mitmdump", *options, folder=self.folder))
-        os.sched_setaffinity(running.process.pid, {self._proxy_cpu})
+        os.sched_setaffinity(running.process.pid, CPUS[-1:])
         running.wait_for(LISTENS, times=3)
         ways = {
             "http reverse": [f"http://127.0.0.1:{ports[0]}", "/orders/1", f"127.0.0.1:{ports[0]}"],
             "http regular": [f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{http}/orders/1", f"127.0.0.1:{http}"],
             "https on both sides": [f"https://127.0.0.1:{ports[2]}", "/orders/1", f"127.0.0.1:{ports[2]}"],
         }
-        return Proxy(running, ways)
+        return Proxy(running, ways, ports[0])
 
     def load(self, way: list[str], *, connections: int, seconds: int) -> Load | None:
         """Run wrk. None: the time was too short for any answer. One answer that is not a 2xx ends the benchmark."""
@@ -114,7 +116,6 @@ class Stage:
             url,
         ]
         process = subprocess.Popen([*command, "--", target, host], stdout=subprocess.PIPE, text=True)
-        os.sched_setaffinity(process.pid, self._load_cpus)
         output, _ = process.communicate()
         figures = json.loads(output.splitlines()[-1])
         if process.returncode or figures["refused"] or figures["broken"]:
@@ -126,10 +127,10 @@ class Stage:
 
 
 @contextmanager
-def stage(*, lifetime: int = 3600) -> Iterator[Stage]:
-    """A stage whose tokens live for so many seconds."""
+def stage(*, lifetime: int = 3600, token_endpoint: str | None = None) -> Iterator[Stage]:
+    """A stage whose tokens live for so many seconds, or come from another token endpoint."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        yield Stage(Path(folder), lifetime, stack)
+        yield Stage(Path(folder), lifetime, token_endpoint, stack)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
