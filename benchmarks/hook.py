@@ -20,7 +20,7 @@ from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 
-from benchmarks.results import Part, Row, across
+from benchmarks.results import Figure, Part, listed
 from credential_injector import routes
 from credential_injector.addon import CredentialInjector
 from credential_injector.environments import TokenRequest
@@ -45,25 +45,31 @@ def part(progress: Callable[[str], None]) -> Part:
     measured: dict[int, list[dict[str, list[float]]]] = {count: [] for count in ENVIRONMENTS}
     for turn in range(PROCESSES):
         for count in ENVIRONMENTS:
-            progress(f"the hook alone, {count} environments, {turn + 1} of {PROCESSES}")
+            progress(f"the hook alone, {count} environments, process {turn + 1}")
             command = [sys.executable, "-m", "benchmarks.hook", str(count)]
             measured[count].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
 
     def rounds(count: int, case: str) -> list[float]:
-        return [microseconds for process in measured[count] for microseconds in process[case]]
+        return [one for process in measured[count] for one in process[case]]
 
-    one = statistics.median(rounds(1, "named"))
-    rows = [Row("an empty hook", "µs", rounds(1, "empty"))]
+    def against_one(count: int, case: str) -> list[float]:
+        """Of the processes that ran one after the other."""
+        return [
+            statistics.median(process[case]) / statistics.median(one["named"])
+            for process, one in zip(measured[count], measured[1], strict=True)
+        ]
+
+    figures = [Figure("an empty hook", "µs", rounds(1, "empty"))]
     for count in ENVIRONMENTS:
         what = f"a token at hand, {count} environment{'s' if count > 1 else ''}"
-        rows.append(Row(what, "µs", rounds(count, "named"), most=10.0))
+        figures.append(Figure(what, "µs", rounds(count, "named"), most=10.0))
         if count > 1:
-            rows.append(Row(f"{what}, against 1", "x", across(rounds(count, "named"), one), most=1.2))
-            rows.append(Row(f"{what}, each request to the next one", "µs", rounds(count, "spread")))
-        rows.append(Row(f"a host that none of {count} names", "µs", rounds(count, "unnamed"), most=2.0))
-    rows.append(Row(f"after {SERVED} requests, against before", "x", across(rounds(1, "served"), one), most=1.2))
-    rows.append(Row(f"blocks of memory kept for each of {SERVED} requests", "", rounds(1, "kept"), most=0.01))
-    return Part("hook", "The hook alone", rows)
+            figures.append(Figure(f"{what}, against 1", "x", against_one(count, "named"), most=1.2))
+            figures.append(Figure(f"{what}, each request to the next one", "µs", rounds(count, "spread")))
+        figures.append(Figure(f"a host that none of {count} names", "µs", rounds(count, "unnamed"), most=2.0))
+    figures.append(Figure(f"after {SERVED} requests, against before", "x", against_one(1, "served"), most=1.2))
+    figures.append(Figure(f"memory blocks kept for each of {SERVED} requests", "", rounds(1, "kept"), most=0.01))
+    return listed("The hook alone", figures)
 
 
 async def measure(environments: int) -> dict[str, list[float]]:

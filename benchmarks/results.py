@@ -1,88 +1,92 @@
-"""What is measured, as tables for people and JSON for programs."""
+"""What is measured, as tables for people and as JSON for programs."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One figure: its rounds, and what was to be reached."""
+class Figure:
+    """Something that was measured in several rounds, and what was to be reached."""
 
     what: str
     unit: str
-    rounds: list[float]
+    rounds: Sequence[float]
     least: float | None = None
     most: float | None = None
 
     @property
     def median(self) -> float:
+        """Of the rounds."""
         return statistics.median(self.rounds)
 
     @property
     def goal(self) -> str:
-        """As people read it."""
-        bounds = [
-            f"{sign} {_digits(bound)}" for sign, bound in (("≥", self.least), ("≤", self.most)) if bound is not None
-        ]
-        return " and ".join(bounds)
+        """As people read it; empty where there is none."""
+        if self.least is not None:
+            return f"≥ {digits(self.least)}"
+        return f"≤ {digits(self.most)}" if self.most is not None else ""
 
     @property
-    def met(self) -> str:
+    def verdict(self) -> str:
         """Whether the median reaches the goal; where it does not, by how much it misses."""
-        if self.least is not None and self.median < self.least:
-            return f"**missed** by {_digits(self.least - self.median)}"
-        if self.most is not None and self.median > self.most:
-            return f"**missed** by {_digits(self.median - self.most)}"
+        low = self.least is not None and self.median < self.least
+        high = self.most is not None and self.median > self.most
+        if low or high:
+            bound = (self.least if low else self.most) or 0.0
+            return f"**missed** by {digits(abs(self.median - bound))}"
         return "met" if self.goal else ""
-
-    def cells(self) -> list[str]:
-        """What, median, spread, goal, met."""
-        spread = f"{_digits(min(self.rounds))} to {_digits(max(self.rounds))}"
-        return [self.what, f"{_digits(self.median)} {self.unit}".strip(), spread, self.goal, self.met]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of the benchmark."""
-
-    name: str
-    title: str
-    rows: list[Row]
-    notes: tuple[str, ...] = ()
-    """Paragraphs below the table."""
-
-    def markdown(self) -> str:
-        """A section with a table."""
-        head = ["", "median", "lowest to highest", "goal", ""]
-        lines = [head, ["---"] * len(head), *(row.cells() for row in self.rows)]
-        table = [f"| {' | '.join(cells)} |" for cells in lines]
-        return "\n".join([f"### {self.title}", "", *table, *(line for note in self.notes for line in ("", note)), ""])
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "name": self.name,
-            "rows": [
-                {
-                    "what": row.what,
-                    "unit": row.unit,
-                    "median": row.median,
-                    "rounds": row.rounds,
-                    "least": row.least,
-                    "most": row.most,
-                }
-                for row in self.rows
-            ],
-            "notes": list(self.notes),
+            "what": self.what,
+            "unit": self.unit,
+            "median": self.median,
+            "rounds": list(self.rounds),
+            "goal": self.goal,
+            "verdict": self.verdict.replace("*", ""),
         }
 
 
-def across(rounds: Iterable[float], reference: float) -> list[float]:
-    """Each round as a multiple of a reference."""
-    return [one / reference for one in rounds]
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the benchmark: its table, and its figures with every round."""
+
+    title: str
+    head: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    figures: Sequence[Figure]
+    notes: Sequence[str] = ()
+    """Paragraphs below the table."""
+
+    def markdown(self) -> str:
+        """A section."""
+        rows = [self.head, ["---"] * len(self.head), *self.lines]
+        table = [f"| {' | '.join(cells)} |" for cells in rows]
+        return "\n".join([f"### {self.title}", "", *table, *(line for note in self.notes for line in ("", note)), ""])
 
 
-def _digits(number: float) -> str:
+def listed(title: str, figures: Sequence[Figure], *notes: str) -> Part:
+    """A part whose table has a line for each figure."""
+    lines = [
+        [one.what, f"{digits(one.median)} {one.unit}".strip(), spread(one.rounds), one.goal, one.verdict]
+        for one in figures
+    ]
+    return Part(title, ("", "median", "lowest to highest", "goal", ""), lines, figures, notes)
+
+
+def ratios(rounds: Iterable[float], references: Iterable[float]) -> list[float]:
+    """Each round as a multiple of the same round of something else."""
+    return [one / other for one, other in zip(rounds, references, strict=True)]
+
+
+def digits(number: float) -> str:
+    """Three of them that count."""
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def spread(rounds: Sequence[float]) -> str:
+    """The lowest and the highest round."""
+    return f"{digits(min(rounds))} to {digits(max(rounds))}"

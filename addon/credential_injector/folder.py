@@ -22,6 +22,8 @@ STEP = 50
 # What the system does not tell is found after this time: a changed target of a symlink, a folder that was replaced, a
 # file on a network disk.
 UNSEEN = 1000
+# Where there are very many files, looking for that is itself work: it takes no more than this share of the time.
+LOOKING = 0.01
 
 logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
@@ -101,6 +103,7 @@ class Folder:
     async def changes(self) -> AsyncGenerator[None]:
         """Once at the beginning, then whenever something may have changed. It never ends by itself."""
         watchfiles = await in_thread(_import_watchfiles, "import of watchfiles")
+        loop = asyncio.get_running_loop()
         while True:
             watched = self._watched()
             try:
@@ -117,12 +120,16 @@ class Folder:
                 try:
                     await asyncio.sleep(0)  # now it watches, and what changed before can be told without a gap
                     while True:
+                        begun = loop.time()
                         yield
+                        again = loop.time() + (loop.time() - begun) / LOOKING
                         if self._watched() != watched:  # the reader has found other files to watch
                             break
-                        await asyncio.wait([change])
-                        change.result()
-                        change = asyncio.ensure_future(anext(seen))
+                        told = False
+                        while not told:
+                            await asyncio.wait([change])
+                            told = bool(change.result()) or loop.time() >= again
+                            change = asyncio.ensure_future(anext(seen))
                 finally:
                     change.cancel()
             except FileNotFoundError:

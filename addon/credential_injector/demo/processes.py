@@ -110,18 +110,18 @@ def mitmproxy(
     `inside` are the words of a command that runs it, such as nsenter's.
     An exception that leaves the block gets a note with what the program said.
     """
+    words = ("--listen-port", "0", "-s", str(script or SCRIPT), *options)
+    with without_add_on(name, *words, folder=folder, environ=environ, inside=inside) as running:
+        yield running
+
+
+@contextmanager
+def without_add_on(
+    name: str, *options: str, folder: Path, environ: Mapping[str, str] | None = None, inside: Sequence[str] = ()
+) -> Iterator[Mitmproxy]:
+    """The same with no add-on but what the options name, on whichever ports they name."""
     process = subprocess.Popen(
-        [
-            *inside,
-            program(name),
-            "--listen-host",
-            "127.0.0.1",
-            "--listen-port",
-            "0",
-            "-s",
-            str(script or SCRIPT),
-            *options,
-        ],
+        [*inside, program(name), "--listen-host", "127.0.0.1", *options],
         cwd=folder,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **(environ or {})},
         stdin=subprocess.DEVNULL,
