@@ -19,7 +19,7 @@ from mitmproxy.tls import TlsData
 
 from credential_injector import record, routes, token_source
 from credential_injector.addon import CredentialInjector
-from credential_injector.environments import TokenRequest
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken
 
 SECRET = "canary-secret"

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credential_injector import env_file
-from credential_injector.environments import Environment, TokenRequest
+from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
+from credential_injector.token_request import TokenRequest
 
 ENOUGH = "HOST=https://api.qa.example.com\nCLIENT_ID=abc\n"
 SECRET = "hunter2-canary"

@@ -5,7 +5,8 @@ import pytest
 
 from credential_injector import record
 from credential_injector.destinations import parse_origin
-from credential_injector.environments import Environment, TokenRequest
+from credential_injector.environments import Environment
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken, Served
 
 QA = Environment(

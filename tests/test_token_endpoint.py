@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from credential_injector import token_endpoint
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
-from credential_injector.environments import TokenRequest
 from credential_injector.token_endpoint import Answer, read_answer, request_token
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken
 from tests import fakes
 from tests.fakes import http

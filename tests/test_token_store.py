@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from credential_injector import redis_store, token_store
-from credential_injector.environments import TokenRequest
 from credential_injector.routes import open_store
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
 from credential_injector.token_store import Fetch, TokenStore, identify, shared
 from tests.conftest import tool
@@ -879,7 +879,7 @@ async def test_a_disk_that_hangs_costs_no_request(
 
 PROCESS = """
 import asyncio, sys
-from credential_injector.environments import TokenRequest
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken
 from credential_injector.routes import open_store
 from credential_injector.token_store import shared
@@ -970,7 +970,7 @@ def test_a_process_that_is_killed_while_it_asks_holds_up_nobody(tmp_path: Path) 
 KILLED = """
 import asyncio, itertools, json, logging, os, random, signal, sys, threading
 from pathlib import Path
-from credential_injector.environments import TokenRequest
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken
 from credential_injector.routes import open_store
 from credential_injector.token_store import shared

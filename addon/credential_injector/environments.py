@@ -3,33 +3,17 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
-from credential_injector.destinations import Origin, is_address, is_loopback, is_name, normalise_host, parse_origin
+from credential_injector.client_authentication import METHODS
+from credential_injector.destinations import Origin, is_loopback, parse_origin
 from credential_injector.env_file import Binding, EnvFile
+from credential_injector.grants import GRANTS
+from credential_injector.token_request import TokenRequest, parse_endpoint
 
 Overwrite = Literal["always", "never", "only"]
 WithoutToken = Literal["block", "pass"]
-Fields = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
-    """Everything that changes the token, and so the token's identity: equal requests share one token."""
-
-    endpoint: str
-    client_id: str
-    grant_type: str = "client_credentials"
-    auth_method: str = "client_secret_post"
-    """The client authentication method, by its name in RFC 7591 section 2."""
-    client_secret: str = field(default="", repr=False)
-    scope: str = ""
-    audience: tuple[str, ...] = ()
-    resource: tuple[str, ...] = ()
-    params: Fields = field(default=(), repr=False)
-    headers: Fields = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +34,8 @@ class Environment:
 
 
 # --- The keys ---------------------------------------------------------------------------------------------------------
-# A key is one row here. What a grant or a client authentication method asks for is one row in the two tables below.
+# A key is one row here. What a grant or a client authentication method asks for is one row in `grants.GRANTS` or
+# `client_authentication.METHODS`.
 
 
 def _text(value: str) -> str:
@@ -88,25 +73,6 @@ def _origins(value: str) -> tuple[Origin, ...]:
     if not origins:
         raise ValueError("is empty, one or more origins with commas between them were expected")
     return tuple(origins)
-
-
-def _endpoint(value: str) -> str:
-    """A token endpoint: https, or http to this machine (RFC 6749 section 3.2: TLS is required)."""
-    malformed = "is malformed, a URL such as https://login.example.com/oauth2/v2.0/token was expected"
-    try:
-        parts = urlsplit(value)
-        host, port = normalise_host(parts.hostname or ""), parts.port
-    except ValueError:
-        raise ValueError(malformed) from None
-    if parts.scheme not in ("http", "https") or port == 0 or not (is_name(host) or is_address(host)):
-        raise ValueError(malformed)
-    if re.search(r"[\s\x00-\x1f\x7f\\]", value) or not value.isascii():
-        raise ValueError(malformed)
-    if parts.username is not None or "#" in value:
-        raise ValueError("holds a user name or a fragment, only scheme, host, port, path and query were expected")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("would send the credentials in clear, https was expected (http only to this machine)")
-    return value
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
@@ -173,24 +139,13 @@ _STANDARD_FIELDS = {
 }
 _STANDARD_HEADERS = _HEADERS_OF_HTTP | {"accept", "accept-encoding", "authorization"}
 
-# The grants (RFC 6749 section 4) and what each needs.
-_GRANTS: Mapping[str, tuple[str, ...]] = {
-    "client_credentials": ("CLIENT_ID",),
-}
-# The client authentication methods (RFC 7591 section 2) and what each needs.
-_AUTH_METHODS: Mapping[str, tuple[str, ...]] = {
-    "client_secret_post": ("CLIENT_SECRET",),
-    "client_secret_basic": ("CLIENT_SECRET",),
-    "none": (),
-}
-
 _KEYS: Mapping[str, _Key] = {
     "HOST": _Key("origins", _origins),
-    "TOKEN_ENDPOINT": _Key("endpoint", _endpoint),
-    "GRANT_TYPE": _Key("grant_type", _one_of(*_GRANTS)),
+    "TOKEN_ENDPOINT": _Key("endpoint", parse_endpoint),
+    "GRANT_TYPE": _Key("grant_type", _one_of(*GRANTS)),
     "CLIENT_ID": _Key("client_id", _line),
     "CLIENT_SECRET": _Key("client_secret", _line, secret=True),
-    "TOKEN_ENDPOINT_AUTH_METHOD": _Key("auth_method", _one_of(*_AUTH_METHODS)),
+    "TOKEN_ENDPOINT_AUTH_METHOD": _Key("auth_method", _one_of(*METHODS)),
     "SCOPE": _Key("scope", str),
     "AUDIENCE": _Key("audience", _list),
     "RESOURCE": _Key("resource", _list),
@@ -271,11 +226,11 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
 def _complete(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
     """Missing keys, and keys that the chosen method does not use. A key that was given wrongly is not missing."""
     method = values.get("auth_method", "client_secret_post")
-    needed = ("HOST", *_GRANTS[values.get("grant_type", "client_credentials")], *_AUTH_METHODS[method])
+    needed = ("HOST", *GRANTS[values.get("grant_type", "client_credentials")].needs, *METHODS[method].needs)
     for key in needed:
         if key not in given:
             file.wrong(key, f"is missing, {_EXPECTED.get(key, 'a value')} was expected")
-    for key in {key for keys in _AUTH_METHODS.values() for key in keys}.difference(needed):
+    for key in {key for other in METHODS.values() for key in other.needs}.difference(needed):
         if key in given:
             file.wrong(key, f"is not used with TOKEN_ENDPOINT_AUTH_METHOD={method}, one of the two was expected")
     if "TOKEN_ENDPOINT" not in given and (origins := values.get("origins")):

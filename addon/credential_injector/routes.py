@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from credential_injector import record
 from credential_injector.destinations import Destinations
-from credential_injector.environments import Environment, TokenRequest
+from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.threads import in_thread
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken, TokenSource
 
 if TYPE_CHECKING:
@@ -151,8 +152,7 @@ class Routes:
         new = [environment for environment in self._environments if environment not in before]
         for environment in new[:LISTED]:
             origins = ", ".join(map(str, environment.origins))
-            endpoint = environment.token_request.endpoint.partition("?")[0]  # a query may hold anything
-            logger.info(f"{environment.name}: {origins} with tokens from {endpoint}")
+            logger.info(f"{environment.name}: {origins} with tokens from {environment.token_request.shown}")
         if len(new) > LISTED:
             logger.info(f"... and {len(new) - LISTED} more environments")
         for name in sorted({environment.name for environment in before} - self._routes.keys()):

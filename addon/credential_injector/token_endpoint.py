@@ -16,16 +16,17 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import urlencode
 
 import requests
 import urllib3
-from authlib.integrations.requests_client import OAuth2Session
 from requests.adapters import HTTPAdapter
 
 from credential_injector import __version__
-from credential_injector.environments import TokenRequest
+from credential_injector.client_authentication import METHODS
+from credential_injector.grants import GRANTS
 from credential_injector.threads import in_thread
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 
 DEADLINE = 10.0  # seconds for the whole token request; requests' own timeout ends a silence, never a drip
@@ -67,7 +68,7 @@ for _name in ("authlib", "requests", "urllib3"):
 
 async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
     """Ask the token endpoint once. `asked_at` is now, in unix seconds. Raises NoToken."""
-    exchange = _Exchange(request)
+    exchange = _Exchange(request, asked_at)
     try:
         async with asyncio.timeout(DEADLINE):
             answer = await in_thread(exchange.run, "token request")
@@ -76,7 +77,7 @@ async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
         raise
     except TimeoutError:
         exchange.abort()
-        raise NoToken("timeout", f"{_shown(request)} did not answer within {DEADLINE:.0f} s") from None
+        raise NoToken("timeout", f"{request.shown} did not answer within {DEADLINE:.0f} s") from None
     return read_answer(answer, request, asked_at)
 
 
@@ -95,19 +96,19 @@ class Answer:
 class _Exchange:
     """One HTTP exchange, which another thread can abort."""
 
-    def __init__(self, request: TokenRequest) -> None:
+    def __init__(self, request: TokenRequest, asked_at: float) -> None:
         self._request = request
+        self._asked_at = asked_at
         self._connection: Any = None
         self._aborted = False
 
     def run(self) -> Answer:
         """Raises NoToken where no answer came."""
         request = self._request
-        # RFC 6749 section 2.3.1: id and secret are form-encoded before they are joined; Authlib joins them as they are.
-        encode = quote_plus if request.auth_method == "client_secret_basic" else str
-        session = OAuth2Session(
-            encode(request.client_id), encode(request.client_secret), token_endpoint_auth_method=request.auth_method
+        headers, form = METHODS[request.auth_method].apply(
+            request, request.endpoint, self._asked_at, (_headers(request), urlencode(_form(request, self._asked_at)))
         )
+        session = requests.Session()
         session.trust_env = False  # no .netrc, and no proxy from the environment, which may be ourselves
         for scheme in ("https://", "http://"):
             session.mount(scheme, _WatchedAdapter(self._watch))
@@ -116,9 +117,8 @@ class _Exchange:
                 session,
                 session.post(
                     request.endpoint,
-                    data=_form(request),
-                    headers=_headers(request),
-                    auth=session.client_auth(request.auth_method),  # type: ignore[arg-type]  # an AuthBase; the stubs lack it
+                    data=form,
+                    headers=headers,
                     allow_redirects=False,
                     stream=True,
                     timeout=DEADLINE,
@@ -126,7 +126,7 @@ class _Exchange:
             ):
                 return Answer(response.status_code, response.headers, _body(response, request))
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise NoToken("unreachable", f"{_shown(request)} cannot be reached ({_cause(error)})") from None
+            raise NoToken("unreachable", f"{request.shown} cannot be reached ({_cause(error)})") from None
 
     def abort(self) -> None:
         """End the exchange: a read that blocks returns when its socket is shut down."""
@@ -168,10 +168,11 @@ class _WatchedAdapter(HTTPAdapter):
         return type("WatchedPool", (pool,), {"ConnectionCls": connection_class})
 
 
-def _form(request: TokenRequest) -> list[tuple[str, str]]:
+def _form(request: TokenRequest, asked_at: float) -> list[tuple[str, str]]:
     """The fields beside those of client authentication. Authlib's own form could not repeat audience or resource."""
     return [
         ("grant_type", request.grant_type),
+        *GRANTS[request.grant_type].form(request, request.endpoint, asked_at),
         *([("scope", request.scope)] if request.scope else []),
         *(("audience", audience) for audience in request.audience),
         *(("resource", resource) for resource in request.resource),
@@ -182,15 +183,11 @@ def _form(request: TokenRequest) -> list[tuple[str, str]]:
 def _headers(request: TokenRequest) -> dict[str, str]:
     return {
         "Accept": "application/json",
+        "Content-Type": "application/x-www-form-urlencoded",
         "Accept-Encoding": "identity",  # a small answer that inflates to a large one has no place here
         "User-Agent": f"mitmproxy-credential-injector/{__version__}",
         **dict(request.headers),
     }
-
-
-def _shown(request: TokenRequest) -> str:
-    """The token endpoint, as messages name it; its query may hold anything."""
-    return request.endpoint.partition("?")[0]
 
 
 def _body(response: requests.Response, request: TokenRequest) -> bytes:
@@ -198,7 +195,7 @@ def _body(response: requests.Response, request: TokenRequest) -> bytes:
     for chunk in response.iter_content(64 * 1024):
         body += chunk
         if len(body) > LARGEST_ANSWER:
-            raise NoToken("invalid_response", f"{_shown(request)} answered more than {LARGEST_ANSWER >> 20} MiB")
+            raise NoToken("invalid_response", f"{request.shown} answered more than {LARGEST_ANSWER >> 20} MiB")
     return body
 
 
@@ -233,14 +230,14 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
         raise _refusal(answer, said, request, asked_at)
     value, kind = said.get("access_token"), said.get("token_type")
     if kind is not None and (not isinstance(kind, str) or kind.lower() != "bearer"):
-        raise NoToken("invalid_response", f"{_shown(request)} answered with a token_type that is not bearer")
+        raise NoToken("invalid_response", f"{request.shown} answered with a token_type that is not bearer")
     if value is None:
-        raise NoToken("invalid_response", f"{_shown(request)} answered without an access_token")
+        raise NoToken("invalid_response", f"{request.shown} answered without an access_token")
     if not isinstance(value, str) or not sendable(value):
-        raise NoToken("invalid_response", f"{_shown(request)} answered with an access_token that fits into no header")
+        raise NoToken("invalid_response", f"{request.shown} answered with an access_token that fits into no header")
     expires_at = _expires_at(value, said.get("expires_in"), asked_at)
     if expires_at <= asked_at:
-        raise NoToken("expired", f"{_shown(request)} issued a token that has expired already")
+        raise NoToken("expired", f"{request.shown} issued a token that has expired already")
     return AccessToken(value, asked_at, expires_at)
 
 
@@ -251,15 +248,15 @@ def _refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest,
     if code is not None or 400 <= status < 500:
         busy = status in (408, 425, 429) or status >= 500
         return NoToken(
-            code or f"http_{status}", f"{_shown(request)} answered {status}", lasting=not busy, retry_after=retry_after
+            code or f"http_{status}", f"{request.shown} answered {status}", lasting=not busy, retry_after=retry_after
         )
     if status >= 500:
-        return NoToken(f"http_{status}", f"{_shown(request)} answered {status}", retry_after=retry_after)
+        return NoToken(f"http_{status}", f"{request.shown} answered {status}", retry_after=retry_after)
     if 300 <= status < 400:
         return NoToken(
-            "redirect", f"{_shown(request)} answered {status}, a redirect, which is never followed", lasting=True
+            "redirect", f"{request.shown} answered {status}, a redirect, which is never followed", lasting=True
         )
-    return NoToken("invalid_response", f"{_shown(request)} answered {status} without a token in a JSON object")
+    return NoToken("invalid_response", f"{request.shown} answered {status} without a token in a JSON object")
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

@@ -23,8 +23,8 @@ from typing import TypeVar
 
 import filelock
 
-from credential_injector.environments import TokenRequest
 from credential_injector.threads import in_thread
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, sendable
 
 logger = logging.getLogger(__name__)
