@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector import token_endpoint
+from credential_injector.authorization_server import Answer
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
-from credential_injector.token_endpoint import Answer, read_answer, request_token
-from credential_injector.token_request import TokenRequest
+from credential_injector.token_endpoint import read_answer, request_token
+from credential_injector.token_request import TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken
 from tests import fakes
 from tests.fakes import http
@@ -28,13 +28,13 @@ NOW = 1_000_000.0
 REQUEST = TokenRequest(endpoint="https://login.example.com/token", client_id="abc", client_secret=SECRET)
 
 
-def ask(request: TokenRequest) -> AccessToken:
-    return asyncio.run(request_token(request, NOW))
+def ask(request: TokenRequest, transport: Transport | None = None) -> AccessToken:
+    return asyncio.run(request_token(request, NOW, transport))
 
 
-def refusal(request: TokenRequest) -> NoToken:
+def refusal(request: TokenRequest, transport: Transport | None = None) -> NoToken:
     with pytest.raises(NoToken) as error:
-        ask(request)
+        ask(request, transport)
     assert SECRET not in f"{error.value} {error.value!r} {error.value.__cause__}"
     return error.value
 
@@ -184,11 +184,10 @@ def test_an_answer_that_breaks_off_is_unreachable(answer: bytes) -> None:
     ids=["silence", "drip of headers", "drip of a body"],
 )
 def test_a_slow_server_meets_the_deadline_and_leaves_no_thread_behind(
-    monkeypatch: pytest.MonkeyPatch, pieces: list[bytes | float]
+    pieces: list[bytes | float],
 ) -> None:
-    monkeypatch.setattr(token_endpoint, "DEADLINE", 0.3)
     with answering(*pieces) as (request, _):
-        error = refusal(request)
+        error = refusal(request, Transport(timeout=0.3))
         assert (error.code, error.lasting) == ("timeout", False)
         for thread in threading.enumerate():
             if thread.name == "token request":

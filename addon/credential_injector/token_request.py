@@ -85,3 +85,20 @@ def parse_endpoint(value: str) -> str:
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("would send the credentials in clear, https was expected (http only to this machine)")
     return value
+
+
+def parse_proxy(value: str) -> str:
+    """The URL of an HTTP proxy, with a user and a password at most; empty for none, or `direct`. Raises ValueError."""
+    if value.lower() in ("", "direct"):
+        return ""
+    malformed = "is malformed, a proxy such as http://proxy.example.com:3128, or direct, was expected"
+    try:
+        parts = urlsplit(value)
+        host, _ = normalise_host(parts.hostname or ""), parts.port
+    except ValueError:
+        raise ValueError(malformed) from None
+    if parts.scheme not in ("http", "https") or not (is_name(host) or is_address(host)):
+        raise ValueError(malformed)
+    if parts.path not in ("", "/") or parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError(malformed)
+    return value
