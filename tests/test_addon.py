@@ -19,7 +19,8 @@ from mitmproxy.tls import TlsData
 
 from credential_injector import record, routes, token_source
 from credential_injector.addon import CredentialInjector
-from credential_injector.token_request import TokenRequest
+from credential_injector.routes import Asking
+from credential_injector.token_request import TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken
 
 SECRET = "canary-secret"
@@ -32,7 +33,8 @@ class Endpoint:
         self.asked: list[str] = []
         self.error: Exception | None = None
 
-    async def __call__(self, name: str, request: TokenRequest, asked_at: float) -> AccessToken:
+    async def __call__(self, name: str, asking: Asking, asked_at: float) -> AccessToken:
+        request = asking.request
         self.asked.append(request.client_id)
         await asyncio.sleep(0)
         if self.error is not None:
@@ -731,9 +733,16 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
     caplog.set_level(logging.INFO)
     imported = routes._import_token_endpoint()
 
-    async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
-        return AccessToken("canary", asked_at, asked_at + 3600)
+    class TokenEndpoint:
+        refresh_token = ""
 
-    monkeypatch.setattr(imported, "request_token", request_token)
-    await routes._request_token("qa", TokenRequest(endpoint="https://login.example.com/t", client_id="abc"), 1000.0)
+        def __init__(self, request: TokenRequest, transport: Transport) -> None:
+            pass
+
+        async def token(self, asked_at: float) -> AccessToken:
+            return AccessToken("canary", asked_at, asked_at + 3600)
+
+    monkeypatch.setattr(imported, "TokenEndpoint", TokenEndpoint)
+    request = TokenRequest(endpoint="https://login.example.com/t", client_id="abc")
+    await routes._request_token("qa", Asking(request, Transport()), 1000.0)
     assert caplog.messages == ["qa: token fetched (sha256:e100fbce008c), it lives for 60 min"]

@@ -184,7 +184,7 @@ def test_every_field_of_a_token_request_is_part_of_its_identity() -> None:
         changed: Any = f"{getattr(REQUEST, field.name)}x"
         if field.name in ("audience", "resource"):
             changed = ("a", "b")
-        elif field.name in ("params", "headers"):
+        elif field.name in ("params", "headers", "values"):
             changed = (("a", "b"),)
         requests.append(dataclasses.replace(REQUEST, **{field.name: changed}))
     requests.append(dataclasses.replace(REQUEST, audience=("a,b",)))

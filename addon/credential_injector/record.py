@@ -40,10 +40,15 @@ _ADVICE = {
     "invalid_response": "check that TOKEN_ENDPOINT in {file} is the token endpoint, not a login page",
     "invalid_scope": "check SCOPE in {file}",
     "invalid_target": "check RESOURCE and AUDIENCE in {file}",
+    "invalid_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
+    "issuer_mismatch": "write ISSUER in {file} exactly as the server does, with or without a slash at its end",
+    "login_required": "run: credential-injector login {name}",
+    "no_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
     "redirect": "put the address it redirects to into TOKEN_ENDPOINT in {file}",
     "timeout": "check that the server is up and TOKEN_ENDPOINT in {file} is right",
     "unauthorized_client": "ask whoever runs the authorization server to allow this grant to the client",
     "unreachable": "check TOKEN_ENDPOINT in {file}, and the network or VPN",
+    "unsupported_auth_method": "ask whoever runs the authorization server which TOKEN_ENDPOINT_AUTH_METHOD to use",
     "unsupported_grant_type": "check GRANT_TYPE and TOKEN_ENDPOINT in {file}",
 }
 _REFUSED = "check the credentials and TOKEN_ENDPOINT in {file}"
@@ -61,12 +66,19 @@ class Flow(Protocol):
 def injected(flow: Flow, environment: Environment, served: Served, replaced: str | None) -> None:
     """The credential is in the request. `replaced` is what stood in its place, as `scheme` tells it."""
     token = served.token
-    comment = f"{environment.name}: token injected ({served.source}, {duration(served.seconds_left)} left)"
+    lasts = math.isfinite(token.expires_at)
+    what = f"token injected ({served.source}, {duration(served.seconds_left)} left)"
+    comment = f"{environment.name}: {what if lasts else f'{environment.token_request.grant_type} credential injected'}"
     if replaced is not None:
         comment += f", replaced {replaced}"
     prefix = f"{environment.prefix} " if environment.prefix else ""
     # mitmweb draws a comment's lines as one paragraph: the dashes keep them apart there.
-    comment += f"\n- {environment.header}: {prefix}<{token.fingerprint}>\n- {environment.file}"
+    comment += f"\n- {environment.header}: {prefix}<{token.fingerprint}>"
+    for name, _ in environment.extra_headers:
+        comment += f"\n- {name}: <secret>"
+    comment += f"\n- {environment.file}"
+    if environment.transport.insecure_tls:
+        comment += "\n- INSECURE_TLS: nobody verified which server issued the token"
     _write(
         flow,
         comment,
@@ -74,7 +86,7 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
         environment=environment.name,
         token=token.fingerprint,
         source=served.source,
-        expires_at=int(token.expires_at),
+        expires_at=int(token.expires_at) if lasts else None,
         replaced=replaced,
     )
 
@@ -134,7 +146,7 @@ def own_error(error: BaseException) -> str:
 def no_token(environment: Environment, error: NoToken) -> str:
     """A reason that tells what happened, what to do about it, and when it is tried again."""
     default = _REFUSED if error.lasting else _TROUBLE
-    advice = _ADVICE.get(error.code, default).format(file=environment.file)
+    advice = _ADVICE.get(error.code, default).format(file=environment.file, name=environment.name)
     return f"no token ({error.code}): {error.reason}; {advice}; next try in {duration(math.ceil(error.next_try))}"
 
 
@@ -143,6 +155,8 @@ def status(environment: Environment, now: Status, counts: str) -> str:
     if now.token is not None:
         source = "store" if now.token.stored else "fetched"
         state = f"token {now.token.fingerprint} ({source}), {duration(now.seconds_left)} left"
+        if math.isinf(now.seconds_left):
+            state = f"{environment.token_request.grant_type} credential {now.token.fingerprint}"
     else:
         state = "no token yet" if now.error is None else ""
     if now.error is not None:

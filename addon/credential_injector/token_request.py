@@ -59,6 +59,11 @@ class Transport:
     insecure_tls: bool = False
     """Nobody verifies who answers."""
 
+    def completed(self, ca_file: str = "", proxy: str = "") -> "Transport":
+        """With these, where the environment file does not say."""
+        given = self.proxy
+        return replace(self, ca_file="" if self.ca else ca_file, proxy=proxy if given is None else given)
+
 
 def shown(url: str) -> str:
     """A URL as messages name it: without its query, which may hold anything."""
