@@ -1,7 +1,5 @@
 """Real mitmproxy, real servers, real clients."""
 
-import datetime
-import ipaddress
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,13 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
+from tests.certificates import Authority
 from tests.conftest import tool
+from tests.e2e.oidc_provider import OidcProvider, running
 
 T = TypeVar("T")
 
@@ -53,8 +50,8 @@ class Stage:
         return self.confdir / "mitmproxy-ca-cert.pem"
 
     def env(self, host: str, *lines: str, name: str = "qa", without: str = "") -> None:
-        """Write an environment file that fits the authorization server."""
-        given = {line.partition("=")[0] for line in lines} | {without}
+        """Write an environment file that fits the authorization server, `without` these keys (comma-separated)."""
+        given = {line.partition("=")[0] for line in lines} | set(without.split(","))
         defaults = {
             "HOST": host,
             "TOKEN_ENDPOINT": self.token_endpoint,
@@ -90,42 +87,18 @@ def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(scope="session")
+def certificates(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The file of a CA, and the file of a certificate for this machine and *.qa.test with its key."""
     folder = tmp_path_factory.mktemp("certificates")
-    now = datetime.datetime.now(datetime.UTC)
-
-    def certificate(name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=2))
-        )
-
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca = certificate("test CA", _name("test CA"), ca_key).add_extension(x509.BasicConstraints(True, None), True)
-    names = [
-        x509.DNSName("localhost"),
-        x509.DNSName("*.qa.test"),
-        x509.DNSName("api.test"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-    ]
-    server = certificate("test server", _name("test CA"), key).add_extension(x509.SubjectAlternativeName(names), False)
     ca_file, server_file = folder / "ca.pem", folder / "server.pem"
-    ca_file.write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    server_file.write_bytes(
-        server.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    ca_file.write_text(authority.certificate)
+    server_file.write_text("".join(authority.issue("test server", "localhost", "*.qa.test", "api.test", "127.0.0.1")))
     return ca_file, server_file
-
-
-def _name(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
 
 @pytest.fixture
@@ -168,3 +141,9 @@ def curl() -> Callable[..., Reply]:
 
 
 Curl = Callable[..., Reply]
+
+
+@pytest.fixture
+def oidc_provider(certificates: tuple[Path, Path]) -> Iterator[OidcProvider]:
+    with running(*certificates) as server:
+        yield server
