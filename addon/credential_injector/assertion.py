@@ -16,14 +16,17 @@ def signed(
     key: dict[str, str],
     *,
     algorithm: str,
-    key_id: str,
+    header: dict[str, str],
     issuer: str,
     subject: str,
     audience: str,
     now: float,
     lifetime: float,
 ) -> str:
-    """A JWT that is valid from `now` (unix seconds) for `lifetime` (seconds). `key` is a JSON Web Key."""
+    """A JWT that is valid from `now` (unix seconds) for `lifetime` (seconds). `key` is a JSON Web Key.
+
+    `header` says, beside the algorithm, which key it is.
+    """
     jwt = JWTBearerGrant.sign(  # type: ignore[no-untyped-call]
         key,
         issuer,
@@ -32,7 +35,7 @@ def signed(
         int(now),
         int(now + lifetime),
         claims={"jti": generate_token(36)},
-        header={"kid": key_id} if key_id else {},
+        header=dict(header),
         alg=algorithm,
     )
     return str(jwt, "ascii") if isinstance(jwt, bytes) else str(jwt)

@@ -61,7 +61,7 @@ def _with_assertion(
     assertion = signed(
         key,
         algorithm=algorithm,
-        key_id=request.value("KEY_ID"),
+        header=key_header(request),
         issuer=request.client_id,
         subject=request.client_id,
         audience=endpoint,
@@ -77,6 +77,13 @@ def _with_assertion(
     return headers, f"{form}&{urlencode(fields)}"
 
 
+def key_header(request: TokenRequest) -> dict[str, str]:
+    """How a JWT of this request names the key that signed it (RFC 7515 sections 4.1.4 and 4.1.8)."""
+    key_id, certificate = request.value("KEY_ID"), request.value("CLIENT_CERT")
+    thumbprint = {"x5t#S256": keys.thumbprint(certificate)} if certificate else {}  # Entra ID knows keys by that
+    return {**({"kid": key_id} if key_id else {}), **thumbprint}
+
+
 _SECRET = ("CLIENT_ID", "CLIENT_SECRET")
 _CERTIFICATE = ("CLIENT_ID", "CLIENT_CERT", "CLIENT_KEY")
 
@@ -86,7 +93,9 @@ METHODS: Mapping[str, Method] = {
     # RFC 6749 section 2.3.1: id and secret are form-encoded before they are joined; Authlib joins them as they are.
     "client_secret_basic": Method(_SECRET, _authlib("client_secret_basic", quote_plus)),
     "client_secret_jwt": Method(_SECRET, _client_secret_jwt),
-    "private_key_jwt": Method(("CLIENT_ID", "PRIVATE_KEY"), _private_key_jwt, may=("KEY_ID", "SIGNING_ALG")),
+    "private_key_jwt": Method(
+        ("CLIENT_ID", "PRIVATE_KEY"), _private_key_jwt, may=("KEY_ID", "SIGNING_ALG", "CLIENT_CERT")
+    ),
     "tls_client_auth": Method(_CERTIFICATE, _authlib("none"), certificate=True),
     "self_signed_tls_client_auth": Method(_CERTIFICATE, _authlib("none"), certificate=True),
     "none": Method((), _authlib("none"), may=("CLIENT_ID",)),

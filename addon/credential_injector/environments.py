@@ -378,10 +378,9 @@ def _check_keys(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, st
             )
         elif values.get("SIGNING_ALG", algorithms[0]) not in algorithms:
             file.wrong("SIGNING_ALG", f"does not fit PRIVATE_KEY, one of {', '.join(algorithms)} was expected")
-    if {"CLIENT_CERT", "CLIENT_KEY"} <= values.keys() and not keys.belong_together(
-        values["CLIENT_CERT"], values["CLIENT_KEY"]
-    ):
-        file.wrong(given["CLIENT_CERT"], "does not match CLIENT_KEY, the certificate of that key was expected")
+    key = "CLIENT_KEY" if "CLIENT_KEY" in values else "PRIVATE_KEY"
+    if {"CLIENT_CERT", key} <= values.keys() and not keys.belong_together(values["CLIENT_CERT"], values[key]):
+        file.wrong(given["CLIENT_CERT"], f"does not match {key}, the certificate of that key was expected")
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

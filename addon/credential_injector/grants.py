@@ -48,7 +48,7 @@ def _jwt_bearer(request: TokenRequest, endpoint: str, now: float) -> Fields:
     assertion = signed(
         keys.jwk(pem),
         algorithm=request.value("SIGNING_ALG") or keys.algorithms(pem)[0],
-        key_id=request.value("KEY_ID"),
+        header={"kid": request.value("KEY_ID")} if request.value("KEY_ID") else {},
         issuer=request.value("JWT_ISSUER"),
         subject=request.value("JWT_SUBJECT"),
         audience=request.value("JWT_AUDIENCE") or endpoint,

@@ -5,6 +5,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
@@ -28,6 +29,11 @@ def certificate(pem: str) -> str:
     except ValueError:
         raise ValueError("is not a certificate, PEM text (-----BEGIN CERTIFICATE-----) was expected") from None
     return pem
+
+
+def thumbprint(certificates: str) -> str:
+    """The SHA-256 thumbprint of the first of these certificates (RFC 7515 section 4.1.8)."""
+    return base64url(x509.load_pem_x509_certificates(certificates.encode())[0].fingerprint(hashes.SHA256()))
 
 
 def algorithms(pem: str) -> tuple[str, ...]:

@@ -80,6 +80,8 @@ class Asking:
         self.transport = transport
         self.refresh_token = ""
         """The last one, where the grant uses any; from a store, it may be newer than ours."""
+        self.replaces_refresh_tokens = False
+        """The server has done so."""
         self._endpoint: Any = None
 
     async def token(self, asked_at: float) -> AccessToken:
@@ -88,9 +90,10 @@ class Asking:
             # Not on the event loop, either.
             module = await in_thread(_import_token_endpoint, "import of the token endpoint")
             self._endpoint = module.TokenEndpoint(self.request, self.transport)
-        self._endpoint.refresh_token = self.refresh_token or self._endpoint.refresh_token
+        shown = self._endpoint.refresh_token = self.refresh_token or self._endpoint.refresh_token
         token: AccessToken = await self._endpoint.token(asked_at)
         self.refresh_token = token.refresh_token or ""
+        self.replaces_refresh_tokens = self.replaces_refresh_tokens or self.refresh_token != shown
         return token
 
 
@@ -273,7 +276,7 @@ class Routes:
         ]
         for name in names[:1]:
             self._counts[name].token_requests += 1
-        shown = asking.refresh_token or asking.request.value("REFRESH_TOKEN")
+        known = asking.replaces_refresh_tokens
         try:
             token = await _request_token(", ".join(names), asking, asked_at)
         except NoToken as error:
@@ -281,7 +284,7 @@ class Routes:
             if error.lasting and self._folder is not None and self._folder.forget(names):
                 self._start(self._read_again())
             raise
-        if self._store is None and token.refresh_token not in (None, shown):
+        if self._store is None and asking.replaces_refresh_tokens and not known:
             logger.warning(
                 f"{', '.join(names)}: the server has replaced the refresh token, and with inject_tokens=memory the new"
                 " one is lost when mitmproxy ends; to keep it, name a file: --set inject_tokens=tokens.json"
