@@ -319,7 +319,7 @@ def _complete(file: EnvFile, values: dict[str, Any], given: Mapping[str, str]) -
             secret = f"{key}, {key}_FILE or {key}_COMMAND" if _KEYS[key].secret else "a value"
             file.wrong(key, f"is missing, {_EXPECTED.get(key, secret)} was expected")
     for key, reasons in unused.items():
-        file.wrong(given[key], f"is not used with {' and '.join(reasons)}, one of the two was expected")
+        file.wrong(given[key], f"is not used with {' and '.join(reasons)}, the one or the other was expected")
     _check_keys(file, dict(values.get("values", ())), given)
 
 
