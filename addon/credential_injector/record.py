@@ -66,9 +66,11 @@ class Flow(Protocol):
 def injected(flow: Flow, environment: Environment, served: Served, replaced: str | None) -> None:
     """The credential is in the request. `replaced` is what stood in its place, as `scheme` tells it."""
     token = served.token
-    lasts = math.isfinite(token.expires_at)
-    what = f"token injected ({served.source}, {duration(served.seconds_left)} left)"
-    comment = f"{environment.name}: {what if lasts else f'{environment.token_request.grant_type} credential injected'}"
+    expires = math.isfinite(token.expires_at)
+    if expires:
+        comment = f"{environment.name}: token injected ({served.source}, {duration(served.seconds_left)} left)"
+    else:
+        comment = f"{environment.name}: {environment.token_request.grant_type} credential injected"
     if replaced is not None:
         comment += f", replaced {replaced}"
     prefix = f"{environment.prefix} " if environment.prefix else ""
@@ -86,7 +88,7 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
         environment=environment.name,
         token=token.fingerprint,
         source=served.source,
-        expires_at=int(token.expires_at) if lasts else None,
+        expires_at=int(token.expires_at) if expires else None,
         replaced=replaced,
     )
 
@@ -152,11 +154,11 @@ def no_token(environment: Environment, error: NoToken) -> str:
 
 def status(environment: Environment, now: Status, counts: str) -> str:
     """One line: what the environment has, what has happened there, and what keeps it from getting more."""
-    if now.token is not None:
+    if now.token is not None and math.isinf(now.seconds_left):
+        state = f"{environment.token_request.grant_type} credential {now.token.fingerprint}"
+    elif now.token is not None:
         source = "store" if now.token.stored else "fetched"
         state = f"token {now.token.fingerprint} ({source}), {duration(now.seconds_left)} left"
-        if math.isinf(now.seconds_left):
-            state = f"{environment.token_request.grant_type} credential {now.token.fingerprint}"
     else:
         state = "no token yet" if now.error is None else ""
     if now.error is not None:
