@@ -76,7 +76,9 @@ def shared(
                 stored = await store.read(identity)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
                 store.failed(error)
-                return await fetch(asked_at, replaces)
+                token = await fetch(asked_at, replaces)
+                ours_is_newer = True
+                return token
             if stored is not None and stored.refresh_token and not ours_is_newer:
                 refresh_with(stored.refresh_token)
             if stored is not None and stored.fingerprint != replaces:
