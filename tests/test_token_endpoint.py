@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector.authorization_server import Answer
+from credential_injector.authorization_server import Answer, AuthorizationServer
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
-from credential_injector.token_endpoint import TokenEndpoint, read_answer, request_token
+from credential_injector.token_endpoint import TokenEndpoint, read_answer
 from credential_injector.token_request import TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken
 from tests import fakes
@@ -30,7 +31,7 @@ REQUEST = TokenRequest(endpoint="https://login.example.com/token", client_id="ab
 
 
 def ask(request: TokenRequest, transport: Transport | None = None) -> AccessToken:
-    return asyncio.run(request_token(request, NOW, transport))
+    return asyncio.run(TokenEndpoint(request, transport or Transport()).token(NOW))
 
 
 def refusal(request: TokenRequest, transport: Transport | None = None) -> NoToken:
@@ -217,7 +218,7 @@ def refused(body: Any, status: int = 200, headers: dict[str, str] | None = None)
     return error.value
 
 
-@pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", None])
+@pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", None, "N_A"])
 def test_the_token_type_is_bearer_in_any_case(kind: str | None) -> None:
     assert read({**TOKEN, "token_type": kind}).value == "abc"
 
@@ -365,7 +366,7 @@ async def test_a_token_request_that_is_given_up_leaves_no_thread_behind() -> Non
     for _ in range(400):
         drip += [b" ", 0.05]
     with answering(*drip) as (request, received):
-        asking = asyncio.create_task(request_token(request, NOW))
+        asking = asyncio.create_task(TokenEndpoint(request, Transport()).token(NOW))
         while not received:  # noqa: ASYNC110 - the server runs in another thread
             await asyncio.sleep(0)
         asking.cancel()
@@ -455,6 +456,17 @@ async def test_a_login_that_has_ended_says_so() -> None:
 
 
 # --- Discovery ---
+
+
+async def test_a_login_finds_its_endpoint_as_a_token_request_does() -> None:
+    url = "https://login.example.com/authorize"
+    with discovered() as (issuer, request):
+        issuer.document["authorization_endpoint"] = url
+        told = replace(request, issuer="", auth_method="none", values=(("AUTHORIZATION_ENDPOINT", url),))
+        for asked, method in ((request, "client_secret_basic"), (told, "none")):
+            endpoint, server = TokenEndpoint(asked, Transport()), AuthorizationServer(Transport())
+            where = partial(endpoint.where, asked_at=NOW, endpoint="authorization_endpoint")
+            assert await server.converse(where, url) == (url, method)
 
 
 class Issuer:

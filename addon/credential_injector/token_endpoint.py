@@ -126,11 +126,6 @@ class TokenEndpoint:
         return self._metadata
 
 
-async def request_token(request: TokenRequest, asked_at: float, transport: Transport | None = None) -> AccessToken:
-    """Ask for a token once, and keep nothing. `asked_at` is now, in unix seconds. Raises NoToken."""
-    return await TokenEndpoint(request, transport or Transport()).token(asked_at)
-
-
 def _fields(request: TokenRequest) -> list[tuple[str, str]]:
     """The fields beside those of the grant and of client authentication: audience and resource may be repeated."""
     return [
@@ -168,7 +163,8 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
     if answer.status != 200 or said is None or "error" in said:
         raise _refusal(answer, said, request, asked_at)
     value, kind = said.get("access_token"), said.get("token_type")
-    if kind is not None and (not isinstance(kind, str) or kind.lower() != "bearer"):
+    # RFC 8693 section 2.2.1: a token that was exchanged for another kind than an access token is N_A.
+    if kind is not None and (not isinstance(kind, str) or kind.lower() not in ("bearer", "n_a")):
         raise NoToken("invalid_response", f"{request.shown} answered with a token_type that is not bearer")
     if value is None:
         raise NoToken("invalid_response", f"{request.shown} answered without an access_token")
