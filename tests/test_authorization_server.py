@@ -186,10 +186,14 @@ def test_this_machine_is_reached_without_a_proxy(authority: Authority, tmp_path:
     assert received == []
 
 
-@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "https://127.0.0.1:9"])
-def test_a_proxy_that_is_not_there_is_told_without_its_password(proxy: str) -> None:
-    error = refusal("https://login.test/token", Transport(proxy=proxy.replace("//", "//me:canary@")))
-    assert (error.code, error.reason) == (
-        "unreachable",
-        "https://login.test/token cannot be reached (Connection refused)",
-    )
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_not_there_is_told_without_its_password(scheme: str) -> None:
+    error = refusal("https://login.test/token", Transport(proxy=f"{scheme}://me:canary@127.0.0.1:9"))
+    assert error.code == "unreachable"
+    assert error.reason == "https://login.test/token cannot be reached through the proxy (Connection refused)"
+
+
+def test_a_proxy_that_refuses_is_told_without_its_words() -> None:
+    with fakes.answering(http(407, b"canary", "Proxy-Authenticate: Basic realm=canary"), reads=False) as (url, _):
+        error = refusal("https://login.test/token", Transport(proxy=url.removesuffix("/token")))
+    assert error.reason == "https://login.test/token cannot be reached through the proxy (which answered 407)"

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector import env_file
+from credential_injector import env_file, environments
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.token_request import TokenRequest, Transport
@@ -639,6 +639,15 @@ def test_equal_token_requests_are_one_identity_and_any_difference_makes_another(
     for line in ("SCOPE=x", "AUDIENCE=x", "RESOURCE=x", "TOKEN_PARAM_x=y", "TOKEN_HEADER_x=y"):
         assert read(envs, f"{WHOLE}{line}\n").token_request != first
     assert read(envs, WHOLE.replace(SECRET, "another")).token_request != first
+
+
+def test_the_example_tells_every_key_and_no_other() -> None:
+    text = (Path(__file__).parents[1] / "envs" / "dev.env.example").read_text()
+    told = [environments._source(key)[0] for key in re.findall(r"^#?([A-Z][A-Za-z_-]+)=", text, re.MULTILINE)]
+    rows = {**environments._KEYS, **environments._KEY_FAMILIES}
+    assert {environments._family(key) or key for key in told} == set(rows)
+    (secrets,) = re.findall(r"The secrets are ([^.]+)\.", text)
+    assert set(re.findall(r"[A-Z_]+", secrets)) == {key for key, row in rows.items() if row.secret}
 
 
 @given(st.binary(max_size=300))

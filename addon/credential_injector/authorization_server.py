@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import socket
 import ssl
 import tempfile
@@ -118,7 +119,8 @@ class Conversation:
                     raise
                 return self._answer(method, url, headers, body)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise NoToken("unreachable", f"{shown(url)} cannot be reached ({_cause(error)})") from None
+            how = " through the proxy" if self._proxy(url) else ""
+            raise NoToken("unreachable", f"{shown(url)} cannot be reached{how} ({_cause(error)})") from None
 
     def _answer(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Answer:
         with self._way(url).urlopen(
@@ -138,10 +140,13 @@ class Conversation:
                     raise NoToken("invalid_response", f"{shown(url)} answered more than {LARGEST_ANSWER >> 20} MiB")
             return Answer(response.status, response.headers, content)
 
-    def _way(self, url: str) -> Any:
+    def _proxy(self, url: str) -> str:
         # This machine is not the proxy's, and what goes there in clear is for nobody else.
         direct = is_loopback(normalise_host(urlsplit(url).hostname or ""))
-        proxy = "" if direct else self._transport.proxy or ""
+        return "" if direct else self._transport.proxy or ""
+
+    def _way(self, url: str) -> Any:
+        proxy = self._proxy(url)
         if proxy not in self._ways:
             way = self._ways[proxy] = self._opened(proxy)
             way.pool_classes_by_scheme = {
@@ -219,6 +224,8 @@ def _cause(error: BaseException) -> str:
             return "the TLS handshake failed"
         if isinstance(seen, OSError) and seen.strerror:
             cause = seen.strerror
+        if refused := re.match(r"Tunnel connection failed: ([0-9]{3})\b", str(seen)):  # http.client's words
+            return f"which answered {refused[1]}"
         inner = seen.__cause__ or seen.__context__ or next((a for a in seen.args if isinstance(a, Exception)), None)
         seen = inner or getattr(seen, "reason", None)
         if not isinstance(seen, BaseException):
