@@ -296,13 +296,14 @@ async def test_a_refresh_token_that_memory_will_lose_is_told_once(
         asked = 0
 
         def __init__(self, request: TokenRequest, transport: Transport) -> None:
-            self.refresh_token = request.value("REFRESH_TOKEN")
+            pass
 
-        async def token(self, asked_at: float) -> AccessToken:
+        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
             TokenEndpoint.asked += 1
             # The first answer brings no other refresh token, all further ones do.
-            self.refresh_token += "x" if TokenEndpoint.asked > 1 else ""
-            return AccessToken(f"{TokenEndpoint.asked}", asked_at, asked_at + 60, refresh_token=self.refresh_token)
+            came = f"refresh-{TokenEndpoint.asked}" if TokenEndpoint.asked > 1 else SECRET
+            assert refresh_token == ["", SECRET, "refresh-2", "refresh-3"][TokenEndpoint.asked - 1]
+            return AccessToken(f"{TokenEndpoint.asked}", asked_at, asked_at + 60, refresh_token=came)
 
     monkeypatch.setattr(routes._import_token_endpoint(), "TokenEndpoint", TokenEndpoint)
     proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}")
@@ -840,12 +841,10 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
     imported = routes._import_token_endpoint()
 
     class TokenEndpoint:
-        refresh_token = ""
-
         def __init__(self, request: TokenRequest, transport: Transport) -> None:
             pass
 
-        async def token(self, asked_at: float) -> AccessToken:
+        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
             return AccessToken("canary", asked_at, asked_at + 3600)
 
     monkeypatch.setattr(imported, "TokenEndpoint", TokenEndpoint)

@@ -221,6 +221,16 @@ def pasted(key: str, pem: str) -> str:
             ["GRANT_TYPE=device_code", "ISSUER=https://a.example", "AUTHORIZATION_ENDPOINT=https://a.example/a"],
             ["AUTHORIZATION_ENDPOINT: is not used with GRANT_TYPE=device_code"],
         ),
+        (
+            ["GRANT_TYPE=device_code", "ISSUER=https://a.example", "DEVICE_AUTHORIZATION_ENDPOINT=https://a.example/a"],
+            ["DEVICE_AUTHORIZATION_ENDPOINT: is given, and ISSUER publishes one"],
+        ),
+        # Of another grant than one that there is, or another method
+        (["GRANT_TYPE=implicit", "VALUE=x"], ["GRANT_TYPE: is not a known value"]),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=jwt", pasted("PRIVATE_KEY", KEY)],
+            ["TOKEN_ENDPOINT_AUTH_METHOD: is not a known"],
+        ),
         # A client authentication method's missing key
         (
             ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt"],

@@ -412,7 +412,9 @@ async def test_the_last_refresh_token_is_shown(rotates: bool) -> None:
     login = Login(rotates=rotates)
     with serve(login) as origin:
         endpoint = TokenEndpoint(replace(REFRESH, endpoint=f"{origin}/token"), Transport())
-        tokens = [await endpoint.token(NOW) for _ in range(3)]
+        tokens = [await endpoint.token(NOW)]
+        for _ in range(2):
+            tokens.append(await endpoint.token(NOW, tokens[-1].refresh_token or ""))
     shown = ["first", "refresh-1", "refresh-2"] if rotates else ["first"] * 3
     assert [form["refresh_token"] for form in login.asked] == shown
     assert {form["grant_type"] for form in login.asked} == {"refresh_token"}
@@ -445,14 +447,11 @@ async def test_a_login_that_has_ended_says_so() -> None:
     with serve(login) as origin:
         request = TokenRequest(f"{origin}/token", client_id="abc", auth_method="none", grant_type="device_code")
         endpoint = TokenEndpoint(request, Transport())
-        endpoint.refresh_token = "first"
-        await endpoint.token(NOW)
-        login.valid = "nothing"
-        for lasting in (True, False):
-            with pytest.raises(NoToken) as error:
-                await endpoint.token(NOW)
-            assert (error.value.code, error.value.lasting) == ("login_required", lasting)
-    assert len(login.asked) == 2
+        await endpoint.token(NOW, "first")
+        with pytest.raises(NoToken) as error:
+            await endpoint.token(NOW, "first")
+    assert (error.value.code, error.value.lasting) == ("login_required", True)
+    assert error.value.reason.startswith("the login has ended: ")
 
 
 # --- Discovery ---

@@ -306,7 +306,11 @@ def _complete(file: EnvFile, values: dict[str, Any], given: Mapping[str, str]) -
     Settles the client authentication method, where the file does not name it.
     """
     name = values.get("grant_type", "client_credentials")
-    if name in FIXED:
+    needed: tuple[str, ...] = ()
+    unused: dict[str, list[str]] = {}
+    if any(key in given and _KEYS[key].field not in values for key in ("GRANT_TYPE", "TOKEN_ENDPOINT_AUTH_METHOD")):
+        pass  # which keys go with it is anybody's guess
+    elif name in FIXED:
         needed = FIXED[name].needs
         unused = {key: [f"GRANT_TYPE={name}"] for key in given if _is_asked_for(key) and key not in needed}
     else:
@@ -354,8 +358,8 @@ def _is_asked_for(key: str) -> bool:
 
 def _check_endpoints(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str], login_endpoint: str) -> None:
     if "ISSUER" in given:
-        if "TOKEN_ENDPOINT" in given:
-            file.wrong("TOKEN_ENDPOINT", "is given, and ISSUER publishes one; one of the two was expected")
+        for key in {"TOKEN_ENDPOINT", login_endpoint}.intersection(given):
+            file.wrong(key, "is given, and ISSUER publishes one; one of the two was expected")
         return
     if login_endpoint and login_endpoint not in given:
         file.wrong(login_endpoint, "is missing, a URL was expected, or ISSUER, which publishes it")

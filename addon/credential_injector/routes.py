@@ -79,7 +79,7 @@ class Asking:
         self.request = request
         self.transport = transport
         self.refresh_token = ""
-        """The last one, where the grant uses any; from a store, it may be newer than ours."""
+        """The last one that came, where the grant uses any, or a newer one from a store. Empty: the file's."""
         self.replaces_refresh_tokens = False
         """The server has done so."""
         self._endpoint: Any = None
@@ -90,10 +90,10 @@ class Asking:
             # Not on the event loop, either.
             module = await in_thread(_import_token_endpoint, "import of the token endpoint")
             self._endpoint = module.TokenEndpoint(self.request, self.transport)
-        shown = self._endpoint.refresh_token = self.refresh_token or self._endpoint.refresh_token
-        token: AccessToken = await self._endpoint.token(asked_at)
-        self.refresh_token = token.refresh_token or ""
-        self.replaces_refresh_tokens = self.replaces_refresh_tokens or self.refresh_token != shown
+        token: AccessToken = await self._endpoint.token(asked_at, self.refresh_token)
+        shown, self.refresh_token = self.refresh_token, token.refresh_token or ""
+        if self.refresh_token != (shown or self.request.value("REFRESH_TOKEN")):
+            self.replaces_refresh_tokens = True
         return token
 
 

@@ -53,7 +53,7 @@ OAUTH_ERRORS = {
 
 
 class TokenEndpoint:
-    """The token endpoint of one token request. It remembers what an issuer published and the last refresh token."""
+    """The token endpoint of one token request. It remembers what an issuer published."""
 
     def __init__(self, request: TokenRequest, transport: Transport) -> None:
         self._request = request
@@ -62,17 +62,19 @@ class TokenEndpoint:
         self._metadata: Metadata | None = None
         self._discovered_at = 0.0
         """Unix seconds."""
-        self.refresh_token = request.value("REFRESH_TOKEN")
-        """The one that the next token request shows, where its grant uses any."""
 
-    async def token(self, asked_at: float) -> AccessToken:
-        """Ask for a token once. `asked_at` is now, in unix seconds. Raises NoToken."""
+    async def token(self, asked_at: float, refresh_token: str = "") -> AccessToken:
+        """Ask for a token once. `asked_at` is now, in unix seconds. Raises NoToken.
+
+        Where the grant uses a refresh token, it is this one, or else the file's; the next one comes with the token.
+        """
         request, grant = self._request, GRANTS[self._request.grant_type]
         if grant.refreshes:
-            if not self.refresh_token:
+            refresh_token = refresh_token or request.value("REFRESH_TOKEN")
+            request = request.with_value("REFRESH_TOKEN", refresh_token)
+            if not refresh_token:
                 # Asked again as soon as somebody has logged in: this has cost nobody anything.
                 raise NoToken("login_required", "nobody has logged in", retry_after=0.0)
-            request = request.with_value("REFRESH_TOKEN", self.refresh_token)
         try:
             token = await self.answer(
                 lambda endpoint: (("grant_type", grant_type(request)), *grant.form(request, endpoint, asked_at)),
@@ -80,13 +82,9 @@ class TokenEndpoint:
             )
         except NoToken as error:
             if grant.login_endpoint and error.code == "invalid_grant":
-                self.refresh_token = ""
                 raise NoToken("login_required", f"the login has ended: {error.reason}", lasting=True) from None
             raise
-        if not grant.refreshes:
-            return replace(token, refresh_token=None)
-        self.refresh_token = token.refresh_token or self.refresh_token
-        return replace(token, refresh_token=self.refresh_token)
+        return replace(token, refresh_token=(token.refresh_token or refresh_token) if grant.refreshes else None)
 
     async def answer(self, grant: Callable[[str], Fields], asked_at: float) -> AccessToken:
         """The token for these fields of a grant; they are given the endpoint's URL. Raises NoToken."""
