@@ -264,9 +264,10 @@ async def test_a_credential_of_the_files_own_is_asked_of_nobody(
 async def test_a_flow_tells_that_nobody_verified_the_authorization_server(proxy: Proxy) -> None:
     proxy.env()
     assert "INSECURE_TLS" not in (await proxy.send()).comment
-    proxy.env("INSECURE_TLS=true")
-    flow = await proxy.send()
-    assert flow.comment.endswith("- INSECURE_TLS: nobody verified which server issued the token")
+    proxy.env("INSECURE_TLS=true\nMETHODS=GET")
+    for method in ("GET", "POST"):
+        flow = await proxy.send(request(method=method))
+        assert flow.comment.endswith("\n- INSECURE_TLS: nobody verifies which server issues the tokens")
 
 
 async def test_the_authorization_server_is_reached_as_mitmproxy_reaches_others(

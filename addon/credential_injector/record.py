@@ -75,17 +75,14 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
         comment += f", replaced {replaced}"
     prefix = f"{environment.prefix} " if environment.prefix else ""
     # mitmweb draws a comment's lines as one paragraph: the dashes keep them apart there.
-    comment += f"\n- {environment.header}: {prefix}<{token.fingerprint}>"
-    for name, _ in environment.extra_headers:
-        comment += f"\n- {name}: <secret>"
-    comment += f"\n- {environment.file}"
-    if environment.transport.insecure_tls:
-        comment += "\n- INSECURE_TLS: nobody verified which server issued the token"
+    comment += f"\n- {environment.header}: {prefix}<{token.fingerprint}>\n- {environment.file}"
+    if environment.extra_headers:
+        comment += "".join(f"\n- {name}: <secret>" for name, _ in environment.extra_headers)
     _write(
         flow,
         comment,
         action="injected",
-        environment=environment.name,
+        environment=environment,
         token=token.fingerprint,
         source=served.source,
         expires_at=int(token.expires_at) if expires else None,
@@ -111,13 +108,13 @@ def not_retried(flow: Flow, reason: str) -> None:
 def kept(flow: Flow, environment: Environment) -> None:
     """The client's own credential stays."""
     reason = f"the client sent its own {environment.header}, and OVERWRITE=never keeps it"
-    _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment.name, reason=reason)
+    _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment, reason=reason)
 
 
 def skipped(flow: Flow, environment: Environment, reason: str) -> None:
     """The request goes on as the client sent it."""
     comment = f"{environment.name}: left as the client sent it: {reason}"
-    _write(flow, comment, action="skipped", environment=environment.name, reason=reason)
+    _write(flow, comment, action="skipped", environment=environment, reason=reason)
 
 
 def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams: bool = False) -> str:
@@ -129,7 +126,7 @@ def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams
     name = environment.name if environment is not None else None
     what = "request blocked" if not streams else "sent on without any credential, as its body is streamed"
     line = f"{name or 'credential injector'}: {what}: {reason}"
-    _write(flow, line, action="blocked", environment=name, reason=reason)
+    _write(flow, line, action="blocked", environment=environment, reason=reason)
     return line
 
 
@@ -184,13 +181,15 @@ def _write(
     comment: str,
     *,
     action: Action,
-    environment: str | None,
+    environment: Environment | None,
     reason: str | None = None,
     token: str | None = None,
     source: str | None = None,
     expires_at: int | None = None,
     replaced: str | None = None,
 ) -> None:
+    if environment is not None and environment.transport.insecure_tls:
+        comment += "\n- INSECURE_TLS: nobody verifies which server issues the tokens"
     # A flow that is replayed carries our earlier comment; one that a person wrote is kept below ours.
     if flow.comment and KEY not in flow.metadata:
         comment += "\n\n" + flow.comment
@@ -198,7 +197,7 @@ def _write(
     flow.marked = _MARKS[action] or flow.marked
     flow.metadata[KEY] = {
         "action": action,
-        "environment": environment,
+        "environment": environment.name if environment is not None else None,
         "reason": reason,
         "token": token,
         "source": source,
