@@ -468,6 +468,17 @@ async def test_a_login_finds_its_endpoint_as_a_token_request_does() -> None:
             assert await server.converse(where, url) == (url, method)
 
 
+async def test_a_device_code_is_asked_for_as_a_token_is() -> None:
+    """RFC 8628 section 3.1: with client authentication and scope."""
+    with answering(http(200, {"device_code": "abc"})) as (request, received):
+        values = (("DEVICE_AUTHORIZATION_ENDPOINT", request.endpoint.replace("/token", "/device")),)
+        endpoint = TokenEndpoint(replace(request, endpoint="", values=values, scope="a"), Transport())
+        said = await endpoint.ask(lambda url: (), NOW, lambda answer, *_: answer.body, "device_authorization_endpoint")
+    assert json.loads(said) == {"device_code": "abc"}
+    assert received[0].startswith(b"POST /device HTTP/1.1")
+    assert received[0].endswith(f"scope=a&client_id=abc&client_secret={SECRET}".encode())
+
+
 class Issuer:
     """An issuer that publishes `document` at the path that ends so, and a token endpoint."""
 

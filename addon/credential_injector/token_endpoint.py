@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from credential_injector.authorization_server import Answer, AuthorizationServer, Conversation
@@ -19,6 +19,8 @@ from credential_injector.discovery import Metadata, locations, metadata
 from credential_injector.grants import GRANTS, grant_type
 from credential_injector.token_request import Fields, TokenRequest, Transport
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
+
+T = TypeVar("T")
 
 METADATA_LIFETIME = 86400.0  # seconds for which what an issuer publishes is taken as known
 DEFAULT_LIFETIME = 300.0  # seconds, where neither expires_in nor the token says how long it lives
@@ -76,9 +78,10 @@ class TokenEndpoint:
                 # Asked again as soon as somebody has logged in: this has cost nobody anything.
                 raise NoToken("login_required", "nobody has logged in", retry_after=0.0)
         try:
-            token = await self.answer(
-                lambda endpoint: (("grant_type", grant_type(request)), *grant.form(request, endpoint, asked_at)),
+            token = await self.ask(
+                lambda url: (("grant_type", grant_type(request)), *grant.form(request, url, asked_at)),
                 asked_at,
+                read_answer,
             )
         except NoToken as error:
             if grant.login_endpoint and error.code == "invalid_grant":
@@ -86,18 +89,27 @@ class TokenEndpoint:
             raise
         return replace(token, refresh_token=(token.refresh_token or refresh_token) if grant.refreshes else None)
 
-    async def answer(self, grant: Callable[[str], Fields], asked_at: float) -> AccessToken:
-        """The token for these fields of a grant; they are given the endpoint's URL. Raises NoToken."""
+    async def ask(
+        self,
+        grant: Callable[[str], Fields],
+        asked_at: float,
+        read: Callable[[Answer, TokenRequest, float], T],
+        endpoint: str = "token_endpoint",
+    ) -> T:
+        """What `read` makes of the answer to these fields, which are given the endpoint's URL. Raises NoToken.
 
-        def ask(conversation: Conversation) -> AccessToken:
-            endpoint, method = self.where(conversation, asked_at)
-            request = replace(self._request, endpoint=endpoint)
-            message = dict(request.headers), urlencode([*grant(endpoint), *_fields(request)])
-            answer = conversation.post(endpoint, *METHODS[method].apply(request, endpoint, asked_at, message))
-            return read_answer(answer, request, asked_at)
+        `endpoint` is named as in RFC 8414; a device code comes from `device_authorization_endpoint` (RFC 8628).
+        """
+
+        def exchange(conversation: Conversation) -> T:
+            url, method = self.where(conversation, asked_at, endpoint)
+            request = replace(self._request, endpoint=url)
+            message = dict(request.headers), urlencode([*grant(url), *_fields(request)])
+            answer = conversation.post(url, *METHODS[method].apply(request, url, asked_at, message))
+            return read(answer, request, asked_at)
 
         try:
-            return await self._server.converse(ask, self._request.shown)
+            return await self._server.converse(exchange, self._request.shown)
         except NoToken:
             self._discovered_at = 0.0  # the server may have moved
             raise
