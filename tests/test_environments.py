@@ -282,6 +282,7 @@ def pasted(key: str, pem: str) -> str:
             ],
         ),
         (["GRANT_TYPE=static", 'VALUE="a\\nb"'], ["VALUE: cannot stand in a header", "CLIENT_ID: is"]),
+        (["GRANT_TYPE=static", "VALUE=x", "JUNK"], ["JUNK: has no '='", "CLIENT_ID: is not used"]),
         # Keys and certificates
         (
             [

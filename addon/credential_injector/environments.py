@@ -270,7 +270,7 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
             given[name] = written
             continue
         family = _family(name)
-        key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
+        key = _KEY_FAMILIES.get(family) or _KEYS.get(name)
         if key is None or (how and not key.secret):
             other = _OTHER_NAMES.get(written)
             meant = f", did you mean {other}?" if other else nearest(written, _known_keys())
@@ -351,9 +351,9 @@ def _unused(grant: str, methods: Iterable[str], given: Iterable[str]) -> dict[st
 
 def _is_asked_for(key: str) -> bool:
     """Whether a key is about token requests."""
-    family = _family(key)
-    row = _KEY_FAMILIES[family] if family else _KEYS[key]
-    return key != "GRANT_TYPE" and row.field in (*TokenRequest.__slots__, *Transport.__slots__)
+    row = _KEY_FAMILIES.get(_family(key)) or _KEYS.get(key)
+    fields = (*TokenRequest.__slots__, *Transport.__slots__)
+    return row is not None and row.field in fields and key != "GRANT_TYPE"
 
 
 def _check_endpoints(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str], login_endpoint: str) -> None:
