@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import sys
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credential_injector import env_file, environments
+from credential_injector.client_authentication import METHODS
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
+from credential_injector.grants import FIXED, GRANTS
 from credential_injector.token_request import TokenRequest, Transport
 from tests.certificates import KEYS, pem_of, self_signed
 
@@ -671,3 +674,30 @@ def test_any_bytes_are_an_environment_or_mistakes(tmp_path_factory: pytest.TempP
     except InvalidEnvironments as error:
         said = str(error)
     assert SECRET not in said
+
+
+LINES = [
+    *(f"{key}=abc" for key in environments._KEYS if key not in ("GRANT_TYPE", "TOKEN_ENDPOINT_AUTH_METHOD")),
+    pasted("PRIVATE_KEY", KEY),
+    pasted("CLIENT_CERT", CERTIFICATE),
+    pasted("CLIENT_KEY", CERTIFICATE_KEY),
+    *("ISSUER=https://a.example", "TOKEN_ENDPOINT=https://a.example", "TOKEN_PARAM_a=b", "HEADER_x=y"),
+    *("JUNK", "CLIENT_ID", "VALUE='open"),
+]
+
+
+@given(
+    grant=st.sampled_from([*GRANTS, *FIXED, "x"]),
+    method=st.sampled_from([*METHODS, "x", None]),
+    lines=st.lists(st.sampled_from(LINES), max_size=9),
+)
+def test_any_keys_together_are_an_environment_or_mistakes(
+    tmp_path_factory: pytest.TempPathFactory, grant: str, method: str | None, lines: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("envs")
+    chosen = [f"GRANT_TYPE={grant}", *([f"TOKEN_ENDPOINT_AUTH_METHOD={method}"] if method else [])]
+    with contextlib.suppress(InvalidEnvironments):
+        environment = read(folder, "\n".join(["HOST=https://api.example.com", *chosen, *lines, ""]))
+        assert environment.token_request.grant_type == grant
+        assert environment.token_request.auth_method == method or method is None
+        assert "PRIVATE" not in repr(environment)
