@@ -23,7 +23,6 @@ from mitmproxy.test import taddons, tflow
 from benchmarks.results import Figure, Part, listed
 from credential_injector import routes
 from credential_injector.addon import CredentialInjector
-from credential_injector.environments import TokenRequest
 from credential_injector.token_source import AccessToken
 
 ENVIRONMENTS = (1, 100, 10_000)
@@ -134,8 +133,8 @@ def new_flow(url: str) -> http.HTTPFlow:
 def injector(environments: int) -> Iterator[CredentialInjector]:
     """The add-on in mitmproxy's test context, with so many environments and a token endpoint that answers at once."""
 
-    async def request_token(_name: str, request: TokenRequest, asked_at: float) -> AccessToken:
-        return AccessToken(f"{request.client_id}-".ljust(800, "x"), asked_at, asked_at + 86400)
+    async def request_token(_name: str, asking: routes.Asking, asked_at: float) -> AccessToken:
+        return AccessToken(f"{asking.request.client_id}-".ljust(800, "x"), asked_at, asked_at + 86400)
 
     addon = CredentialInjector()
     with (

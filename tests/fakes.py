@@ -1,10 +1,12 @@
 """Servers that misbehave as no real one does on demand."""
 
+import itertools
 import json
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -33,21 +35,98 @@ def answering(*answers: bytes | float, reads: bool = True) -> Iterator[tuple[str
             except OSError:
                 return
 
+    with _serving(Connection) as port:
+        try:
+            yield f"http://127.0.0.1:{port}/token", received
+        finally:
+            ended.set()
+
+
+def http(status: int, body: bytes | dict[str, Any], *headers: str, keep: bool = False) -> bytes:
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    stays = "keep-alive" if keep else "close"
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(content)}", f"Connection: {stays}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + content
+
+
+@contextmanager
+def in_turn(*turns: bytes | float | None) -> Iterator[tuple[str, list[int]]]:
+    """A server that keeps its connections, and does this with one request after the other: send bytes, send a line each
+    so many seconds for ever, or close the connection.
+
+    Yields its URL, and the number of the connection on which each request came.
+    """
+    todo, asked, ended = list(turns), list[int](), threading.Event()
+    connections = itertools.count(1)
+
+    class Connection(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            number = next(connections)
+            while self.rfile.readline():
+                length = 0
+                while line := self.rfile.readline().strip():
+                    name, _, value = line.partition(b":")
+                    length = int(value) if name.lower() == b"content-length" else length
+                self.rfile.read(length)
+                asked.append(number)
+                turn = todo.pop(0)
+                if turn is None:
+                    return
+                if isinstance(turn, float):
+                    with suppress(OSError):
+                        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                        while not ended.wait(turn):
+                            self.wfile.write(b"X-A: b\r\n")
+                    return
+                self.wfile.write(turn)
+
+    with _serving(Connection) as port:
+        try:
+            yield f"http://127.0.0.1:{port}/token", asked
+        finally:
+            ended.set()
+
+
+@contextmanager
+def proxy() -> Iterator[tuple[int, list[bytes]]]:
+    """An HTTP proxy that leads every CONNECT to this machine. Yields its port and the heads of the requests it got."""
+    received: list[bytes] = []
+
+    class Connection(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += self.request.recv(1)
+            received.append(head)
+            port = int(head.split()[1].rpartition(b":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as server:
+                self.request.sendall(b"HTTP/1.1 200 Whatever\r\n\r\n")
+                back = threading.Thread(target=_pass_on, args=(server, self.request), daemon=True)
+                back.start()
+                _pass_on(self.request, server)
+                back.join()
+
+    with _serving(Connection) as port:
+        yield port, received
+
+
+def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def _serving(connection: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
         block_on_close = False
         request_queue_size = 100
 
-    with Server(("127.0.0.1", 0), Connection) as tcp:
+    with Server(("127.0.0.1", 0), connection) as tcp:
         threading.Thread(target=tcp.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{tcp.server_address[1]}/token", received
+            yield tcp.server_address[1]
         finally:
-            ended.set()
             tcp.shutdown()
-
-
-def http(status: int, body: bytes | dict[str, Any], *headers: str) -> bytes:
-    content = json.dumps(body).encode() if isinstance(body, dict) else body
-    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(content)}", "Connection: close", *headers, "", ""]
-    return "\r\n".join(lines).encode() + content

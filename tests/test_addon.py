@@ -19,7 +19,8 @@ from mitmproxy.tls import TlsData
 
 from credential_injector import record, routes, token_source
 from credential_injector.addon import CredentialInjector
-from credential_injector.environments import TokenRequest
+from credential_injector.routes import Asking
+from credential_injector.token_request import TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken
 
 SECRET = "canary-secret"
@@ -30,10 +31,13 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.ways: list[Transport] = []
         self.error: Exception | None = None
 
-    async def __call__(self, name: str, request: TokenRequest, asked_at: float) -> AccessToken:
+    async def __call__(self, name: str, asking: Asking, asked_at: float) -> AccessToken:
+        request = asking.request
         self.asked.append(request.client_id)
+        self.ways.append(asking.transport)
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
@@ -79,6 +83,7 @@ async def proxy(tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPa
     with taddons.context(injector) as context:  # type: ignore[no-untyped-call]
         context.options.add_option("stream_large_bodies", str | None, None, "")
         context.options.add_option("keep_host_header", bool, False, "")
+        context.options.add_option("upstream_auth", str | None, None, "")
         folder = tmp_path / "envs"
         folder.mkdir()
         injector.configure(set(context.options.keys()))  # mitmproxy does this with every option when it loads a script
@@ -210,6 +215,111 @@ async def test_the_headers_name_is_lower_case_in_http2(proxy: Proxy) -> None:
     flow.request.http_version = "HTTP/2.0"
     await proxy.send(flow)
     assert flow.request.headers.fields[-1] == (b"authorization", b"Bearer token-qa-1")
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0"])
+async def test_further_headers_go_where_the_token_goes(proxy: Proxy, version: str) -> None:
+    proxy.env(f"HEADER_X-Tenant={SECRET}\nHEADER_X-Key=x")
+    flow = request(**{"x-tenant": "mine"})
+    flow.request.http_version = version
+    await proxy.send(flow)
+    names = (b"x-tenant", b"x-key", b"authorization")
+    sent = {name: value for name, value in flow.request.headers.fields if name.lower() in names}
+    assert set(sent.values()) == {SECRET.encode(), b"x", b"Bearer token-qa-1"}
+    assert version == "HTTP/1.1" or set(sent) == set(names)
+    assert "- X-Tenant: <secret>\n- X-Key: <secret>" in flow.comment
+    assert SECRET not in f"{flow.comment} {flow.metadata}"
+    stranger = request()
+    stranger.client_conn.peername = ("203.0.113.9", 50000)
+    assert "x-tenant" not in (await proxy.send(stranger)).request.headers
+
+
+@pytest.mark.parametrize(
+    ("lines", "header", "value"),
+    [
+        (f"GRANT_TYPE=static\nVALUE={SECRET}", "Authorization", f"Bearer {SECRET}"),
+        (f"GRANT_TYPE=static\nVALUE={SECRET}\nHEADER=X-Api-Key\nPREFIX=", "X-Api-Key", SECRET),
+        ("GRANT_TYPE=basic\nUSERNAME=mé\nPASSWORD=p:w", "Authorization", "Basic bcOpOnA6dw=="),
+    ],
+)
+async def test_a_credential_of_the_files_own_is_asked_of_nobody(
+    proxy: Proxy, endpoint: Endpoint, caplog: pytest.LogCaptureFixture, lines: str, header: str, value: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    (proxy.folder / "qa.env").write_text(f"HOST=https://api.example.com\n{lines}\n")
+    proxy.set(inject_envs=str(proxy.folder), inject_tokens=str(proxy.folder / "tokens"))
+    kind = lines.partition("\n")[0].removeprefix("GRANT_TYPE=")
+    for _ in range(2):
+        flow = await proxy.send(request(**{header: "Basic eA=="}))
+        assert flow.request.headers[header] == value
+        assert flow.comment.startswith(f"qa: {kind} credential injected, replaced Basic\n- {header}: ")
+        assert flow.metadata["inject"]["expires_at"] is None
+    assert endpoint.asked == []
+    assert not (proxy.folder / "tokens").exists()
+    (status,) = proxy.context.master.commands.call("inject.status")
+    assert f"{kind} credential sha256:" in status
+    assert "0 token requests" in status
+    assert f"qa: https://api.example.com with the credential in {proxy.folder / 'qa.env'}" in caplog.messages
+    assert SECRET not in f"{flow.comment} {flow.metadata} {status} {caplog.text}"
+
+
+async def test_a_flow_tells_that_nobody_verified_the_authorization_server(proxy: Proxy) -> None:
+    proxy.env()
+    assert "INSECURE_TLS" not in (await proxy.send()).comment
+    proxy.env("INSECURE_TLS=true\nMETHODS=GET")
+    for method in ("GET", "POST"):
+        flow = await proxy.send(request(method=method))
+        assert flow.comment.endswith("\n- INSECURE_TLS: nobody verifies which server issues the tokens")
+
+
+async def test_the_authorization_server_is_reached_as_mitmproxy_reaches_others(
+    proxy: Proxy, endpoint: Endpoint
+) -> None:
+    proxy.env()
+    await proxy.send()
+    proxy.set(ssl_verify_upstream_trusted_ca="ca.pem", mode=["socks5", "upstream:https://[::1]:3128"])
+    await proxy.send()
+    proxy.set(upstream_auth="me:p@ss:w")
+    await proxy.send()
+    proxy.env("PROXY=direct")
+    await proxy.send()
+    proxy.set(mode=["regular"])
+    await proxy.send()
+    way = Transport(ca_file="ca.pem", proxy="https://[::1]:3128")
+    login = Transport(ca_file="ca.pem", proxy="https://me:p%40ss%3Aw@[::1]:3128")
+    assert endpoint.ways == [Transport(proxy=""), way, login, Transport(ca_file="ca.pem", proxy="")]
+
+
+async def test_a_refresh_token_that_memory_will_lose_is_told_once(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.undo()
+
+    class TokenEndpoint:
+        asked = 0
+        url = "https://login.example.com/t"
+
+        def __init__(self, request: TokenRequest, transport: Transport) -> None:
+            pass
+
+        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
+            TokenEndpoint.asked += 1
+            # The first answer brings no other refresh token, all further ones do.
+            came = f"refresh-{TokenEndpoint.asked}" if TokenEndpoint.asked > 1 else SECRET
+            assert refresh_token == ["", SECRET, "refresh-2", "refresh-3"][TokenEndpoint.asked - 1]
+            return AccessToken(f"{TokenEndpoint.asked}", asked_at, asked_at + 60, refresh_token=came)
+
+    monkeypatch.setattr(routes._import_token_endpoint(), "TokenEndpoint", TokenEndpoint)
+    proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}")
+    said: list[int] = []
+    for _ in range(4):
+        proxy.context.master.commands.call("inject.refresh", "qa")
+        while TokenEndpoint.asked == len(said):  # noqa: ASYNC110 - it runs beside this
+            await asyncio.sleep(0)
+        await proxy.send()
+        said.append(sum("the server has replaced the refresh token" in message for message in caplog.messages))
+    assert said == [0, 1, 1, 1]
+    assert SECRET not in caplog.text
 
 
 async def test_another_method_is_blocked_with_a_reason(proxy: Proxy, endpoint: Endpoint) -> None:
@@ -499,10 +609,11 @@ async def test_an_error_of_ours_blocks_and_tells_where_it_happened_but_not_its_t
 async def test_a_blocked_request_is_answered_unless_its_body_streams_and_then_goes_on_without_any_credential(
     proxy: Proxy, endpoint: Endpoint, limit: str | None, body: str, at_once: bool, streams: bool
 ) -> None:
-    proxy.env()
+    proxy.env("HEADER_X-Tenant=acme")
     proxy.set(stream_large_bodies=limit)
     endpoint.error = NoToken("unreachable", "no")
-    flow = request(method="GET" if body in ("no body", "http2") else "POST", Authorization="Basic eA==")
+    sent = {"Authorization": "Basic eA==", "x-tenant": "mine"}
+    flow = request(method="GET" if body in ("no body", "http2") else "POST", **sent)
     flow.request.headers.pop("content-length", None)
     if "small" in body:
         flow.request.headers["Content-Length"] = "5"
@@ -514,7 +625,7 @@ async def test_a_blocked_request_is_answered_unless_its_body_streams_and_then_go
         flow.request.stream = True
     await proxy.send(flow)
     assert (action(flow), flow.response is not None) == ("blocked", at_once)
-    assert at_once or token(flow) is None
+    assert at_once or (token(flow), flow.request.headers.get("X-Tenant")) == (None, None)
     flow.request.stream = streams
     await proxy.context.master.addons.handle_lifecycle(HttpRequestHook(flow))
     assert (flow.response is None) == streams
@@ -733,11 +844,16 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
     caplog.set_level(logging.INFO)
     imported = routes._import_token_endpoint()
 
-    async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
-        return AccessToken("canary", asked_at, asked_at + 3600)
+    class TokenEndpoint:
+        def __init__(self, request: TokenRequest, transport: Transport) -> None:
+            pass
 
-    monkeypatch.setattr(imported, "request_token", request_token)
-    await routes._request_token("qa", TokenRequest(endpoint="https://login.example.com/t", client_id="abc"), 1000.0)
+        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
+            return AccessToken("canary", asked_at, asked_at + 3600)
+
+    monkeypatch.setattr(imported, "TokenEndpoint", TokenEndpoint)
+    request = TokenRequest(endpoint="https://login.example.com/t", client_id="abc")
+    await routes._request_token("qa", Asking(request, Transport()), 1000.0)
     assert caplog.messages == ["qa: token fetched (sha256:e100fbce008c), it lives for 60 min"]
 
 

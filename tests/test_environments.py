@@ -1,13 +1,21 @@
+import contextlib
 import os
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 
-from credential_injector import env_file
-from credential_injector.environments import Environment, TokenRequest
+from credential_injector import env_file, environments
+from credential_injector.client_authentication import METHODS
+from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
+from credential_injector.grants import FIXED, GRANTS
+from credential_injector.token_request import TokenRequest, Transport
+from tests.certificates import KEYS, pem_of, self_signed
 
 ENOUGH = "HOST=https://api.qa.example.com\nCLIENT_ID=abc\n"
 SECRET = "hunter2-canary"
@@ -130,7 +138,7 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
             "TOKEN_ENDPOINT_AUTH_METHOD=basic",
             "TOKEN_ENDPOINT_AUTH_METHOD: is not a known value, one of client_secret_p",
         ),
-        ("GRANT_TYPE=implicit", "GRANT_TYPE: is not a known value, one of client_credentials was expected"),
+        ("GRANT_TYPE=implicit", "GRANT_TYPE: is not a known value, one of client_credentials, password, "),
         ("HEADER=X Y", "HEADER: is not a header's name"),
         ("HEADER=Content-Length", "HEADER: is a header that HTTP itself needs"),
         ("PREFIX=Bärer", "PREFIX: cannot stand in a header"),
@@ -153,11 +161,290 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
         ("SCOPE=${NOT_SET_ANYWHERE}", "SCOPE: uses ${NOT_SET_ANYWHERE} on line 4, which is not set"),
         ("CLIENT_SECRET_FILE=x", "CLIENT_SECRET: is given by CLIENT_SECRET and by CLIENT_SECRET_FILE"),
         ("TOKEN_ENDPOINT_AUTH_METHOD=none", "CLIENT_SECRET: is not used with TOKEN_ENDPOINT_AUTH_METHOD=none"),
+        ("TOKEN_PARAM_Refresh_Token=x", "TOKEN_PARAM_Refresh_Token: would replace a standard field, REFRESH_TOKEN was"),
+        ("HEADER_=x", "HEADER_: lacks a name, HEADER_<name>=value was expected"),
+        ("HEADER_Host=x", "HEADER_Host: would replace a header that HTTP itself needs"),
+        ("HEADER_X-A=1\nHEADER_x-a=2", "HEADER_: names a header twice"),
+        ("HEADER_authorization=x", "HEADER_Authorization: would replace the credential"),
+        ("HEADER=X-Key\nHEADER_x-key=x", "HEADER_X-Key: would replace the credential"),
+        ("HEADER_X-Key=ä", "HEADER_X-Key: cannot stand in a header"),
+        ("ISSUER=http://login.example.com", "ISSUER: would send the credentials in clear"),
+        ("ISSUER=https://login.example.com/?a=b", "ISSUER: holds a query"),
+        (
+            "ISSUER=https://login.example.com\nTOKEN_ENDPOINT=https://login.example.com/t",
+            "TOKEN_ENDPOINT: is given, and ISSUER publishes one; one of the two was expected",
+        ),
+        ("CA_FILE=nowhere.pem", "CA_FILE: names a file that cannot be read"),
+        ("CA=x", "CA: is not a certificate"),
+        ("TIMEOUT=0", "TIMEOUT: is not a number of seconds, 1 to 60 was expected"),
+        ("TIMEOUT=61", "TIMEOUT: is not a number of seconds, 1 to 60 was expected"),
+        ("TIMEOUT=1e1", "TIMEOUT: is not a number of seconds, 1 to 60 was expected"),
+        ("INSECURE_TLS=yes", "INSECURE_TLS: is not a known value, one of true, false was expected"),
+        ("PROXY=proxy.example.com:3128", "PROXY: is malformed, a proxy such as"),
+        ("PROXY=socks5://proxy.example.com", "PROXY: is malformed"),
+        ("PROXY=http://proxy.example.com/path", "PROXY: is malformed"),
+        ("PROXY=http://proxy.example.com:x", "PROXY: is malformed"),
+        ("PROXY=http://", "PROXY: is malformed"),
     ],
 )
 def test_a_mistake_names_file_and_key_and_what_was_expected(envs: Path, line: str, wrong: str) -> None:
     (said,) = mistakes(envs, f"{WHOLE}{line}\n")
     assert said.startswith(f"envs/qa.env: {wrong}")
+
+
+KEY = pem_of(KEYS["P-256"]())
+CERTIFICATE, CERTIFICATE_KEY = self_signed("client")
+
+
+def pasted(key: str, pem: str) -> str:
+    return f'{key}="{pem}"'
+
+
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        # A grant's missing key
+        (
+            ["GRANT_TYPE=password", "CLIENT_SECRET=x"],
+            ["USERNAME: is missing", "PASSWORD: is missing, PASSWORD, PA"],
+        ),
+        (["GRANT_TYPE=refresh_token", "CLIENT_SECRET=x"], ["REFRESH_TOKEN: is missing"]),
+        (["GRANT_TYPE=jwt_bearer"], ["PRIVATE_KEY: is missing", "JWT_ISSUER: is missing"]),
+        (["GRANT_TYPE=token_exchange"], ["SUBJECT_TOKEN: is missing"]),
+        (["GRANT_TYPE=authorization_code"], ["AUTHORIZATION_ENDPOINT: is missing, a URL was expected, or ISSUER"]),
+        (["GRANT_TYPE=device_code"], ["DEVICE_AUTHORIZATION_ENDPOINT: is missing"]),
+        # A key of another grant
+        (["CLIENT_SECRET=x", "USERNAME=me"], ["USERNAME: is not used with GRANT_TYPE=client_credentials, the one or"]),
+        (["CLIENT_SECRET=x", "VALUE=x"], ["VALUE: is not used with GRANT_TYPE=client_credentials"]),
+        (
+            ["CLIENT_SECRET=x", "ACTOR_TOKEN_COMMAND=echo x"],
+            ["ACTOR_TOKEN_COMMAND: is not used with GRANT_TYPE="],
+        ),
+        (
+            ["GRANT_TYPE=device_code", "ISSUER=https://a.example", "AUTHORIZATION_ENDPOINT=https://a.example/a"],
+            ["AUTHORIZATION_ENDPOINT: is not used with GRANT_TYPE=device_code"],
+        ),
+        (
+            ["GRANT_TYPE=device_code", "ISSUER=https://a.example", "DEVICE_AUTHORIZATION_ENDPOINT=https://a.example/a"],
+            ["DEVICE_AUTHORIZATION_ENDPOINT: is given, and ISSUER publishes one"],
+        ),
+        # Of another grant than one that there is, or another method
+        (["GRANT_TYPE=implicit", "VALUE=x"], ["GRANT_TYPE: is not a known value"]),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=jwt", pasted("PRIVATE_KEY", KEY)],
+            ["TOKEN_ENDPOINT_AUTH_METHOD: is not a known"],
+        ),
+        # A client authentication method's missing key
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt"],
+            ["PRIVATE_KEY: is missing, PRIVATE_KEY, PRIVATE_KEY_FILE or PRIVATE_KEY_COMMAND was expected"],
+        ),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=tls_client_auth"],
+            ["CLIENT_CERT: is missing, CLIENT_CERT, CLIENT_CERT_FILE or", "CLIENT_KEY: is missing"],
+        ),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=self_signed_tls_client_auth", pasted("CLIENT_CERT", CERTIFICATE)],
+            ["CLIENT_KEY: is missing"],
+        ),
+        (["TOKEN_ENDPOINT_AUTH_METHOD=client_secret_jwt"], ["CLIENT_SECRET: is missing"]),
+        (["ISSUER=https://a.example"], ["CLIENT_SECRET: is missing"]),
+        # A key of another method
+        (
+            ["CLIENT_SECRET=x", pasted("PRIVATE_KEY", KEY)],
+            [
+                "PRIVATE_KEY: is not used with GRANT_TYPE=client_credentials and"
+                " TOKEN_ENDPOINT_AUTH_METHOD=client_secret_post, the one or the other was expected"
+            ],
+        ),
+        (
+            ["CLIENT_SECRET=x", pasted("CLIENT_KEY", KEY)],
+            ["CLIENT_KEY: is not used with TOKEN_ENDPOINT_AUTH_METHOD="],
+        ),
+        (
+            ["CLIENT_SECRET=x", "ISSUER=https://a.example", "KEY_ID=x"],
+            [
+                "KEY_ID: is not used with GRANT_TYPE=client_credentials and TOKEN_ENDPOINT_AUTH_METHOD="
+                "client_secret_post or client_secret_basic or client_secret_jwt"
+            ],
+        ),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt", pasted("PRIVATE_KEY", KEY), "CLIENT_SECRET=x"],
+            ["CLIENT_SECRET: is not used with TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt"],
+        ),
+        # A credential of the file's own, of which nobody is asked
+        (["GRANT_TYPE=static"], ["VALUE: is missing", "CLIENT_ID: is not used with GRANT_TYPE=static"]),
+        (["GRANT_TYPE=basic"], ["USERNAME: is missing", "PASSWORD: is missing", "CLIENT_ID: is not"]),
+        (
+            ["GRANT_TYPE=static", "VALUE=x", "TOKEN_ENDPOINT=https://a.example", "TOKEN_PARAM_x=y", "PROXY=direct"],
+            [
+                "CLIENT_ID: is not used",
+                "TOKEN_ENDPOINT: is not used",
+                "TOKEN_PARAM_x: is not used",
+                "PROXY: is not used",
+            ],
+        ),
+        (["GRANT_TYPE=static", 'VALUE="a\\nb"'], ["VALUE: cannot stand in a header", "CLIENT_ID: is"]),
+        (["GRANT_TYPE=static", "VALUE=x", "JUNK"], ["JUNK: has no '='", "CLIENT_ID: is not used"]),
+        # Keys and certificates
+        (
+            [
+                "TOKEN_ENDPOINT_AUTH_METHOD=tls_client_auth",
+                pasted("CLIENT_CERT", CERTIFICATE),
+                pasted("CLIENT_KEY", KEY),
+            ],
+            ["CLIENT_CERT: does not match CLIENT_KEY, the certificate of that key was expected"],
+        ),
+        (
+            [
+                "TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt",
+                pasted("PRIVATE_KEY", KEY),
+                pasted("CLIENT_CERT", CERTIFICATE),
+            ],
+            ["CLIENT_CERT: does not match PRIVATE_KEY"],
+        ),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt", pasted("PRIVATE_KEY", KEY), "SIGNING_ALG=RS256"],
+            ["SIGNING_ALG: does not fit PRIVATE_KEY, one of ES256 was expected"],
+        ),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt", "PRIVATE_KEY_FILE=../nowhere.pem"],
+            ["PRIVATE_KEY_FILE: names a file that cannot be read (No such file"],
+        ),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt", "PRIVATE_KEY=hunter2-canary"],
+            ["PRIVATE_KEY: is not a private key, PEM text"],
+        ),
+        (
+            [
+                "TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt",
+                pasted("PRIVATE_KEY", pem_of(KEYS["RSA"](), passphrase=SECRET)),
+            ],
+            ["PRIVATE_KEY: is encrypted with a passphrase, a private key without one was expected"],
+        ),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt", pasted("PRIVATE_KEY", pem_of(X25519PrivateKey.generate()))],
+            ["PRIVATE_KEY: cannot sign a JWT"],
+        ),
+        (
+            ["GRANT_TYPE=jwt_bearer", pasted("PRIVATE_KEY", KEY), "JWT_ISSUER=x", "JWT_LIFETIME=0"],
+            ["JWT_LIFETIME: is not a number of seconds, 1 to 86400 was expected"],
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_named(envs: Path, lines: list[str], wrong: list[str]) -> None:
+    said = mistakes(envs, "\n".join([ENOUGH.strip(), *lines, ""]))
+    assert len(said) == len(wrong), said
+    for line, start in zip(said, wrong, strict=True):
+        assert line.startswith(f"envs/qa.env: {start}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "grant", "method"),
+    [
+        (["CLIENT_SECRET=x"], "client_credentials", "client_secret_post"),
+        (["GRANT_TYPE=password", "CLIENT_SECRET=x", "USERNAME=me", "PASSWORD=x"], "password", "client_secret_post"),
+        (["GRANT_TYPE=refresh_token", "CLIENT_SECRET=x", "REFRESH_TOKEN=x"], "refresh_token", "client_secret_post"),
+        (["GRANT_TYPE=jwt_bearer", pasted("PRIVATE_KEY", KEY), "JWT_ISSUER=x"], "jwt_bearer", "none"),
+        (
+            [
+                "GRANT_TYPE=urn:ietf:params:oauth:grant-type:jwt-bearer",
+                pasted("PRIVATE_KEY", KEY),
+                "JWT_ISSUER=x",
+                "SIGNING_ALG=es256",
+                "CLIENT_SECRET=x",
+            ],
+            "jwt_bearer",
+            "client_secret_post",
+        ),
+        (["GRANT_TYPE=Token_Exchange", "SUBJECT_TOKEN=x"], "token_exchange", "none"),
+        (["GRANT_TYPE=device_code", "ISSUER=https://a.example"], "device_code", "none"),
+        (["GRANT_TYPE=authorization_code", "ISSUER=https://a.example", "CLIENT_SECRET=x"], "authorization_code", ""),
+        (["CLIENT_SECRET=x", "ISSUER=https://a.example"], "client_credentials", ""),
+        ([pasted("PRIVATE_KEY", KEY), "ISSUER=https://a.example"], "client_credentials", ""),
+        (
+            ["CLIENT_SECRET=x", "ISSUER=https://a.example", "TOKEN_ENDPOINT_AUTH_METHOD=client_secret_jwt"],
+            "client_credentials",
+            "client_secret_jwt",
+        ),
+        (
+            [
+                "TOKEN_ENDPOINT_AUTH_METHOD=tls_client_auth",
+                pasted("CLIENT_CERT", CERTIFICATE),
+                pasted("CLIENT_KEY", CERTIFICATE_KEY),
+            ],
+            "client_credentials",
+            "tls_client_auth",
+        ),
+    ],
+)
+def test_what_goes_together_is_a_token_request(envs: Path, lines: list[str], grant: str, method: str) -> None:
+    request = read(envs, "\n".join([ENOUGH.strip(), *lines, ""])).token_request
+    assert (request.grant_type, request.auth_method) == (grant, method)
+    assert bool(request.endpoint) == (not request.issuer)
+
+
+def test_a_credential_of_the_files_own_needs_no_more_than_itself(envs: Path) -> None:
+    static = read(envs, f"HOST=https://api.example.com\nGRANT_TYPE=static\nVALUE={SECRET}\nHEADER=X-Api-Key\nPREFIX=\n")
+    assert static.token_request == TokenRequest(grant_type="static", values=(("VALUE", SECRET),))
+    assert (static.header, static.prefix) == ("X-Api-Key", "")
+    basic = read(envs, f"HOST=https://*.example.com\nGRANT_TYPE=basic\nUSERNAME=me\nPASSWORD={SECRET}\n")
+    assert (basic.header, basic.prefix) == ("Authorization", "Basic")
+    assert SECRET not in repr([static, basic])
+
+
+def test_headers_beside_the_token_keep_their_names(envs: Path) -> None:
+    (envs / "key").write_text(f"{SECRET}\n")
+    environment = read(envs, f"{WHOLE}HEADER_X-Tenant=acme\nheader_Ocp-Apim-Key=x\nHEADER_FILE=y\n")
+    assert environment.extra_headers == (("X-Tenant", "acme"), ("Ocp-Apim-Key", "x"), ("FILE", "y"))
+    environment = read(envs, f"{WHOLE}HEADER_X-Key_FILE=key\n")
+    assert environment.extra_headers == (("X-Key", SECRET),)
+    assert SECRET not in repr(environment)
+
+
+def test_the_way_to_the_authorization_server_is_read_and_changes_no_identity(envs: Path) -> None:
+    (envs / "ca.pem").write_text(CERTIFICATE)
+    lines = f"{WHOLE}CA_FILE=ca.pem\nPROXY=http://me:{SECRET}@proxy.example.com:3128\nTIMEOUT=5\nINSECURE_TLS=True\n"
+    environment = read(envs, lines)
+    proxy = f"http://me:{SECRET}@proxy.example.com:3128"
+    assert environment.transport == Transport(ca=CERTIFICATE.strip(), proxy=proxy, timeout=5.0, insecure_tls=True)
+    assert SECRET not in repr(environment)
+    plain = read(envs, WHOLE)
+    assert plain.transport == Transport()
+    assert plain.token_request == environment.token_request
+    for direct in ("", "direct", "Direct"):
+        assert read(envs, f"{WHOLE}PROXY={direct}\n").transport.proxy == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "ca_file", "proxy"),
+    [
+        (Transport(), "/ca", "http://p"),
+        (Transport(ca="x"), "", "http://p"),
+        (Transport(proxy=""), "/ca", ""),
+        (Transport(proxy="http://q"), "/ca", "http://q"),
+    ],
+)
+def test_what_the_file_does_not_say_of_the_way_is_mitmproxys(given: Transport, ca_file: str, proxy: str) -> None:
+    completed = given.completed("/ca", "http://p")
+    assert (completed.ca_file, completed.proxy) == (ca_file, proxy)
+
+
+def test_a_changed_certificate_or_key_is_another_identity(envs: Path) -> None:
+    text = f"{ENOUGH}TOKEN_ENDPOINT_AUTH_METHOD=tls_client_auth\nCLIENT_CERT_FILE=c.pem\nCLIENT_KEY_FILE=k.pem\n"
+    requests = []
+    for certificate, key in [(CERTIFICATE, CERTIFICATE_KEY), self_signed("client")]:
+        (envs / "c.pem").write_text(certificate)
+        (envs / "k.pem").write_text(key)
+        requests.append(read(envs, text).token_request)
+    assert requests[0] != requests[1]
+    assert "PRIVATE" not in repr(requests)
+
+
+def test_the_order_of_lines_changes_no_identity(envs: Path) -> None:
+    lines = ["GRANT_TYPE=password", "USERNAME=me", "PASSWORD=x"]
+    one, other = (read(envs, WHOLE + "\n".join([*order, ""])).token_request for order in (lines, lines[::-1]))
+    assert one == other
 
 
 @pytest.mark.parametrize(
@@ -373,3 +660,51 @@ def test_a_secret_behind_a_missing_equals_sign_is_not_taken_for_a_key(envs: Path
     (said,) = mistakes(envs, f"{WHOLE}{key}{SECRET}\n")
     assert said.startswith("envs/qa.env: line 4: has no '='")
     assert SECRET.upper() not in said
+
+
+def test_the_example_tells_every_key_and_no_other() -> None:
+    text = (Path(__file__).parents[1] / "envs" / "dev.env.example").read_text()
+    told = [environments._source(key)[0] for key in re.findall(r"^#?([A-Z][A-Za-z_-]+)=", text, re.MULTILINE)]
+    rows = {**environments._KEYS, **environments._KEY_FAMILIES}
+    assert {environments._family(key) or key for key in told} == set(rows)
+    (secrets,) = re.findall(r"The secrets are ([^.]+)\.", text)
+    assert set(re.findall(r"[A-Z_]+", secrets)) == {key for key, row in rows.items() if row.secret}
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_environment_or_mistakes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.mktemp("envs")
+    (folder / "qa.env").write_bytes(WHOLE.encode() + content.replace(b"_COMMAND", b"").replace(b"_command", b""))
+    said = ""
+    try:
+        Folder(folder).read()
+    except InvalidEnvironments as error:
+        said = str(error)
+    assert SECRET not in said
+
+
+LINES = [
+    *(f"{key}=abc" for key in environments._KEYS if key not in ("GRANT_TYPE", "TOKEN_ENDPOINT_AUTH_METHOD")),
+    pasted("PRIVATE_KEY", KEY),
+    pasted("CLIENT_CERT", CERTIFICATE),
+    pasted("CLIENT_KEY", CERTIFICATE_KEY),
+    *("ISSUER=https://a.example", "TOKEN_ENDPOINT=https://a.example", "TOKEN_PARAM_a=b", "HEADER_x=y"),
+    *("JUNK", "CLIENT_ID", "VALUE='open"),
+]
+
+
+@given(
+    grant=st.sampled_from([*GRANTS, *FIXED, "x"]),
+    method=st.sampled_from([*METHODS, "x", None]),
+    lines=st.lists(st.sampled_from(LINES), max_size=9),
+)
+def test_any_keys_together_are_an_environment_or_mistakes(
+    tmp_path_factory: pytest.TempPathFactory, grant: str, method: str | None, lines: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("envs")
+    chosen = [f"GRANT_TYPE={grant}", *([f"TOKEN_ENDPOINT_AUTH_METHOD={method}"] if method else [])]
+    with contextlib.suppress(InvalidEnvironments):
+        environment = read(folder, "\n".join(["HOST=https://api.example.com", *chosen, *lines, ""]))
+        assert environment.token_request.grant_type == grant
+        assert environment.token_request.auth_method == method or method is None
+        assert "PRIVATE" not in repr(environment)

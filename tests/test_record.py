@@ -5,7 +5,8 @@ import pytest
 
 from credential_injector import record
 from credential_injector.destinations import parse_origin
-from credential_injector.environments import Environment, TokenRequest
+from credential_injector.environments import Environment
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken, Served
 
 QA = Environment(
@@ -82,6 +83,12 @@ def test_a_comment_that_a_person_wrote_is_kept_and_ours_is_replaced_on_a_replay(
         ("invalid_client", True, "check CLIENT_ID, CLIENT_SECRET and TOKEN_ENDPOINT_AUTH_METHOD in envs/qa.env"),
         ("http_403", True, "check the credentials and TOKEN_ENDPOINT in envs/qa.env"),
         ("http_503", False, "wait, or ask whoever runs the authorization server"),
+        ("login_required", False, "run: credential-injector login qa"),
+        (
+            "issuer_mismatch",
+            True,
+            "write ISSUER in envs/qa.env exactly as the server does, with or without a slash at its end",
+        ),
     ],
 )
 def test_a_missing_token_says_what_happened_what_to_do_and_when_it_is_tried_again(

@@ -8,14 +8,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
-from credential_injector import token_endpoint
+from credential_injector.authorization_server import Answer, AuthorizationServer
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
-from credential_injector.environments import TokenRequest
-from credential_injector.token_endpoint import Answer, read_answer, request_token
+from credential_injector.token_endpoint import TokenEndpoint, read_answer
+from credential_injector.token_request import TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken
 from tests import fakes
 from tests.fakes import http
@@ -26,13 +28,13 @@ NOW = 1_000_000.0
 REQUEST = TokenRequest(endpoint="https://login.example.com/token", client_id="abc", client_secret=SECRET)
 
 
-def ask(request: TokenRequest) -> AccessToken:
-    return asyncio.run(request_token(request, NOW))
+def ask(request: TokenRequest, transport: Transport | None = None) -> AccessToken:
+    return asyncio.run(TokenEndpoint(request, transport or Transport()).token(NOW))
 
 
-def refusal(request: TokenRequest) -> NoToken:
+def refusal(request: TokenRequest, transport: Transport | None = None) -> NoToken:
     with pytest.raises(NoToken) as error:
-        ask(request)
+        ask(request, transport)
     assert SECRET not in f"{error.value} {error.value!r} {error.value.__cause__}"
     return error.value
 
@@ -182,11 +184,10 @@ def test_an_answer_that_breaks_off_is_unreachable(answer: bytes) -> None:
     ids=["silence", "drip of headers", "drip of a body"],
 )
 def test_a_slow_server_meets_the_deadline_and_leaves_no_thread_behind(
-    monkeypatch: pytest.MonkeyPatch, pieces: list[bytes | float]
+    pieces: list[bytes | float],
 ) -> None:
-    monkeypatch.setattr(token_endpoint, "DEADLINE", 0.3)
     with answering(*pieces) as (request, _):
-        error = refusal(request)
+        error = refusal(request, Transport(timeout=0.3))
         assert (error.code, error.lasting) == ("timeout", False)
         for thread in threading.enumerate():
             if thread.name == "token request":
@@ -215,7 +216,7 @@ def refused(body: Any, status: int = 200, headers: dict[str, str] | None = None)
     return error.value
 
 
-@pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", None])
+@pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", None, "N_A"])
 def test_the_token_type_is_bearer_in_any_case(kind: str | None) -> None:
     assert read({**TOKEN, "token_type": kind}).value == "abc"
 
@@ -349,7 +350,7 @@ async def test_a_token_request_that_is_given_up_leaves_no_thread_behind() -> Non
     for _ in range(400):
         drip += [b" ", 0.05]
     with answering(*drip) as (request, received):
-        asking = asyncio.create_task(request_token(request, NOW))
+        asking = asyncio.create_task(TokenEndpoint(request, Transport()).token(NOW))
         while not received:  # noqa: ASYNC110 - the server runs in another thread
             await asyncio.sleep(0)
         asking.cancel()
@@ -359,3 +360,196 @@ async def test_a_token_request_that_is_given_up_leaves_no_thread_behind() -> Non
             if thread.name == "token request":
                 await asyncio.to_thread(thread.join, 5)
                 assert not thread.is_alive()
+
+
+# --- Refresh tokens ---
+
+
+class Login:
+    """A server that takes each refresh token once, and tells what it was asked."""
+
+    def __init__(self, *, rotates: bool = True) -> None:
+        self.valid = "first"
+        self.asked: list[dict[str, str]] = []
+        self._rotates = rotates
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        form = dict(parse_qsl(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()))
+        self.asked.append(form)
+        good = form["refresh_token"] == self.valid
+        answer: dict[str, Any] = {"error": "invalid_grant"}
+        if good:
+            answer = {**TOKEN, "access_token": f"token-{len(self.asked)}"}
+        if good and self._rotates:
+            self.valid = answer["refresh_token"] = f"refresh-{len(self.asked)}"
+        start_response("200 OK" if good else "400 Bad Request", [("Content-Type", "application/json")])
+        return [json.dumps(answer).encode()]
+
+
+REFRESH = TokenRequest(
+    client_id="abc", client_secret=SECRET, grant_type="refresh_token", values=(("REFRESH_TOKEN", "first"),)
+)
+
+
+@pytest.mark.parametrize("rotates", [True, False])
+async def test_the_last_refresh_token_is_shown(rotates: bool) -> None:
+    login = Login(rotates=rotates)
+    with serve(login) as origin:
+        endpoint = TokenEndpoint(replace(REFRESH, endpoint=f"{origin}/token"), Transport())
+        tokens = [await endpoint.token(NOW)]
+        for _ in range(2):
+            tokens.append(await endpoint.token(NOW, tokens[-1].refresh_token or ""))
+    shown = ["first", "refresh-1", "refresh-2"] if rotates else ["first"] * 3
+    assert [form["refresh_token"] for form in login.asked] == shown
+    assert {form["grant_type"] for form in login.asked} == {"refresh_token"}
+    assert [token.refresh_token for token in tokens] == [*shown[1:], login.valid]
+    assert "refresh-1" not in repr(tokens)
+
+
+async def test_the_refresh_token_of_another_grant_is_not_kept() -> None:
+    with answering(http(200, {**TOKEN, "refresh_token": SECRET})) as (request, _):
+        assert (await TokenEndpoint(request, Transport()).token(NOW)).refresh_token is None
+
+
+@pytest.mark.parametrize("value", [5, "", "a\nb", None, ["a"]])
+def test_a_malformed_refresh_token_is_none(value: Any) -> None:
+    assert read({**TOKEN, "refresh_token": value}).refresh_token is None
+
+
+@pytest.mark.parametrize("grant", ["authorization_code", "device_code"])
+async def test_where_nobody_has_logged_in_nothing_is_asked(grant: str) -> None:
+    with answering(http(200, TOKEN)) as (request, received):
+        endpoint = TokenEndpoint(replace(request, grant_type=grant), Transport())
+        with pytest.raises(NoToken) as error:
+            await endpoint.token(NOW)
+    assert (error.value.code, error.value.lasting, error.value.retry_after) == ("login_required", False, 0.0)
+    assert received == []
+
+
+async def test_a_login_that_has_ended_says_so() -> None:
+    login = Login()
+    with serve(login) as origin:
+        request = TokenRequest(f"{origin}/token", client_id="abc", auth_method="none", grant_type="device_code")
+        endpoint = TokenEndpoint(request, Transport())
+        await endpoint.token(NOW, "first")
+        with pytest.raises(NoToken) as error:
+            await endpoint.token(NOW, "first")
+    assert (error.value.code, error.value.lasting) == ("login_required", True)
+    assert error.value.reason.startswith("the login has ended: ")
+
+
+# --- Discovery ---
+
+
+async def test_a_login_finds_its_endpoint_as_a_token_request_does() -> None:
+    url = "https://login.example.com/authorize"
+    with discovered() as (issuer, request):
+        issuer.document["authorization_endpoint"] = url
+        told = replace(request, issuer="", auth_method="none", values=(("AUTHORIZATION_ENDPOINT", url),))
+        for asked, method in ((request, "client_secret_basic"), (told, "none")):
+            endpoint, server = TokenEndpoint(asked, Transport()), AuthorizationServer(Transport())
+            where = partial(endpoint.where, asked_at=NOW, endpoint="authorization_endpoint")
+            assert await server.converse(where, url) == (url, method)
+
+
+async def test_a_device_code_is_asked_for_as_a_token_is() -> None:
+    """RFC 8628 section 3.1: with client authentication and scope."""
+    with answering(http(200, {"device_code": "abc"})) as (request, received):
+        values = (("DEVICE_AUTHORIZATION_ENDPOINT", request.endpoint.replace("/token", "/device")),)
+        endpoint = TokenEndpoint(replace(request, endpoint="", values=values, scope="a"), Transport())
+        said = await endpoint.ask(lambda url: (), NOW, lambda answer, *_: answer.body, "device_authorization_endpoint")
+    assert json.loads(said) == {"device_code": "abc"}
+    assert received[0].startswith(b"POST /device HTTP/1.1")
+    assert received[0].endswith(f"scope=a&client_id=abc&client_secret={SECRET}".encode())
+
+
+class Issuer:
+    """An issuer that publishes `document` at the path that ends so, and a token endpoint."""
+
+    def __init__(self, place: str = "oauth-authorization-server") -> None:
+        self.place = place
+        self.document: dict[str, Any] = {}
+        self.asked: list[str] = []
+        self.status = "200 OK"
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        path = environ["PATH_INFO"]
+        self.asked.append(f"{environ['REQUEST_METHOD']} {path}")
+        if path.startswith("/.well-known"):
+            found = path.endswith(self.place)
+            start_response("200 OK" if found else "404 Not Found", [("Content-Type", "application/json")])
+            return [json.dumps(self.document).encode()]
+        start_response(self.status, [("Content-Type", "application/json")])
+        return [json.dumps(TOKEN).encode()]
+
+
+@contextmanager
+def discovered(place: str = "oauth-authorization-server") -> Iterator[tuple[Issuer, TokenRequest]]:
+    issuer = Issuer(place)
+    with serve(issuer) as origin:
+        issuer.document = {"issuer": origin, "token_endpoint": f"{origin}/t"}
+        yield issuer, replace(REQUEST, endpoint="", issuer=origin, auth_method="")
+
+
+OAUTH, OPENID = "GET /.well-known/oauth-authorization-server", "GET /.well-known/openid-configuration"
+
+
+@pytest.mark.parametrize(
+    ("place", "asked"), [("oauth-authorization-server", [OAUTH]), ("openid-configuration", [OAUTH, OPENID])]
+)
+async def test_an_issuer_is_asked_once_a_day_and_after_a_failure(place: str, asked: list[str]) -> None:
+    with discovered(place) as (issuer, request):
+        endpoint = TokenEndpoint(request, Transport())
+        await endpoint.token(NOW)
+        await endpoint.token(NOW + 86399)
+        assert issuer.asked == [*asked, "POST /t", "POST /t"]
+        await endpoint.token(NOW + 86400)
+        assert issuer.asked[len(asked) + 2 :] == [*asked, "POST /t"]
+        issuer.asked.clear()
+        issuer.status = "503 Busy"
+        for _ in range(2):
+            with pytest.raises(NoToken, match="http_503"):
+                await endpoint.token(NOW + 86401)
+        assert issuer.asked == ["POST /t", *asked, "POST /t"]
+
+
+async def test_what_an_issuer_published_counts_until_it_publishes_something_else() -> None:
+    with discovered() as (issuer, request):
+        endpoint = TokenEndpoint(request, Transport())
+        await endpoint.token(NOW)
+        issuer.place = "nowhere"
+        await endpoint.token(NOW + 86400)
+        assert issuer.asked[-3:] == [OAUTH, OPENID, "POST /t"]
+
+
+def test_an_issuer_without_metadata_is_told() -> None:
+    with discovered("nowhere") as (issuer, request):
+        error = refusal(request)
+    assert (error.code, error.lasting) == ("no_metadata", False)
+    assert error.reason.endswith("answered 404 without metadata in a JSON object")
+    assert issuer.asked == [OAUTH, OPENID]
+
+
+def test_the_metadata_of_another_issuer_is_not_used() -> None:
+    with discovered() as (issuer, request):
+        issuer.document["issuer"] = f"https://evil.example/{SECRET}"
+        error = refusal(request)
+    assert error.code == "issuer_mismatch"
+    assert issuer.asked == [OAUTH, OPENID]
+
+
+def test_a_redirect_to_the_metadata_is_not_followed() -> None:
+    with (
+        discovered() as (issuer, request),
+        fakes.in_turn(
+            *[http(302, b"", f"Location: {request.issuer}/.well-known/oauth-authorization-server", keep=True)] * 2
+        ) as (url, _),
+    ):
+        assert refusal(replace(request, issuer=url)).code == "no_metadata"
+        assert issuer.asked == []
+
+
+def test_a_slow_issuer_meets_the_deadline() -> None:
+    with fakes.answering(60.0) as (url, _):
+        error = refusal(replace(REQUEST, endpoint="", issuer=url), Transport(timeout=0.3))
+    assert (error.code, error.reason) == ("timeout", f"{url} did not answer within 0 s")

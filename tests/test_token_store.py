@@ -17,8 +17,8 @@ import filelock
 import pytest
 
 from credential_injector import redis_store, token_store
-from credential_injector.environments import TokenRequest
 from credential_injector.routes import open_store
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
 from credential_injector.token_store import Fetch, TokenStore, identify, shared
 from tests.conftest import tool
@@ -181,7 +181,7 @@ def test_every_field_of_a_token_request_is_part_of_its_identity() -> None:
         changed: Any = f"{getattr(REQUEST, field.name)}x"
         if field.name in ("audience", "resource"):
             changed = ("a", "b")
-        elif field.name in ("params", "headers"):
+        elif field.name in ("params", "headers", "values"):
             changed = (("a", "b"),)
         requests.append(dataclasses.replace(REQUEST, **{field.name: changed}))
     requests.append(dataclasses.replace(REQUEST, audience=("a,b",)))
@@ -375,6 +375,72 @@ async def test_the_longest_lifetime_is_not_too_long_for_the_store(where: str) ->
     async with opened(where) as store:
         fetch = shared(store, REQUEST, endpoint)
         assert [(await fetch(NOW + 0.1, None)).value for _ in range(2)] == ["token-1", "token-1"]
+
+
+class Rotating(TokenEndpoint):
+    """Shows the refresh token that it was told, and gets another one each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refresh_token = "first"
+        self.shown: list[str] = []
+
+    def told(self, refresh_token: str) -> None:
+        self.refresh_token = refresh_token
+
+    async def __call__(self, asked_at: float, replaces: str | None) -> AccessToken:
+        self.shown.append(self.refresh_token)
+        token = await super().__call__(asked_at, replaces)
+        self.refresh_token = f"refresh-{self.requests}"
+        return dataclasses.replace(token, refresh_token=self.refresh_token)
+
+
+async def test_a_refresh_token_outlives_the_process_and_its_access_token(where: str) -> None:
+    shown = []
+    for now in (NOW, NOW + 7200):
+        endpoint = Rotating()
+        async with opened(where) as store:
+            await shared(store, OTHER, TokenEndpoint(lifetime=1.0))(now, None)  # which writes the file anew
+            await shared(store, REQUEST, endpoint, endpoint.told)(now, None)
+        shown += endpoint.shown
+    assert shown == ["first", "refresh-1"]
+
+
+async def test_a_refresh_token_is_kept_for_a_year(tmp_path: Path, redis: RedisServer) -> None:
+    year, endpoint, file = 365 * 86400, Rotating(), tmp_path / "tokens"
+    async with client(redis) as connected, opened(redis.url) as store:
+        await shared(store, REQUEST, endpoint)(NOW, None)
+        assert year - 60 < await connected.ttl(f"credential-injector:{identify(REQUEST)}") <= year
+    async with opened(file) as store:
+        await shared(store, REQUEST, endpoint)(NOW, None)
+        for now, names in ((NOW + year - 7200, 2), (NOW + year, 1)):
+            await shared(store, OTHER, TokenEndpoint())(now, None)
+            assert len(stored_tokens(file)) == names
+
+
+async def test_the_refresh_token_that_another_proxy_got_is_shown(where: str) -> None:
+    endpoints = [Rotating(), Rotating()]
+    async with opened(where) as store:
+        fetches = [shared(store, REQUEST, endpoint, endpoint.told) for endpoint in endpoints]
+        token = await fetches[0](NOW, None)
+        for turn in (1, 0, 1):
+            token = await fetches[turn](NOW, token.fingerprint)
+    assert endpoints[0].shown == ["first", "refresh-1"]
+    assert endpoints[1].shown == ["refresh-1", "refresh-2"]
+
+
+@pytest.mark.parametrize("fails", ["lock", "read", "write"])
+async def test_a_refresh_token_that_could_not_be_stored_is_not_replaced_by_the_stored_one(fails: str) -> None:
+    endpoint, store = Rotating(), Broken()
+    fetch = shared(store, REQUEST, endpoint, endpoint.told)
+    await fetch(NOW, None)
+    store.fails.add(fails)
+    await fetch(NOW, fingerprint("token-1"))
+    store.fails.clear()
+    await fetch(NOW, fingerprint("token-1"))
+    assert endpoint.shown == ["first", "refresh-1", "refresh-2"]
+    assert store.token is not None
+    assert store.token.refresh_token == "refresh-3"
 
 
 async def test_two_proxies_make_one_token_request(where: str) -> None:
@@ -586,6 +652,7 @@ NO_TIMES: list[object] = [
     "hostile",
     [
         *[entry(value) for value in UNSENDABLE],
+        *[entry() | {"refresh_token": value} for value in UNSENDABLE if value is not None],
         *[entry(issued_at=moment) for moment in NO_TIMES],
         *[entry(expires_at=moment) for moment in NO_TIMES],
         entry(expires_at=NOW),
@@ -820,7 +887,7 @@ async def test_a_disk_that_hangs_costs_no_request(
 
 PROCESS = """
 import asyncio, sys
-from credential_injector.environments import TokenRequest
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken
 from credential_injector.routes import open_store
 from credential_injector.token_store import shared
@@ -911,7 +978,7 @@ def test_a_process_that_is_killed_while_it_asks_holds_up_nobody(tmp_path: Path) 
 KILLED = """
 import asyncio, itertools, json, logging, os, random, signal, sys, threading
 from pathlib import Path
-from credential_injector.environments import TokenRequest
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken
 from credential_injector.routes import open_store
 from credential_injector.token_store import shared

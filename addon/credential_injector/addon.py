@@ -9,9 +9,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 from mitmproxy.types import Choice
@@ -108,6 +110,7 @@ class CredentialInjector:
     def configure(self, updated: set[str]) -> None:
         mistakes: list[str] = []
         self._ssl_insecure = ctx.options.ssl_insecure
+        self._routes.reach(ca_file=ctx.options.ssl_verify_upstream_trusted_ca or "", proxy=_upstream_proxy())
         for option in updated & self._uses.keys():
             try:
                 self._uses[option](getattr(ctx.options, option))
@@ -304,9 +307,12 @@ class CredentialInjector:
 
     def _inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         request = flow.request
-        header = route.header_http2 if request.is_http2 or request.is_http3 else route.header
+        http2 = request.is_http2 or request.is_http3
+        header = route.header_http2 if http2 else route.header
         replaced = flows.replaced(flow, route.environment)
         flows.write(request, header, route.prefix + served.token.value)
+        for name, value in route.extra_headers_http2 if http2 else route.extra_headers:
+            flows.write(request, name, value)
         record.injected(flow, route.environment, served, replaced)
         self._departure.expect(flow, route, served)
         route.counts.injected += 1
@@ -380,7 +386,8 @@ class CredentialInjector:
         # mitmproxy crashes on a response that is set before the body streams. In `request` it is known whether it did;
         # until then no credential may go out with it, and where it did, the API itself will refuse the request.
         if environment is not None:
-            flow.request.headers.pop(environment.header, None)
+            for name in (environment.header, *dict(environment.extra_headers)):
+                flow.request.headers.pop(name, None)
         self._pending[flow.id] = environment, reason
 
     def _unforeseen(self, flow: http.HTTPFlow, environment: Environment | None, error: BaseException) -> None:
@@ -417,6 +424,21 @@ def _folder() -> Folder:
         raise InvalidEnvironments([wrong])
     only = [name.strip() for name in ctx.options.inject_env.split(",") if name.strip()]
     return Folder(found or path, only=only or None)
+
+
+def _upstream_proxy() -> str:
+    """The URL of the proxy through which mitmproxy itself goes out; empty where there is none."""
+    try:
+        modes = [ProxyMode.parse(spec) for spec in ctx.options.mode]
+    except ValueError:
+        return ""  # mitmproxy refuses it in a moment
+    upstream = next((mode for mode in modes if isinstance(mode, UpstreamMode)), None)
+    if upstream is None:
+        return ""
+    (host, port), login = upstream.address, ctx.options.upstream_auth
+    user, _, password = login.partition(":") if login else ("", "", "")
+    at = f"{quote(user, safe='')}:{quote(password, safe='')}@" if login else ""
+    return f"{upstream.scheme}://{at}{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _refusal(line: str) -> http.Response:

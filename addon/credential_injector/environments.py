@@ -2,42 +2,19 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
-from credential_injector.destinations import (
-    Origin,
-    is_address,
-    is_loopback,
-    is_name,
-    normalise_host,
-    parse_origin,
-    parse_page_origin,
-)
+from credential_injector import keys
+from credential_injector.client_authentication import METHODS, possible
+from credential_injector.destinations import Origin, is_loopback, parse_origin, parse_page_origin
 from credential_injector.env_file import Binding, EnvFile
+from credential_injector.grants import FIXED, GRANTS
+from credential_injector.token_request import Fields, TokenRequest, Transport, parse_endpoint, parse_proxy
 
 Overwrite = Literal["always", "never", "only"]
 WithoutToken = Literal["block", "pass"]
-Fields = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
-    """Everything that changes the token, and so the token's identity: equal requests share one token."""
-
-    endpoint: str
-    client_id: str
-    grant_type: str = "client_credentials"
-    auth_method: str = "client_secret_post"
-    """The client authentication method, by its name in RFC 7591 section 2."""
-    client_secret: str = field(default="", repr=False)
-    scope: str = ""
-    audience: tuple[str, ...] = ()
-    resource: tuple[str, ...] = ()
-    params: Fields = field(default=(), repr=False)
-    headers: Fields = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +26,11 @@ class Environment:
     """As messages name it: `envs/qa.env`."""
     origins: tuple[Origin, ...]
     token_request: TokenRequest
+    transport: Transport = field(default_factory=Transport)
     header: str = "Authorization"
     prefix: str = "Bearer"
+    extra_headers: Fields = field(default=(), repr=False)
+    """What goes into the request beside the credential."""
     overwrite: Overwrite = "always"
     without_token: WithoutToken = "block"  # noqa: S105 - not a password
     methods: frozenset[str] | None = None
@@ -60,7 +40,8 @@ class Environment:
 
 
 # --- The keys ---------------------------------------------------------------------------------------------------------
-# A key is one row here. What a grant or a client authentication method asks for is one row in the two tables below.
+# A key is one row here. What a grant or a client authentication method asks for is one row in `grants.GRANTS` or
+# `client_authentication.METHODS`.
 
 
 def _text(value: str) -> str:
@@ -75,13 +56,35 @@ def _line(value: str) -> str:
     return value
 
 
-def _one_of(*choices: str) -> Callable[[str], str]:
+def _one_of(*choices: str, **others: str) -> Callable[[str], str]:
+    """One of these, in any case; `others` are further names for some of them."""
+    known = {choice.lower(): choice for choice in choices} | others
+
     def parse(value: str) -> str:
-        if value.lower() not in choices:
+        if value.lower() not in known:
             raise ValueError(f"is not a known value, one of {', '.join(choices)} was expected")
-        return value.lower()
+        return known[value.lower()]
 
     return parse
+
+
+def _true(value: str) -> bool:
+    return _one_of("true", "false")(value) == "true"
+
+
+def _seconds(longest: int) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,6}", value) or not 1 <= int(value) <= longest:
+            raise ValueError(f"is not a number of seconds, 1 to {longest} was expected")
+        return float(value)
+
+    return parse
+
+
+def _issuer(value: str) -> str:
+    if "?" in value:
+        raise ValueError("holds a query, the issuer exactly as its server writes it was expected")
+    return parse_endpoint(value)
 
 
 def _list(value: str) -> tuple[str, ...]:
@@ -98,25 +101,6 @@ def _origins(value: str) -> tuple[Origin, ...]:
     if not origins:
         raise ValueError("is empty, one or more origins with commas between them were expected")
     return tuple(origins)
-
-
-def _endpoint(value: str) -> str:
-    """A token endpoint: https, or http to this machine (RFC 6749 section 3.2: TLS is required)."""
-    malformed = "is malformed, a URL such as https://login.example.com/oauth2/v2.0/token was expected"
-    try:
-        parts = urlsplit(value)
-        host, port = normalise_host(parts.hostname or ""), parts.port
-    except ValueError:
-        raise ValueError(malformed) from None
-    if parts.scheme not in ("http", "https") or port == 0 or not (is_name(host) or is_address(host)):
-        raise ValueError(malformed)
-    if re.search(r"[\s\x00-\x1f\x7f\\]", value) or not value.isascii():
-        raise ValueError(malformed)
-    if parts.username is not None or "#" in value:
-        raise ValueError("holds a user name or a fragment, only scheme, host, port, path and query were expected")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("would send the credentials in clear, https was expected (http only to this machine)")
-    return value
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
@@ -153,7 +137,7 @@ def _page_origins(value: str) -> frozenset[str]:
 
 class _Key(NamedTuple):
     field: str
-    """The field of TokenRequest or Environment that it fills."""
+    """The field of TokenRequest, Transport or Environment that it fills. `values` takes any number of keys."""
     parse: Callable[[str], object]
     secret: bool = False
     """A secret may also come from a file (`_FILE`) or from a command's standard output (`_COMMAND`)."""
@@ -176,38 +160,63 @@ _HEADERS_OF_HTTP = {
     "upgrade",
 }
 _STANDARD_FIELDS = {
+    "actor_token": "ACTOR_TOKEN",
+    "actor_token_type": "ACTOR_TOKEN_TYPE",
+    "assertion": "GRANT_TYPE",
     "audience": "AUDIENCE",
     "client_assertion": "TOKEN_ENDPOINT_AUTH_METHOD",
     "client_assertion_type": "TOKEN_ENDPOINT_AUTH_METHOD",
     "client_id": "CLIENT_ID",
     "client_secret": "CLIENT_SECRET",
     "grant_type": "GRANT_TYPE",
+    "password": "PASSWORD",
+    "refresh_token": "REFRESH_TOKEN",
+    "requested_token_type": "REQUESTED_TOKEN_TYPE",
     "resource": "RESOURCE",
     "scope": "SCOPE",
+    "subject_token": "SUBJECT_TOKEN",
+    "subject_token_type": "SUBJECT_TOKEN_TYPE",
+    "username": "USERNAME",
 }
 _STANDARD_HEADERS = _HEADERS_OF_HTTP | {"accept", "accept-encoding", "authorization"}
 
-# The grants (RFC 6749 section 4) and what each needs.
-_GRANTS: Mapping[str, tuple[str, ...]] = {
-    "client_credentials": ("CLIENT_ID",),
-}
-# The client authentication methods (RFC 7591 section 2) and what each needs.
-_AUTH_METHODS: Mapping[str, tuple[str, ...]] = {
-    "client_secret_post": ("CLIENT_SECRET",),
-    "client_secret_basic": ("CLIENT_SECRET",),
-    "none": (),
-}
-
 _KEYS: Mapping[str, _Key] = {
     "HOST": _Key("origins", _origins),
-    "TOKEN_ENDPOINT": _Key("endpoint", _endpoint),
-    "GRANT_TYPE": _Key("grant_type", _one_of(*_GRANTS)),
+    "TOKEN_ENDPOINT": _Key("endpoint", parse_endpoint),
+    "ISSUER": _Key("issuer", _issuer),
+    "GRANT_TYPE": _Key(
+        "grant_type", _one_of(*GRANTS, *FIXED, **{grant.urn: name for name, grant in GRANTS.items() if grant.urn})
+    ),
     "CLIENT_ID": _Key("client_id", _line),
     "CLIENT_SECRET": _Key("client_secret", _line, secret=True),
-    "TOKEN_ENDPOINT_AUTH_METHOD": _Key("auth_method", _one_of(*_AUTH_METHODS)),
+    "TOKEN_ENDPOINT_AUTH_METHOD": _Key("auth_method", _one_of(*METHODS)),
+    "PRIVATE_KEY": _Key("values", keys.private_key, secret=True),
+    "KEY_ID": _Key("values", _line),
+    "SIGNING_ALG": _Key("values", _one_of(*keys.ALGORITHMS)),
+    "CLIENT_CERT": _Key("values", keys.certificate, secret=True),
+    "CLIENT_KEY": _Key("values", keys.private_key, secret=True),
+    "USERNAME": _Key("values", _line),
+    "PASSWORD": _Key("values", _line, secret=True),
+    "REFRESH_TOKEN": _Key("values", _line, secret=True),
+    "JWT_ISSUER": _Key("values", _line),
+    "JWT_SUBJECT": _Key("values", _line),
+    "JWT_AUDIENCE": _Key("values", _line),
+    "JWT_LIFETIME": _Key("values", _seconds(86400)),
+    "SUBJECT_TOKEN": _Key("values", _line, secret=True),
+    "SUBJECT_TOKEN_TYPE": _Key("values", _line),
+    "ACTOR_TOKEN": _Key("values", _line, secret=True),
+    "ACTOR_TOKEN_TYPE": _Key("values", _line),
+    "REQUESTED_TOKEN_TYPE": _Key("values", _line),
+    "AUTHORIZATION_ENDPOINT": _Key("values", parse_endpoint),
+    "DEVICE_AUTHORIZATION_ENDPOINT": _Key("values", parse_endpoint),
+    "VALUE": _Key("values", _header_value, secret=True),
     "SCOPE": _Key("scope", str),
     "AUDIENCE": _Key("audience", _list),
     "RESOURCE": _Key("resource", _list),
+    "CA": _Key("ca", keys.certificate, secret=True),
+    "PROXY": _Key("proxy", parse_proxy, secret=True),
+    "TIMEOUT": _Key("timeout", _seconds(60)),
+    "INSECURE_TLS": _Key("insecure_tls", _true),
     "HEADER": _Key("header", _header_name),
     "PREFIX": _Key("prefix", _prefix),
     "OVERWRITE": _Key("overwrite", _one_of("always", "never", "only")),
@@ -219,6 +228,7 @@ _KEYS: Mapping[str, _Key] = {
 _KEY_FAMILIES: Mapping[str, _Key] = {
     "TOKEN_PARAM_": _Key("params", _text, secret=True),
     "TOKEN_HEADER_": _Key("headers", _header_value, secret=True),
+    "HEADER_": _Key("extra_headers", _header_value, secret=True),
 }
 DEFAULT_TOKEN_PATH = "/oauth2/v2.0/token"  # noqa: S105 - a path, not a password
 
@@ -244,9 +254,18 @@ def read(file: EnvFile) -> Environment | None:
     values = _values(file, file.bindings(text, _canonical, _shown))
     if file.mistakes:
         return None
-    values.setdefault("endpoint", values["origins"][0].base + DEFAULT_TOKEN_PATH)
-    of_request = {name: values.pop(name) for name in TokenRequest.__slots__ if name in values}
-    return Environment(name, file.shown, token_request=TokenRequest(**of_request), **values)
+    fixed = FIXED.get(values.get("grant_type", ""))
+    if fixed is not None:
+        values.setdefault("prefix", fixed.prefix)
+    elif "issuer" not in values:
+        values.setdefault("endpoint", values["origins"][0].base + DEFAULT_TOKEN_PATH)
+    values["values"] = tuple(sorted(values.get("values", ())))
+    request, transport = (
+        {name: values.pop(name) for name in part.__slots__ if name in values} for part in (TokenRequest, Transport)
+    )
+    return Environment(
+        name, file.shown, token_request=TokenRequest(**request), transport=Transport(**transport), **values
+    )
 
 
 def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
@@ -258,8 +277,8 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
         if binding.value is None:
             given[name] = shown
             continue
-        family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
-        key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
+        family = _family(name)
+        key = _KEY_FAMILIES.get(family) or _KEYS.get(name)
         if key is None or (how and not key.secret):
             other = _OTHER_NAMES.get(written)
             meant = f", did you mean {other}?" if other else nearest(written, _known_keys())
@@ -275,26 +294,84 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
             extra = _extra_name(family, name) if family else ""
             file.holds_secrets |= key.secret and not how
             value = key.parse(file.secret(shown, how, binding.value))
-            values[key.field] = (*values.get(key.field, ()), (extra, value)) if family else value
+            if family or key.field == "values":
+                value = (*values.get(key.field, ()), (extra or name, value))
+            values[key.field] = value
         except ValueError as error:
             file.wrong(shown, str(error))
-    names = [name.lower() for name, _ in values.get("headers", ())]
-    if len(names) != len(set(names)):
-        file.wrong("TOKEN_HEADER_", "names a header twice, and header names have no case; once was expected")
+    for family in ("TOKEN_HEADER_", "HEADER_"):
+        names = [name.lower() for name, _ in values.get(_KEY_FAMILIES[family].field, ())]
+        if len(names) != len(set(names)):
+            file.wrong(family, "names a header twice, and header names have no case; once was expected")
+        if family == "HEADER_" and (header := values.get("header", "Authorization")).lower() in names:
+            file.wrong(f"HEADER_{header}", "would replace the credential, another header was expected")
     _complete(file, values, given)
     return values
 
 
-def _complete(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
-    """Missing keys, and keys that the chosen method does not use. A key that was given wrongly is not missing."""
-    method = values.get("auth_method", "client_secret_post")
-    needed = ("HOST", *_GRANTS[values.get("grant_type", "client_credentials")], *_AUTH_METHODS[method])
-    for key in needed:
+def _complete(file: EnvFile, values: dict[str, Any], given: Mapping[str, str]) -> None:
+    """Missing keys, and keys that the grant or the method does not use. A key that was given wrongly is not missing.
+
+    Settles the client authentication method, where the file does not name it.
+    """
+    name = values.get("grant_type", "client_credentials")
+    needed: tuple[str, ...] = ()
+    unused: dict[str, list[str]] = {}
+    if any(key in given and _KEYS[key].field not in values for key in ("GRANT_TYPE", "TOKEN_ENDPOINT_AUTH_METHOD")):
+        pass  # which keys go with it is anybody's guess
+    elif name in FIXED:
+        needed = FIXED[name].needs
+        unused = {key: [f"GRANT_TYPE={name}"] for key in given if _is_asked_for(key) and key not in needed}
+    else:
+        method = values.setdefault("auth_method", _method(GRANTS[name].public, given))
+        needed = (*GRANTS[name].needs, *(METHODS[method].needs if method else ()))
+        unused = _unused(name, [method] if method else possible(given), given)
+        _check_endpoints(file, values, given, GRANTS[name].login_endpoint)
+    for key in dict.fromkeys(("HOST", *needed)):
         if key not in given:
-            file.wrong(key, f"is missing, {_EXPECTED.get(key, 'a value')} was expected")
-    for key in {key for keys in _AUTH_METHODS.values() for key in keys}.difference(needed):
-        if key in given:
-            file.wrong(key, f"is not used with TOKEN_ENDPOINT_AUTH_METHOD={method}, one of the two was expected")
+            secret = f"{key}, {key}_FILE or {key}_COMMAND" if _KEYS[key].secret else "a value"
+            file.wrong(key, f"is missing, {_EXPECTED.get(key, secret)} was expected")
+    for key, reasons in unused.items():
+        file.wrong(given[key], f"is not used with {' and '.join(reasons)}, the one or the other was expected")
+    _check_keys(file, dict(values.get("values", ())), given)
+
+
+def _method(public: bool, given: Collection[str]) -> str:
+    """The client authentication method of a file that names none; empty where the server's metadata decides."""
+    if "ISSUER" in given and possible(given):
+        return ""
+    return "none" if public and "CLIENT_SECRET" not in given else "client_secret_post"
+
+
+def _unused(grant: str, methods: Iterable[str], given: Iterable[str]) -> dict[str, list[str]]:
+    """The keys that are of another grant or client authentication method, with the lines that do not go with them."""
+    every_grant = {key for row in GRANTS.values() for key in (*row.needs, *row.may)}
+    every_grant |= {key for fixed in FIXED.values() for key in fixed.needs}
+    every_method = {key for row in METHODS.values() for key in (*row.needs, *row.may)}
+    used = {*GRANTS[grant].needs, *GRANTS[grant].may}
+    used |= {key for method in methods for key in (*METHODS[method].needs, *METHODS[method].may)}
+    of_methods = f"TOKEN_ENDPOINT_AUTH_METHOD={' or '.join(methods)}"
+    return {
+        key: [f"GRANT_TYPE={grant}"] * (key in every_grant) + [of_methods] * (key in every_method)
+        for key in given
+        if key in (every_grant | every_method) - used
+    }
+
+
+def _is_asked_for(key: str) -> bool:
+    """Whether a key is about token requests."""
+    row = _KEY_FAMILIES.get(_family(key)) or _KEYS.get(key)
+    fields = (*TokenRequest.__slots__, *Transport.__slots__)
+    return row is not None and row.field in fields and key != "GRANT_TYPE"
+
+
+def _check_endpoints(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str], login_endpoint: str) -> None:
+    if "ISSUER" in given:
+        for key in {"TOKEN_ENDPOINT", login_endpoint}.intersection(given):
+            file.wrong(key, "is given, and ISSUER publishes one; one of the two was expected")
+        return
+    if login_endpoint and login_endpoint not in given:
+        file.wrong(login_endpoint, "is missing, a URL was expected, or ISSUER, which publishes it")
     if "TOKEN_ENDPOINT" not in given and (origins := values.get("origins")):
         if origins[0].wildcard:
             file.wrong(
@@ -303,6 +380,20 @@ def _complete(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str]
             )
         elif origins[0].scheme == "http" and not is_loopback(origins[0].host):
             file.wrong("TOKEN_ENDPOINT", "is missing and HOST begins with plain http; an https URL was expected")
+
+
+def _check_keys(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
+    if "PRIVATE_KEY" in values:
+        algorithms = keys.algorithms(values["PRIVATE_KEY"])
+        if not algorithms:
+            file.wrong(
+                given["PRIVATE_KEY"], "cannot sign a JWT, an RSA, P-256, P-384, P-521 or Ed25519 key was expected"
+            )
+        elif values.get("SIGNING_ALG", algorithms[0]) not in algorithms:
+            file.wrong("SIGNING_ALG", f"does not fit PRIVATE_KEY, one of {', '.join(algorithms)} was expected")
+    key = "CLIENT_KEY" if "CLIENT_KEY" in values else "PRIVATE_KEY"
+    if {"CLIENT_CERT", key} <= values.keys() and not keys.belong_together(values["CLIENT_CERT"], values[key]):
+        file.wrong(given["CLIENT_CERT"], f"does not match {key}, the certificate of that key was expected")
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -318,16 +409,18 @@ _OTHER_NAMES = {
 }
 _EXPECTED = {
     "HOST": "the API's origin such as https://api.qa.example.com",
-    "CLIENT_SECRET": "CLIENT_SECRET, CLIENT_SECRET_FILE or CLIENT_SECRET_COMMAND",
 }
 
 
 def _canonical(key: str) -> str:
     """Keys are case-insensitive; the user's own part of a TOKEN_PARAM_ or TOKEN_HEADER_ stays as it is written."""
-    for family in _KEY_FAMILIES:
-        if key.upper().startswith(family):
-            return family + key[len(family) :]
-    return key.upper()
+    family = _family(key.upper())
+    return family + key[len(family) :] if family else key.upper()
+
+
+def _family(key: str) -> str:
+    """The family that a key belongs to; empty for any other key."""
+    return next((family for family in _KEY_FAMILIES if key.startswith(family)), "")
 
 
 def _shown(key: str, line: int) -> str:
@@ -355,10 +448,13 @@ def _extra_name(family: str, name: str) -> str:
     extra = name.removeprefix(family)
     if not extra:
         raise ValueError(f"lacks a name, {family}<name>=value was expected")
-    if family == "TOKEN_PARAM_" and extra.lower() in _STANDARD_FIELDS:
-        raise ValueError(f"would replace a standard field, {_STANDARD_FIELDS[extra.lower()]} was expected")
-    if family == "TOKEN_HEADER_" and not _HEADER_NAME.fullmatch(extra):
+    if family == "TOKEN_PARAM_":
+        if extra.lower() in _STANDARD_FIELDS:
+            raise ValueError(f"would replace a standard field, {_STANDARD_FIELDS[extra.lower()]} was expected")
+        return extra
+    if not _HEADER_NAME.fullmatch(extra):
         raise ValueError("does not end in a header's name, letters, digits and hyphens were expected")
-    if family == "TOKEN_HEADER_" and extra.lower() in _STANDARD_HEADERS:
-        raise ValueError("would replace a header that the token request needs, another header was expected")
+    if extra.lower() in (_STANDARD_HEADERS if family == "TOKEN_HEADER_" else _HEADERS_OF_HTTP):
+        whose = "the token request" if family == "TOKEN_HEADER_" else "HTTP itself"
+        raise ValueError(f"would replace a header that {whose} needs, another header was expected")
     return extra

@@ -40,10 +40,15 @@ _ADVICE = {
     "invalid_response": "check that TOKEN_ENDPOINT in {file} is the token endpoint, not a login page",
     "invalid_scope": "check SCOPE in {file}",
     "invalid_target": "check RESOURCE and AUDIENCE in {file}",
+    "invalid_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
+    "issuer_mismatch": "write ISSUER in {file} exactly as the server does, with or without a slash at its end",
+    "login_required": "run: credential-injector login {name}",
+    "no_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
     "redirect": "put the address it redirects to into TOKEN_ENDPOINT in {file}",
     "timeout": "check that the server is up and TOKEN_ENDPOINT in {file} is right",
     "unauthorized_client": "ask whoever runs the authorization server to allow this grant to the client",
     "unreachable": "check TOKEN_ENDPOINT in {file}, and the network or VPN",
+    "unsupported_auth_method": "ask whoever runs the authorization server which TOKEN_ENDPOINT_AUTH_METHOD to use",
     "unsupported_grant_type": "check GRANT_TYPE and TOKEN_ENDPOINT in {file}",
 }
 _REFUSED = "check the credentials and TOKEN_ENDPOINT in {file}"
@@ -61,20 +66,26 @@ class Flow(Protocol):
 def injected(flow: Flow, environment: Environment, served: Served, replaced: str | None) -> None:
     """The credential is in the request. `replaced` is what stood in its place, as `scheme` tells it."""
     token = served.token
-    comment = f"{environment.name}: token injected ({served.source}, {duration(served.seconds_left)} left)"
+    expires = math.isfinite(token.expires_at)
+    if expires:
+        comment = f"{environment.name}: token injected ({served.source}, {duration(served.seconds_left)} left)"
+    else:
+        comment = f"{environment.name}: {environment.token_request.grant_type} credential injected"
     if replaced is not None:
         comment += f", replaced {replaced}"
     prefix = f"{environment.prefix} " if environment.prefix else ""
     # mitmweb draws a comment's lines as one paragraph: the dashes keep them apart there.
     comment += f"\n- {environment.header}: {prefix}<{token.fingerprint}>\n- {environment.file}"
+    if environment.extra_headers:
+        comment += "".join(f"\n- {name}: <secret>" for name, _ in environment.extra_headers)
     _write(
         flow,
         comment,
         action="injected",
-        environment=environment.name,
+        environment=environment,
         token=token.fingerprint,
         source=served.source,
-        expires_at=int(token.expires_at),
+        expires_at=int(token.expires_at) if expires else None,
         replaced=replaced,
     )
 
@@ -97,19 +108,19 @@ def not_retried(flow: Flow, reason: str) -> None:
 def kept(flow: Flow, environment: Environment) -> None:
     """The client's own credential stays."""
     reason = f"the client sent its own {environment.header}, and OVERWRITE=never keeps it"
-    _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment.name, reason=reason)
+    _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment, reason=reason)
 
 
 def skipped(flow: Flow, environment: Environment, reason: str) -> None:
     """The request goes on as the client sent it."""
     comment = f"{environment.name}: left as the client sent it: {reason}"
-    _write(flow, comment, action="skipped", environment=environment.name, reason=reason)
+    _write(flow, comment, action="skipped", environment=environment, reason=reason)
 
 
 def withdrawn(flow: Flow, environment: Environment, reason: str) -> None:
     """The request goes on without the token that it had already got."""
     comment = f"{environment.name}: token withdrawn: {reason}"
-    _write(flow, comment, action="skipped", environment=environment.name, reason=reason)
+    _write(flow, comment, action="skipped", environment=environment, reason=reason)
 
 
 def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams: bool = False) -> str:
@@ -121,7 +132,7 @@ def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams
     name = environment.name if environment is not None else None
     what = "request blocked" if not streams else "sent on without any credential, as its body is streamed"
     line = f"{name or 'credential injector'}: {what}: {reason}"
-    _write(flow, line, action="blocked", environment=name, reason=reason)
+    _write(flow, line, action="blocked", environment=environment, reason=reason)
     return line
 
 
@@ -152,13 +163,15 @@ def own_error(error: BaseException) -> str:
 def no_token(environment: Environment, error: NoToken) -> str:
     """A reason that tells what happened, what to do about it, and when it is tried again."""
     default = _REFUSED if error.lasting else _TROUBLE
-    advice = _ADVICE.get(error.code, default).format(file=environment.file)
+    advice = _ADVICE.get(error.code, default).format(file=environment.file, name=environment.name)
     return f"no token ({error.code}): {error.reason}; {advice}; next try in {duration(math.ceil(error.next_try))}"
 
 
 def status(environment: Environment, now: Status, counts: str) -> str:
     """One line: what the environment has, what has happened there, and what keeps it from getting more."""
-    if now.token is not None:
+    if now.token is not None and math.isinf(now.seconds_left):
+        state = f"{environment.token_request.grant_type} credential {now.token.fingerprint}"
+    elif now.token is not None:
         source = "store" if now.token.stored else "fetched"
         state = f"token {now.token.fingerprint} ({source}), {duration(now.seconds_left)} left"
     else:
@@ -186,13 +199,15 @@ def _write(
     comment: str,
     *,
     action: Action,
-    environment: str | None,
+    environment: Environment | None,
     reason: str | None = None,
     token: str | None = None,
     source: str | None = None,
     expires_at: int | None = None,
     replaced: str | None = None,
 ) -> None:
+    if environment is not None and environment.transport.insecure_tls:
+        comment += "\n- INSECURE_TLS: nobody verifies which server issues the tokens"
     # A flow that is replayed carries our earlier comment; one that a person wrote is kept below ours.
     if flow.comment and KEY not in flow.metadata:
         comment += "\n\n" + flow.comment
@@ -200,7 +215,7 @@ def _write(
     flow.marked = _MARKS[action] or flow.marked
     flow.metadata[KEY] = {
         "action": action,
-        "environment": environment,
+        "environment": environment.name if environment is not None else None,
         "reason": reason,
         "token": token,
         "source": source,

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from credential_injector import token_store
 from credential_injector.destinations import is_loopback, normalise_host
 from credential_injector.token_source import AccessToken
-from credential_injector.token_store import TokenStore, entry_of, parsed, token_of
+from credential_injector.token_store import TokenStore, entry_of, kept_until, parsed, token_of
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class _RedisStore(TokenStore):
         return token_of(parsed(value)) if len(value) <= LARGEST_VALUE else None
 
     async def write(self, identity: str, token: AccessToken, now: float) -> None:
-        life = int((token.expires_at - now) * 1000)
+        life = int((kept_until(token) - now) * 1000)
         if life > 0:
             await self._in_time(self._client.set(_key(identity), json.dumps(entry_of(token)), px=life))
 

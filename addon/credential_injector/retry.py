@@ -16,6 +16,7 @@ from mitmproxy.proxy.mode_specs import UpstreamMode
 
 from credential_injector import record
 from credential_injector.environments import Environment
+from credential_injector.grants import FIXED
 from credential_injector.token_source import NoToken, TokenSource
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class Retry:
 
     async def _send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> str | None:
         """Returns why the 401 stays, or None. Raises NoToken."""
+        if environment.token_request.grant_type in FIXED:
+            return f"the credential stands in {environment.file}, and there is no other"
         refused = flow.metadata[record.KEY]
         if refused["source"] in ("fetched", "refreshed") and source.holds(refused["token"]):
             source.cool_down()

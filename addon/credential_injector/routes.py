@@ -5,19 +5,22 @@ They follow the files: a change is taken into use when every file is right, and 
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from credential_injector import record
 from credential_injector.destinations import Destinations, Excluded
-from credential_injector.environments import Environment, TokenRequest
+from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
+from credential_injector.grants import FIXED
 from credential_injector.threads import in_thread
+from credential_injector.token_request import Fields, TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken, TokenSource
 
 if TYPE_CHECKING:
@@ -47,7 +50,16 @@ class Counts:
 class Route:
     """What one destination's requests need, put together once."""
 
-    __slots__ = ("counts", "environment", "header", "header_http2", "prefix", "source")
+    __slots__ = (
+        "counts",
+        "environment",
+        "extra_headers",
+        "extra_headers_http2",
+        "header",
+        "header_http2",
+        "prefix",
+        "source",
+    )
 
     def __init__(self, environment: Environment, source: TokenSource, counts: Counts) -> None:
         self.environment = environment
@@ -56,6 +68,38 @@ class Route:
         self.header = environment.header
         self.header_http2 = environment.header.lower()  # RFC 9113 section 8.2: upper case is malformed there
         self.prefix = f"{environment.prefix} " if environment.prefix else ""
+        self.extra_headers: Fields = environment.extra_headers
+        self.extra_headers_http2: Fields = tuple((name.lower(), value) for name, value in environment.extra_headers)
+
+
+class Asking:
+    """The token requests of one source. What makes them is imported with the first: it takes a while."""
+
+    def __init__(self, request: TokenRequest, transport: Transport) -> None:
+        self.request = request
+        self.transport = transport
+        self.refresh_token = ""
+        """The last one that came, where the grant uses any, or a newer one from a store. Empty: the file's."""
+        self.replaces_refresh_tokens = False
+        """The server has done so."""
+        self._endpoint: Any = None
+
+    @property
+    def url(self) -> str:
+        """The token endpoint; empty where an issuer publishes it and has not been asked yet."""
+        return self.request.endpoint if self._endpoint is None else str(self._endpoint.url)
+
+    async def token(self, asked_at: float) -> AccessToken:
+        """Raises NoToken."""
+        if self._endpoint is None:
+            # Not on the event loop, either.
+            module = await in_thread(_import_token_endpoint, "import of the token endpoint")
+            self._endpoint = module.TokenEndpoint(self.request, self.transport)
+        token: AccessToken = await self._endpoint.token(asked_at, self.refresh_token)
+        shown, self.refresh_token = self.refresh_token, token.refresh_token or ""
+        if self.refresh_token != (shown or self.request.value("REFRESH_TOKEN")):
+            self.replaces_refresh_tokens = True
+        return token
 
 
 class Routes:
@@ -68,10 +112,13 @@ class Routes:
         self._store: TokenStore | None = None
         self._environments: tuple[Environment, ...] = ()
         self._routes: dict[str, Route] = {}
-        self._sources: dict[TokenRequest, TokenSource] = {}
+        self._sources: dict[tuple[TokenRequest, Transport], TokenSource] = {}
+        self._way: dict[str, str] = {}
         self._counts: dict[str, Counts] = {}
         self._destinations: Destinations[Route] = Destinations()
         self._hosts: Destinations[Route] = Destinations()
+        self._known_endpoints: set[str] = set()
+        """The URLs of the token endpoints, as far as they are known."""
         self._token_endpoints = Excluded()
         self._following: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,6 +141,13 @@ class Routes:
         self.use(environments)
         if self._following is not None:
             self.follow()
+
+    def reach(self, *, ca_file: str, proxy: str) -> None:
+        """How authorization servers are reached where a file does not say: the fields of Transport."""
+        way = {"ca_file": ca_file, "proxy": proxy}
+        if way != self._way:
+            self._way = way
+            self.use(self._environments)
 
     def find(self, scheme: str, host: str, port: int, path: str) -> Route | None:
         """The route of a destination (see `Destinations.find`)."""
@@ -143,28 +197,30 @@ class Routes:
         Requests that are under way finish with what they began with.
         """
         before, self._environments = self._environments, environments
-        sources: dict[TokenRequest, TokenSource] = {}
+        sources: dict[tuple[TokenRequest, Transport], TokenSource] = {}
         entries = []
         self._routes = {}
         for environment in environments:
-            request = environment.token_request
-            if request not in sources:
-                sources[request] = self._sources.get(request) or TokenSource(self._fetch_for(request))
+            key = environment.token_request, environment.transport.completed(**self._way)
+            if key not in sources:
+                sources[key] = self._sources.get(key) or TokenSource(self._fetch_for(*key))
             route = self._routes[environment.name] = Route(
-                environment, sources[request], self._counts.setdefault(environment.name, Counts())
+                environment, sources[key], self._counts.setdefault(environment.name, Counts())
             )
             entries += [(origin, route) for origin in environment.origins]
         self._sources, self._destinations = sources, Destinations(entries)
         self._hosts = Destinations((replace(origin, scheme="", port=0, path=""), route) for origin, route in entries)
-        self._token_endpoints = Excluded(request.endpoint for request in sources)
+        self._known_endpoints |= {request.endpoint for request, _ in sources if request.endpoint}
+        self._token_endpoints = Excluded(self._known_endpoints)
         self._announce(before)
 
     def _announce(self, before: tuple[Environment, ...]) -> None:
         new = [environment for environment in self._environments if environment not in before]
         for environment in new[:LISTED]:
             origins = ", ".join(map(str, environment.origins))
-            endpoint = environment.token_request.endpoint.partition("?")[0]  # a query may hold anything
-            logger.info(f"{environment.name}: {origins} with tokens from {endpoint}")
+            whence = environment.token_request.shown
+            credential = f"tokens from {whence}" if whence else f"the credential in {environment.file}"
+            logger.info(f"{environment.name}: {origins} with {credential}")
         if len(new) > LISTED:
             logger.info(f"... and {len(new) - LISTED} more environments")
         for name in sorted({environment.name for environment in before} - self._routes.keys()):
@@ -217,28 +273,50 @@ class Routes:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _fetch_for(self, request: TokenRequest) -> Callable[[float, str | None], Awaitable[AccessToken]]:
-        fetch = partial(self._fetch, request)
+    def _fetch_for(
+        self, request: TokenRequest, transport: Transport
+    ) -> Callable[[float, str | None], Awaitable[AccessToken]]:
+        if request.grant_type in FIXED:
+            return partial(_fixed_credential, request)
+        asking = Asking(request, transport)
+        fetch = partial(self._fetch, asking)
         if self._store is None:
             return fetch
         from credential_injector.token_store import shared
 
-        return shared(self._store, request, fetch)
+        return shared(self._store, request, fetch, partial(setattr, asking, "refresh_token"))
 
-    async def _fetch(self, request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
+    async def _fetch(self, asking: Asking, asked_at: float, _replaces: str | None) -> AccessToken:
         # By the environments of the moment: a file may have been renamed since the source was made.
         names = [
-            route.environment.name for route in self._routes.values() if route.environment.token_request == request
+            route.environment.name
+            for route in self._routes.values()
+            if route.environment.token_request == asking.request
+            and route.environment.transport.completed(**self._way) == asking.transport
         ]
         for name in names[:1]:
             self._counts[name].token_requests += 1
+        known = asking.replaces_refresh_tokens
         try:
-            return await _request_token(", ".join(names), request, asked_at)
+            token = await _request_token(", ".join(names), asking, asked_at)
         except NoToken as error:
             # A command may print another secret by now.
             if error.lasting and self._folder is not None and self._folder.forget(names):
                 self._start(self._read_again())
             raise
+        if asking.url not in self._known_endpoints:
+            self._known_endpoints.add(asking.url)
+            self._token_endpoints = Excluded(self._known_endpoints)
+        if self._store is None and asking.replaces_refresh_tokens and not known:
+            logger.warning(
+                f"{', '.join(names)}: the server has replaced the refresh token, and with inject_tokens=memory the new"
+                " one is lost when mitmproxy ends; to keep it, name a file: --set inject_tokens=tokens.json"
+            )
+        return token
+
+
+async def _fixed_credential(request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
+    return AccessToken(FIXED[request.grant_type].credential(request), asked_at, math.inf)
 
 
 def open_store(where: str) -> "TokenStore | None":
@@ -267,10 +345,8 @@ def _import_token_endpoint() -> ModuleType:
     return token_endpoint
 
 
-async def _request_token(name: str, request: TokenRequest, asked_at: float) -> AccessToken:
-    # requests and Authlib take a while to import: with the first token, and not on the event loop.
-    token_endpoint = await in_thread(_import_token_endpoint, "import of the token endpoint")
-    token: AccessToken = await token_endpoint.request_token(request, asked_at)
+async def _request_token(name: str, asking: Asking, asked_at: float) -> AccessToken:
+    token = await asking.token(asked_at)
     left = record.duration(token.expires_at - token.issued_at)
     logger.info(f"{name}: token fetched ({token.fingerprint}), it lives for {left}")
     return token

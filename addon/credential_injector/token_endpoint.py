@@ -1,35 +1,28 @@
-"""TokenRequest -> AccessToken: one token request (RFC 6749). The only caller of an authorization server.
+"""TokenRequest -> AccessToken: one token request (RFC 6749).
 
-Importing this imports requests and Authlib, which takes a while: the add-on does it with its first token request.
+Importing this imports what opens connections, which takes a while: the add-on does it with its first token request.
 """
 
-import asyncio
 import base64
-import contextlib
 import json
-import logging
 import re
-import socket
-import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import quote_plus
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
-import requests
-import urllib3
-from authlib.integrations.requests_client import OAuth2Session
-from requests.adapters import HTTPAdapter
-
-from credential_injector import __version__
-from credential_injector.environments import TokenRequest
-from credential_injector.threads import in_thread
+from credential_injector.authorization_server import Answer, AuthorizationServer, Conversation
+from credential_injector.client_authentication import METHODS, possible
+from credential_injector.discovery import Metadata, locations, metadata
+from credential_injector.grants import GRANTS, grant_type
+from credential_injector.token_request import Fields, TokenRequest, Transport
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 
-DEADLINE = 10.0  # seconds for the whole token request; requests' own timeout ends a silence, never a drip
-LARGEST_ANSWER = 1 << 20  # bytes
+T = TypeVar("T")
+
+METADATA_LIFETIME = 86400.0  # seconds for which what an issuer publishes is taken as known
 DEFAULT_LIFETIME = 300.0  # seconds, where neither expires_in nor the token says how long it lives
 LONGEST_RETRY_AFTER = 3600.0  # seconds
 # RFC 6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, RFC 8628 section 3.5, RFC 8707 section 2, RFC 9449 section 5,
@@ -60,118 +53,97 @@ OAUTH_ERRORS = {
     "use_dpop_nonce",
 }
 
-# Their debug records hold requests and tokens, and mitmweb's event log keeps debug records.
-for _name in ("authlib", "requests", "urllib3"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
+class TokenEndpoint:
+    """The token endpoint of one token request. It remembers what an issuer published."""
 
-async def request_token(request: TokenRequest, asked_at: float) -> AccessToken:
-    """Ask the token endpoint once. `asked_at` is now, in unix seconds. Raises NoToken."""
-    exchange = _Exchange(request)
-    try:
-        async with asyncio.timeout(DEADLINE):
-            answer = await in_thread(exchange.run, "token request")
-    except asyncio.CancelledError:
-        exchange.abort()
-        raise
-    except TimeoutError:
-        exchange.abort()
-        raise NoToken("timeout", f"{_shown(request)} did not answer within {DEADLINE:.0f} s") from None
-    return read_answer(answer, request, asked_at)
-
-
-# --- Asking -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the token endpoint said."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-
-class _Exchange:
-    """One HTTP exchange, which another thread can abort."""
-
-    def __init__(self, request: TokenRequest) -> None:
+    def __init__(self, request: TokenRequest, transport: Transport) -> None:
         self._request = request
-        self._connection: Any = None
-        self._aborted = False
+        certificate = request.value("CLIENT_CERT"), request.value("CLIENT_KEY")
+        self._server = AuthorizationServer(transport, certificate if all(certificate) else None)
+        self._metadata: Metadata | None = None
+        self._discovered_at = 0.0
+        """Unix seconds."""
+        self.url = request.endpoint
+        """Empty: the issuer has not been asked for it yet."""
 
-    def run(self) -> Answer:
-        """Raises NoToken where no answer came."""
-        request = self._request
-        # RFC 6749 section 2.3.1: id and secret are form-encoded before they are joined; Authlib joins them as they are.
-        encode = quote_plus if request.auth_method == "client_secret_basic" else str
-        session = OAuth2Session(
-            encode(request.client_id), encode(request.client_secret), token_endpoint_auth_method=request.auth_method
-        )
-        session.trust_env = False  # no .netrc, and no proxy from the environment, which may be ourselves
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, _WatchedAdapter(self._watch))
+    async def token(self, asked_at: float, refresh_token: str = "") -> AccessToken:
+        """Ask for a token once. `asked_at` is now, in unix seconds. Raises NoToken.
+
+        Where the grant uses a refresh token, it is this one, or else the file's; the next one comes with the token.
+        """
+        request, grant = self._request, GRANTS[self._request.grant_type]
+        if grant.refreshes:
+            refresh_token = refresh_token or request.value("REFRESH_TOKEN")
+            request = request.with_value("REFRESH_TOKEN", refresh_token)
+            if not refresh_token:
+                # Asked again as soon as somebody has logged in: this has cost nobody anything.
+                raise NoToken("login_required", "nobody has logged in", retry_after=0.0)
         try:
-            with (
-                session,
-                session.post(
-                    request.endpoint,
-                    data=_form(request),
-                    headers=_headers(request),
-                    auth=session.client_auth(request.auth_method),  # type: ignore[arg-type]  # an AuthBase; the stubs lack it
-                    allow_redirects=False,
-                    stream=True,
-                    timeout=DEADLINE,
-                ) as response,
-            ):
-                return Answer(response.status_code, response.headers, _body(response, request))
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise NoToken("unreachable", f"{_shown(request)} cannot be reached ({_cause(error)})") from None
+            token = await self.ask(
+                lambda url: (("grant_type", grant_type(request)), *grant.form(request, url, asked_at)),
+                asked_at,
+                read_answer,
+            )
+        except NoToken as error:
+            if grant.login_endpoint and error.code == "invalid_grant":
+                raise NoToken("login_required", f"the login has ended: {error.reason}", lasting=True) from None
+            raise
+        return replace(token, refresh_token=(token.refresh_token or refresh_token) if grant.refreshes else None)
 
-    def abort(self) -> None:
-        """End the exchange: a read that blocks returns when its socket is shut down."""
-        self._aborted = True
-        sock = getattr(self._connection, "sock", None)
-        if sock is not None:
-            with contextlib.suppress(OSError):  # it may have ended by itself
-                sock.shutdown(socket.SHUT_RDWR)
+    async def ask(
+        self,
+        grant: Callable[[str], Fields],
+        asked_at: float,
+        read: Callable[[Answer, TokenRequest, float], T],
+        endpoint: str = "token_endpoint",
+    ) -> T:
+        """What `read` makes of the answer to these fields, which are given the endpoint's URL. Raises NoToken.
 
-    def _watch(self, connection: Any) -> None:
-        self._connection = connection
-        if self._aborted:
-            self.abort()
+        `endpoint` is named as in RFC 8414; a device code comes from `device_authorization_endpoint` (RFC 8628).
+        """
+
+        def exchange(conversation: Conversation) -> T:
+            url, method = self.where(conversation, asked_at, endpoint)
+            request = replace(self._request, endpoint=url)
+            message = dict(request.headers), urlencode([*grant(url), *_fields(request)])
+            answer = conversation.post(url, *METHODS[method].apply(request, url, asked_at, message))
+            return read(answer, request, asked_at)
+
+        try:
+            return await self._server.converse(exchange, self._request.shown)
+        except NoToken:
+            self._discovered_at = 0.0  # the server may have moved
+            raise
+
+    def where(self, conversation: Conversation, asked_at: float, endpoint: str = "token_endpoint") -> tuple[str, str]:
+        """An endpoint, by its name in RFC 8414, and how the client authenticates there. Raises NoToken."""
+        request = self._request
+        if not request.issuer:
+            url = request.endpoint if endpoint == "token_endpoint" else request.value(endpoint.upper())
+            return url, request.auth_method
+        known = self._discovered(conversation, asked_at)
+        given = {"CLIENT_ID", *(["CLIENT_SECRET"] if request.client_secret else []), *dict(request.values)}
+        method = request.auth_method or known.method(possible(given))
+        url = known.endpoint(endpoint, certificate=METHODS[method].certificate)
+        if endpoint == "token_endpoint":
+            self.url = url
+        return url, method
+
+    def _discovered(self, conversation: Conversation, asked_at: float) -> Metadata:
+        if self._metadata is None or not self._discovered_at <= asked_at < self._discovered_at + METADATA_LIFETIME:
+            try:
+                self._metadata = _discover(conversation, self._request.issuer)
+                self._discovered_at = asked_at
+            except NoToken:
+                if self._metadata is None:
+                    raise
+        return self._metadata
 
 
-class _WatchedAdapter(HTTPAdapter):
-    """Tells `watch` of each connection, before and after it is made."""
-
-    def __init__(self, watch: Callable[[Any], None]) -> None:
-        self._watch = watch
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": self._watched(urllib3.HTTPConnectionPool),
-            "https": self._watched(urllib3.HTTPSConnectionPool),
-        }
-
-    def _watched(self, pool: Any) -> Any:
-        watch = self._watch
-
-        def connect(connection: Any) -> None:
-            watch(connection)
-            pool.ConnectionCls.connect(connection)
-            watch(connection)
-
-        connection_class = type("Watched", (pool.ConnectionCls,), {"connect": connect})
-        return type("WatchedPool", (pool,), {"ConnectionCls": connection_class})
-
-
-def _form(request: TokenRequest) -> list[tuple[str, str]]:
-    """The fields beside those of client authentication. Authlib's own form could not repeat audience or resource."""
+def _fields(request: TokenRequest) -> list[tuple[str, str]]:
+    """The fields beside those of the grant and of client authentication: audience and resource may be repeated."""
     return [
-        ("grant_type", request.grant_type),
         *([("scope", request.scope)] if request.scope else []),
         *(("audience", audience) for audience in request.audience),
         *(("resource", resource) for resource in request.resource),
@@ -179,45 +151,19 @@ def _form(request: TokenRequest) -> list[tuple[str, str]]:
     ]
 
 
-def _headers(request: TokenRequest) -> dict[str, str]:
-    return {
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",  # a small answer that inflates to a large one has no place here
-        "User-Agent": f"mitmproxy-credential-injector/{__version__}",
-        **dict(request.headers),
-    }
-
-
-def _shown(request: TokenRequest) -> str:
-    """The token endpoint, as messages name it; its query may hold anything."""
-    return request.endpoint.partition("?")[0]
-
-
-def _body(response: requests.Response, request: TokenRequest) -> bytes:
-    body = b""
-    for chunk in response.iter_content(64 * 1024):
-        body += chunk
-        if len(body) > LARGEST_ANSWER:
-            raise NoToken("invalid_response", f"{_shown(request)} answered more than {LARGEST_ANSWER >> 20} MiB")
-    return body
-
-
-def _cause(error: BaseException) -> str:
-    """What the operating system or TLS said; the libraries' own messages repeat URLs and may repeat more."""
-    seen: BaseException | None = error
-    cause = type(error).__name__
-    while seen is not None:
-        if isinstance(seen, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {seen.verify_message}"
-        if isinstance(seen, ssl.SSLError):
-            return "the TLS handshake failed"
-        if isinstance(seen, OSError) and seen.strerror:
-            cause = seen.strerror
-        inner = seen.__cause__ or seen.__context__ or next((a for a in seen.args if isinstance(a, Exception)), None)
-        seen = inner or getattr(seen, "reason", None)
-        if not isinstance(seen, BaseException):
-            break
-    return cause
+def _discover(conversation: Conversation, issuer: str) -> Metadata:
+    """Raises NoToken: of the two places, the one that came nearer tells why."""
+    errors = []
+    for url in locations(issuer):
+        try:
+            answer = conversation.get(url)
+            document = _json_object(answer.body) if answer.status == 200 else None
+            if document is None:
+                raise NoToken("no_metadata", f"{url} answered {answer.status} without metadata in a JSON object")
+            return metadata(document, issuer)
+        except NoToken as error:
+            errors.append(error)
+    raise max(errors, key=lambda error: error.code == "issuer_mismatch")
 
 
 # --- Understanding the answer -----------------------------------------------------------------------------------------
@@ -232,16 +178,19 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
     if answer.status != 200 or said is None or "error" in said:
         raise _refusal(answer, said, request, asked_at)
     value, kind = said.get("access_token"), said.get("token_type")
-    if kind is not None and (not isinstance(kind, str) or kind.lower() != "bearer"):
-        raise NoToken("invalid_response", f"{_shown(request)} answered with a token_type that is not bearer")
+    # RFC 8693 section 2.2.1: a token that was exchanged for another kind than an access token is N_A.
+    if kind is not None and (not isinstance(kind, str) or kind.lower() not in ("bearer", "n_a")):
+        raise NoToken("invalid_response", f"{request.shown} answered with a token_type that is not bearer")
     if value is None:
-        raise NoToken("invalid_response", f"{_shown(request)} answered without an access_token")
+        raise NoToken("invalid_response", f"{request.shown} answered without an access_token")
     if not isinstance(value, str) or not sendable(value):
-        raise NoToken("invalid_response", f"{_shown(request)} answered with an access_token that fits into no header")
+        raise NoToken("invalid_response", f"{request.shown} answered with an access_token that fits into no header")
     expires_at = _expires_at(value, said.get("expires_in"), asked_at)
     if expires_at <= asked_at:
-        raise NoToken("expired", f"{_shown(request)} issued a token that has expired already")
-    return AccessToken(value, asked_at, expires_at)
+        raise NoToken("expired", f"{request.shown} issued a token that has expired already")
+    refresh_token = said.get("refresh_token")
+    usable = isinstance(refresh_token, str) and sendable(refresh_token)
+    return AccessToken(value, asked_at, expires_at, refresh_token=refresh_token if usable else None)
 
 
 def _refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest, asked_at: float) -> NoToken:
@@ -251,15 +200,15 @@ def _refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest,
     if code is not None or 400 <= status < 500:
         busy = status in (408, 425, 429) or status >= 500
         return NoToken(
-            code or f"http_{status}", f"{_shown(request)} answered {status}", lasting=not busy, retry_after=retry_after
+            code or f"http_{status}", f"{request.shown} answered {status}", lasting=not busy, retry_after=retry_after
         )
     if status >= 500:
-        return NoToken(f"http_{status}", f"{_shown(request)} answered {status}", retry_after=retry_after)
+        return NoToken(f"http_{status}", f"{request.shown} answered {status}", retry_after=retry_after)
     if 300 <= status < 400:
         return NoToken(
-            "redirect", f"{_shown(request)} answered {status}, a redirect, which is never followed", lasting=True
+            "redirect", f"{request.shown} answered {status}, a redirect, which is never followed", lasting=True
         )
-    return NoToken("invalid_response", f"{_shown(request)} answered {status} without a token in a JSON object")
+    return NoToken("invalid_response", f"{request.shown} answered {status} without a token in a JSON object")
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

@@ -31,7 +31,8 @@ class NoToken(Exception):
     """There is no token.
 
     `code` is the OAuth error code (RFC 6749 section 5.2) or one of ours: unreachable, timeout, redirect, http_<status>,
-    invalid_response, expired, internal. `reason` is a sentence of ours: nothing that the server wrote is repeated.
+    invalid_response, expired, internal, no_metadata, issuer_mismatch, invalid_metadata, unsupported_auth_method,
+    login_required. `reason` is a sentence of ours: nothing that the server wrote is repeated.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class AccessToken:
     expires_at: float
     stored: bool = field(default=False, compare=False)
     """It was not asked for by this process: it comes from a store."""
+    refresh_token: str | None = field(default=None, repr=False, compare=False)
+    """What the next token request shows, where the grant uses one (RFC 6749 section 6)."""
     fingerprint: str = field(init=False)
     refresh_from: float = field(init=False)
     """From then on it should be renewed in the background."""

@@ -24,8 +24,8 @@ from typing import TypeVar
 import filelock
 
 from credential_injector import permissions
-from credential_injector.environments import TokenRequest
 from credential_injector.threads import in_thread
+from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, sendable
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ T = TypeVar("T")
 Fetch = Callable[[float, str | None], Awaitable[AccessToken]]
 """One token request, as TokenSource takes it: now in unix seconds, and the fingerprint of the token to be replaced."""
 
-LOCK_WAIT = 15.0  # seconds: whoever holds the lock makes one token request, which takes 10 s at most
+LOCK_WAIT = 15.0  # seconds: whoever holds the lock makes one token request, which takes 10 s, or TIMEOUT
 FILE_PATIENCE = 5.0  # seconds for reading or writing the file; on a network disk that hangs, it would take for ever
 LARGEST_FILE = 64 << 20  # bytes
 FILE_VERSION = 1
@@ -58,15 +58,19 @@ def open_file(where: str) -> "TokenStore":
     return _FileStore(path)
 
 
-def shared(store: "TokenStore", request: TokenRequest, fetch: Fetch) -> Fetch:
+def shared(
+    store: "TokenStore", request: TokenRequest, fetch: Fetch, refresh_with: Callable[[str], None] = lambda _: None
+) -> Fetch:
     """`fetch`, made by one at a time of all who share the store; the others take the token that it stored.
 
+    Before, `refresh_with` is told the stored refresh token, if there is one: another proxy may have got it.
     Raises what `fetch` raises and nothing else: without the store, every one makes its own token request.
     """
     identity = ""
+    ours_is_newer = False  # than the stored refresh token, which was used up; what came could not be stored
 
     async def fetch_or_take(asked_at: float, replaces: str | None) -> AccessToken:
-        nonlocal identity
+        nonlocal identity, ours_is_newer
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with AsyncExitStack() as lock:
@@ -76,15 +80,21 @@ def shared(store: "TokenStore", request: TokenRequest, fetch: Fetch) -> Fetch:
                 stored = await store.read(identity)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
                 store.failed(error)
-                return await fetch(asked_at, replaces)
+                token = await fetch(asked_at, replaces)
+                ours_is_newer = True
+                return token
+            if stored is not None and stored.refresh_token and not ours_is_newer:
+                refresh_with(stored.refresh_token)
             if stored is not None and stored.fingerprint != replaces:
                 taken = _taken(stored, asked_at, waited=loop.time() - began)
                 if taken is not None:
                     store.works()
                     return taken
             token = await fetch(asked_at, replaces)
+            ours_is_newer = True
             try:
                 await store.write(identity, token, asked_at)
+                ours_is_newer = False
                 store.works()
             except Exception as error:  # noqa: BLE001 - the token is there all the same
                 store.failed(error)
@@ -168,7 +178,19 @@ def _cause(error: BaseException) -> str:
 
 
 def entry_of(token: AccessToken) -> dict[str, str | float]:
-    return {"access_token": token.value, "issued_at": token.issued_at, "expires_at": token.expires_at}
+    entry: dict[str, str | float] = {
+        "access_token": token.value,
+        "issued_at": token.issued_at,
+        "expires_at": token.expires_at,
+    }
+    if token.refresh_token:
+        entry["refresh_token"] = token.refresh_token
+    return entry
+
+
+def kept_until(token: AccessToken) -> float:
+    """Unix seconds. A refresh token may live long, and nobody says how long."""
+    return token.issued_at + LONGEST_LIFETIME if token.refresh_token else token.expires_at
 
 
 def token_of(entry: object) -> AccessToken | None:
@@ -177,7 +199,10 @@ def token_of(entry: object) -> AccessToken | None:
     value, issued_at, expires_at = (entry.get(name) for name in ("access_token", "issued_at", "expires_at"))
     if not isinstance(value, str) or not sendable(value):
         return None
-    token = AccessToken(value, _time(issued_at), _time(expires_at))
+    refresh_token = entry.get("refresh_token")
+    if refresh_token is not None and (not isinstance(refresh_token, str) or not sendable(refresh_token)):
+        return None
+    token = AccessToken(value, _time(issued_at), _time(expires_at), refresh_token=refresh_token)
     # A second more, as the longest lifetime may have been rounded up. NaN is in no range.
     return token if 0 < token.expires_at - token.issued_at <= LONGEST_LIFETIME + 1 else None
 
@@ -214,7 +239,7 @@ def _file(where: str) -> Path:
 
 
 class _FileStore(TokenStore):
-    """A JSON file: `{"version": 1, "tokens": {identity: {"access_token", "issued_at", "expires_at"}}}`."""
+    """A JSON file: `{"version": 1, "tokens": {identity: entry}}`, each entry as `entry_of` makes it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
@@ -268,7 +293,7 @@ class _FileStore(TokenStore):
 
     def _write(self, identity: str, token: AccessToken, now: float) -> None:
         tokens = {**self._read(), identity: token}
-        entries = {identity: entry_of(token) for identity, token in tokens.items() if token.expires_at > now}
+        entries = {identity: entry_of(token) for identity, token in tokens.items() if kept_until(token) > now}
         content = json.dumps({"version": FILE_VERSION, "tokens": entries})
         if len(content) > LARGEST_FILE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))

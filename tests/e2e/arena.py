@@ -17,8 +17,9 @@ import h2.events
 import h2.exceptions
 
 from credential_injector.demo.processes import Mitmproxy, free_port, mitmproxy
+from tests.certificates import Authority
 from tests.e2e import namespace, tell
-from tests.e2e.conftest import CLIENT_SECRET, Authority, Stage
+from tests.e2e.conftest import CLIENT_SECRET, Stage
 from tests.e2e.recorder import Recorder
 
 PATIENCE = 5.0  # seconds without a byte after which an exchange counts as over
@@ -83,14 +84,18 @@ class Arena:
     def __init__(self, stage: Stage, stack: ExitStack, terminated: ExitStack, authority: Authority) -> None:
         self.stage = stage
         self._stack, self._terminated = stack, terminated
-        certificate = authority.issue(
+
+        def issue(name: str, *hosts: str) -> Path:
+            file = stage.folder / f"{name}.pem"
+            file.write_text("".join(authority.issue(name, *hosts)))
+            return file
+
+        certificate = issue(
             "good", "*.qa.test", "*.wild.test", "a.b.wild.test", "xn--mnchen-3ya.qa.test", SHARED, tell.GOOD
         )
         self.good = Recorder(certificate)
         self.evil = Recorder(
-            authority.issue(
-                "evil", EVIL, "wild.test", "evilwild.test", "evilqa.test", "x.wild.test.evil.test", SHARED, tell.EVIL
-            )
+            issue("evil", EVIL, "wild.test", "evilwild.test", "evilqa.test", "x.wild.test.evil.test", SHARED, tell.EVIL)
         )
         self.neighbour = Recorder(certificate)
         """On another port of the good server's address."""

@@ -1,7 +1,5 @@
 """Real mitmproxy, real servers, real clients."""
 
-import datetime
-import ipaddress
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,17 +9,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from selenium import webdriver
 
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
+from tests.certificates import Authority
 from tests.conftest import tool
 from tests.e2e import namespace
 from tests.e2e.canaries import Canaries, instances
 from tests.e2e.mitmweb_api import WebApi
+from tests.e2e.oidc_provider import OidcProvider, running
 
 T = TypeVar("T")
 
@@ -59,8 +56,8 @@ class Stage:
         return self.confdir / "mitmproxy-ca-cert.pem"
 
     def env(self, host: str, *lines: str, name: str = "qa", without: str = "") -> None:
-        """Write an environment file that fits the authorization server."""
-        given = {line.partition("=")[0] for line in lines} | {without}
+        """Write an environment file that fits the authorization server, `without` these keys (comma-separated)."""
+        given = {line.partition("=")[0] for line in lines} | set(without.split(","))
         defaults = {
             "HOST": host,
             "TOKEN_ENDPOINT": self.token_endpoint,
@@ -121,58 +118,19 @@ def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("confdir")
 
 
-class Authority:
-    """A certificate authority. Its certificate is in the file `ca`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self.ca = folder / "ca.pem"
-        ca = self._certificate("test CA", self._key).add_extension(x509.BasicConstraints(True, None), True)
-        self.ca.write_bytes(ca.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-    def issue(self, name: str, *hosts: str) -> Path:
-        """The file of a certificate for these names and addresses, with its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = [
-            x509.IPAddress(ipaddress.ip_address(host)) if host[-1].isdigit() else x509.DNSName(host) for host in hosts
-        ]
-        certificate = self._certificate(name, key).add_extension(x509.SubjectAlternativeName(names), False)
-        file = self._folder / f"{name}.pem"
-        file.write_bytes(
-            certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-            + key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return file
-
-    def _certificate(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(_name("test CA"))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=2))
-        )
-
-
-def _name(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    return Authority()
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="session")
-def certificates(authority: Authority) -> tuple[Path, Path]:
+def certificates(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The file of a CA, and the file of a certificate for this machine and *.qa.test with its key."""
-    return authority.ca, authority.issue("server", "localhost", "*.qa.test", "api.test", "127.0.0.1")
+    folder = tmp_path_factory.mktemp("certificates")
+    ca_file, server_file = folder / "ca.pem", folder / "server.pem"
+    ca_file.write_text(authority.certificate)
+    server_file.write_text("".join(authority.issue("test server", "localhost", "*.qa.test", "api.test", "127.0.0.1")))
+    return ca_file, server_file
 
 
 @contextmanager
@@ -288,3 +246,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.line(" ".join([" " * width, *(f"{head:5}" for head in heads)]))
     for case, cell in rows.items():
         terminalreporter.line(" ".join([f"{case:{width}}", *(f"{cell.get(way, ''):5}" for way in ways)]))
+
+
+@pytest.fixture
+def oidc_provider(certificates: tuple[Path, Path]) -> Iterator[OidcProvider]:
+    with running(*certificates) as server:
+        yield server

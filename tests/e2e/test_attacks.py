@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Authority
 from tests.e2e.arena import (
     EVIL,
     HTTP,
@@ -30,7 +31,7 @@ from tests.e2e.arena import (
     tunnel,
 )
 from tests.e2e.canaries import Canaries
-from tests.e2e.conftest import ATTACK, Authority, Curl, Stage, on_stage
+from tests.e2e.conftest import ATTACK, Curl, Stage, on_stage
 from tests.e2e.tell import EVIL as EVIL_ADDRESS
 from tests.e2e.tell import GOOD, HIJACKED
 

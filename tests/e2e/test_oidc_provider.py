@@ -1,56 +1,30 @@
 """Against a certified authorization server and an API that introspects its tokens, with Postman's runner too."""
 
-import json
 import os
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from credential_injector.folder import Folder
+from credential_injector.routes import open_store
+from credential_injector.token_source import AccessToken
+from credential_injector.token_store import identify
+from tests.certificates import Authority
 from tests.conftest import node_package, tool
 from tests.e2e.conftest import Curl, Stage
-
-NODE = Path(__file__).with_name("node")
-SECRET = "canary-secret-of-at-least-32-characters"
-STRANGE = 'p@ss:w%rd +&=/"~'
-
-
-@dataclass
-class OidcProvider:
-    issuer: str
-    api: str
-
-    def stats(self) -> dict[str, int]:
-        answer: dict[str, int] = requests.get(f"{self.api}/stats", timeout=10).json()
-        return answer
-
-
-@pytest.fixture
-def oidc_provider() -> Iterator[OidcProvider]:
-    node = tool("node", package="nodejs")
-    node_package("oidc-provider")
-    process = subprocess.Popen(
-        [node, "authorization_server.mjs"],
-        cwd=NODE,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # oidc-provider warns at length that this is a development setup
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield OidcProvider(**json.loads(process.stdout.readline()))
-    finally:
-        process.terminate()
-        process.communicate()
+from tests.e2e.oidc_provider import NODE, SECRET, STRANGE, OidcProvider
 
 
 def env(stage: Stage, server: OidcProvider, *lines: str) -> None:
     stage.env(server.api, f"TOKEN_ENDPOINT={server.issuer}/token", *lines)
+
+
+def file(stage: Stage, name: str, text: str) -> None:
+    """A file beside the environment file."""
+    (stage.folder / "envs").mkdir(exist_ok=True)
+    (stage.folder / "envs" / name).write_text(text)
 
 
 def get(url: str, proxy: str, **arguments: Any) -> requests.Response:
@@ -89,8 +63,8 @@ def test_every_client_is_authenticated_by_one_token_request(
     [
         ("client_secret_post", "post", SECRET),
         ("client_secret_basic", "basic", SECRET),
-        ("client_secret_basic", "strange :id+&=", STRANGE),
-        ("client_secret_post", "strange post", STRANGE),
+        ("client_secret_basic", STRANGE, STRANGE),
+        ("client_secret_post", f"post {STRANGE}", STRANGE),
     ],
 )
 def test_either_method_and_the_strangest_secret(
@@ -111,6 +85,135 @@ def test_scope_and_resource_reach_the_server(stage: Stage, oidc_provider: OidcPr
     env(stage, oidc_provider, "CLIENT_ID=post", f"CLIENT_SECRET={SECRET}", "RESOURCE=urn:orders")
     answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
     assert (answer.status_code, answer.json()["scope"], answer.json()["aud"]) == (200, "read", "urn:orders")
+
+
+def test_a_resource_may_get_a_jwt(stage: Stage, oidc_provider: OidcProvider) -> None:
+    env(stage, oidc_provider, "CLIENT_ID=post", f"CLIENT_SECRET={SECRET}", "RESOURCE=urn:jwt")
+    answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
+    assert (answer.status_code, answer.json()["jwt"], answer.json()["aud"]) == (200, True, "urn:jwt")
+
+
+def test_a_secret_may_sign_instead_of_being_sent(stage: Stage, oidc_provider: OidcProvider) -> None:
+    method = "TOKEN_ENDPOINT_AUTH_METHOD=client_secret_jwt"
+    env(stage, oidc_provider, "CLIENT_ID=secret-jwt", f"CLIENT_SECRET={SECRET}", method)
+    answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
+    assert (answer.status_code, answer.json()["client_id"]) == (200, "secret-jwt")
+
+
+def test_a_private_key_of_every_kind_signs(stage: Stage, oidc_provider: OidcProvider) -> None:
+    """One environment for each algorithm, told apart by the paths of their hosts."""
+    for algorithm, pem in oidc_provider.keys.items():
+        file(stage, f"{algorithm}.pem", pem)
+        stage.env(
+            f"{oidc_provider.api}/{algorithm}",
+            f"TOKEN_ENDPOINT={oidc_provider.issuer}/token",
+            f"CLIENT_ID={algorithm}",
+            "TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt",
+            f"PRIVATE_KEY_FILE={algorithm}.pem",
+            f"SIGNING_ALG={algorithm}",
+            name=algorithm,
+            without="CLIENT_SECRET",
+        )
+    proxy = stage.mitmdump()
+    answers = {algorithm: get(f"{oidc_provider.api}/{algorithm}/orders", proxy.url) for algorithm in oidc_provider.keys}
+    assert {algorithm: answer.text and answer.json().get("client_id") for algorithm, answer in answers.items()} == {
+        algorithm: algorithm for algorithm in oidc_provider.keys
+    }
+
+
+@pytest.mark.parametrize("client_id", ["tls", "self-signed"])
+@pytest.mark.parametrize("discovered", [False, True])
+def test_a_client_may_show_its_certificate(
+    stage: Stage, oidc_provider: OidcProvider, authority: Authority, client_id: str, discovered: bool
+) -> None:
+    certificate, key = oidc_provider.self_signed if client_id == "self-signed" else authority.issue("tls")
+    file(stage, "client.pem", certificate)
+    file(stage, "client.key", key)
+    file(stage, "ca.pem", authority.certificate)
+    where = [f"ISSUER={oidc_provider.issuer}"] if discovered else [f"TOKEN_ENDPOINT={oidc_provider.tls}/token"]
+    method = "self_signed_tls_client_auth" if client_id == "self-signed" else "tls_client_auth"
+    stage.env(
+        oidc_provider.api,
+        *where,
+        *([] if discovered and client_id == "tls" else [f"TOKEN_ENDPOINT_AUTH_METHOD={method}"]),
+        f"CLIENT_ID={client_id}",
+        "CLIENT_CERT_FILE=client.pem",
+        "CLIENT_KEY_FILE=client.key",
+        "CA_FILE=ca.pem",
+        without="TOKEN_ENDPOINT,CLIENT_SECRET",
+    )
+    answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
+    assert (answer.status_code, answer.text and answer.json().get("client_id")) == (200, client_id), answer.text
+
+
+def test_an_issuer_tells_where_and_how(stage: Stage, oidc_provider: OidcProvider) -> None:
+    lines = [f"ISSUER={oidc_provider.issuer}", f"CLIENT_ID='{STRANGE}'", f"CLIENT_SECRET='{STRANGE}'"]
+    stage.env(oidc_provider.api, *lines, without="TOKEN_ENDPOINT")
+    answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
+    assert (answer.status_code, answer.json()["client_id"]) == (200, STRANGE)
+
+
+def test_an_issuer_that_writes_itself_otherwise_is_refused(stage: Stage, oidc_provider: OidcProvider) -> None:
+    stage.env(oidc_provider.api, f"ISSUER={oidc_provider.issuer}/", without="TOKEN_ENDPOINT")
+    answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
+    assert answer.status_code == 502
+    assert "no token (issuer_mismatch)" in answer.text
+    assert "with or without a slash at its end" in answer.text
+
+
+@pytest.mark.parametrize("store", ["memory", "tokens.json"])
+def test_a_refresh_token_is_rotated_and_a_store_keeps_the_last(
+    stage: Stage, oidc_provider: OidcProvider, store: str
+) -> None:
+    env(
+        stage,
+        oidc_provider,
+        "GRANT_TYPE=refresh_token",
+        "TOKEN_ENDPOINT_AUTH_METHOD=client_secret_basic",
+        "CLIENT_ID=refresh",
+        f"CLIENT_SECRET={SECRET}",
+        f"REFRESH_TOKEN={oidc_provider.refresh_token()}",
+        "SCOPE=openid offline_access read",
+    )
+    where = store if store == "memory" else str(stage.folder / store)
+    for run in range(1 if store == "memory" else 2):
+        with stage.mitmproxy("mitmdump", inject_tokens=where) as proxy:
+            # Its tokens live for two seconds, and the file's refresh token is good for one token request.
+            while oidc_provider.stats()["token_requests"] < 3 + 2 * run:
+                assert get(f"{oidc_provider.api}/orders", proxy.url).status_code == 200
+            warned = any("the server has replaced the refresh token" in line for line in proxy.log)
+            assert warned == (store == "memory")
+
+
+async def test_without_a_login_the_command_is_told_and_after_it_its_refresh_token_serves(
+    stage: Stage, oidc_provider: OidcProvider
+) -> None:
+    env(
+        stage,
+        oidc_provider,
+        "GRANT_TYPE=authorization_code",
+        f"AUTHORIZATION_ENDPOINT={oidc_provider.issuer}/auth",
+        "TOKEN_ENDPOINT_AUTH_METHOD=client_secret_basic",
+        "CLIENT_ID=refresh",
+        f"CLIENT_SECRET={SECRET}",
+        "SCOPE=openid offline_access read",
+    )
+    where = str(stage.folder / "tokens.json")
+    proxy = stage.mitmdump(inject_tokens=where)
+    answer = get(f"{oidc_provider.api}/orders", proxy.url)
+    assert answer.status_code == 502
+    assert "no token (login_required): nobody has logged in; run: credential-injector login qa; next" in answer.text
+    assert oidc_provider.stats()["token_requests"] == 0
+
+    # As the command does it; its access token has expired since.
+    (environment,) = Folder(stage.folder / "envs").read()
+    store = open_store(where)
+    assert store is not None
+    login = AccessToken("expired", 1.0, 2.0, refresh_token=oidc_provider.refresh_token())
+    await store.write(identify(environment.token_request), login, 1.0)
+    while (answer := get(f"{oidc_provider.api}/orders", proxy.url)).status_code == 502:
+        assert "login_required" in answer.text
+    assert (answer.status_code, answer.json()["client_id"]) == (200, "refresh")
 
 
 @pytest.mark.parametrize(

@@ -254,3 +254,15 @@ def test_a_persons_own_replay_gets_the_token_of_the_moment(stage: Stage, curl: C
             pass
     again = saved(replayed)[-1]
     assert (again.metadata["inject"]["action"], again.metadata["inject"]["replaced"]) == ("injected", None)
+
+
+def test_a_credential_of_the_files_own_that_is_refused_is_not_sent_again(stage: Stage, curl: Curl) -> None:
+    without = "TOKEN_ENDPOINT,CLIENT_ID,CLIENT_SECRET,SCOPE"
+    stage.env(stage.http, "GRANT_TYPE=static", "VALUE=canary", without=without)
+    flows = stage.folder / "flows"
+    with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
+        for _ in range(3):
+            assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 401
+    assert stage.api.statuses == {401: 3}
+    reason = "the API answered 401, which stays: the credential stands in envs/qa.env, and there is no other"
+    assert [reason in flow.comment for flow in saved(flows)] == [True] * 3

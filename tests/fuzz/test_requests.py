@@ -17,8 +17,9 @@ from mitmproxy.test import taddons, tflow
 
 from credential_injector import retry, routes
 from credential_injector.addon import CredentialInjector
-from credential_injector.environments import TokenRequest
-from credential_injector.token_endpoint import Answer, read_answer
+from credential_injector.authorization_server import Answer
+from credential_injector.routes import Asking
+from credential_injector.token_endpoint import read_answer
 from credential_injector.token_source import AccessToken
 from tests.fuzz.inputs import (
     OWN,
@@ -40,8 +41,8 @@ GOOD = Answer(200, {}, VALID)
 async def proxy(answer: Answer, lines: str = "") -> AsyncIterator[CredentialInjector]:
     """The add-on with one environment, whose token endpoint always answers the same."""
 
-    async def request_token(_: str, request: TokenRequest, asked_at: float) -> AccessToken:
-        return read_answer(answer, request, asked_at)
+    async def request_token(_: str, asking: Asking, asked_at: float) -> AccessToken:
+        return read_answer(answer, asking.request, asked_at)
 
     injector = CredentialInjector()
     with (

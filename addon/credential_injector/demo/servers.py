@@ -19,10 +19,18 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 class Client(ClientMixin):
     """A confidential client (RFC 6749 section 2.1)."""
 
-    def __init__(self, client_id: str, client_secret: str, *, scope: str = "read write") -> None:
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        *,
+        scope: str = "read write",
+        grant_types: Collection[str] = ("client_credentials",),
+    ) -> None:
         self.client_id = client_id
         self.client_secret = client_secret
         self.scope = scope
+        self.grant_types = grant_types
 
     def get_client_id(self) -> str:
         return self.client_id
@@ -38,7 +46,7 @@ class Client(ClientMixin):
         return endpoint == "token" and method in ("client_secret_post", "client_secret_basic")
 
     def check_grant_type(self, grant_type: str) -> bool:
-        return grant_type == "client_credentials"
+        return grant_type in self.grant_types
 
 
 class Token(TokenMixin):
@@ -77,10 +85,10 @@ class DemoAuthorizationServer:
     """Checks the client's credentials, issues short tokens, and counts.
 
     `token_requests` holds the form of each one, without the secret. `status`, where it is set, is all that it answers.
-    `lifetime` is that of the next token, in seconds.
+    `lifetime` is that of the next token, in seconds. `grants` are further ones, in Authlib's form.
     """
 
-    def __init__(self, clients: Iterable[Client], *, lifetime: int = 300) -> None:
+    def __init__(self, clients: Iterable[Client], *, lifetime: int = 300, grants: Iterable[Any] = ()) -> None:
         self.tokens: dict[str, Token] = {}
         self.token_requests: list[dict[str, Any]] = []
         self.status: int | None = None
@@ -88,7 +96,8 @@ class DemoAuthorizationServer:
         self.app = Flask("authorization server")
         self.lifetime = lifetime
         server = AuthorizationServer(self.app, query_client=self.clients.get, save_token=self._save)
-        server.register_grant(_ClientCredentials)
+        for grant in (_ClientCredentials, *grants):
+            server.register_grant(grant)
         generator = BearerTokenGenerator(
             lambda *_, **__: secrets.token_urlsafe(30), expires_generator=lambda *_: self.lifetime
         )

@@ -1,14 +1,23 @@
-// oidc-provider, a certified authorization server, and an API that introspects its tokens (RFC 7662).
-// Prints one line of JSON with both origins. GET /stats on the API tells how many token requests and calls there were.
+// oidc-provider, a certified authorization server, and an API that takes its tokens: opaque ones are introspected
+// (RFC 7662), JWTs are verified (RFC 9068).
+// Reads a line of JSON: {"server": PEM of a certificate and its key, "ca": PEM, "jwks": {client_id: a public JWK}}.
+// Prints one line of JSON with the origins. GET /stats on the API tells how many token requests and calls there were;
+// POST /refresh_token there makes the client "refresh" a refresh token, as a login would.
 // Ends when its standard input does, so it cannot outlive the test that started it.
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { createInterface } from 'node:readline';
 
 // oidc-provider 9 wants node 22, of which it uses this one function that node 20 lacks.
 URL.parse ??= (url, base) => { try { return new URL(url, base); } catch { return null; } };
 const { Provider } = await import('oidc-provider');
+const { createRemoteJWKSet, jwtVerify } = await import('jose');
 
-const listen = (server) => new Promise((resolve) => {
-  server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${server.address().port}`));
+const lines = createInterface({ input: process.stdin });
+const { server: pem, ca, jwks } = JSON.parse(await new Promise((resolve) => lines.once('line', resolve)));
+
+const listen = (server, scheme = 'http') => new Promise((resolve) => {
+  server.listen(0, '127.0.0.1', () => resolve(`${scheme}://127.0.0.1:${server.address().port}`));
 });
 const stats = { token_requests: 0, calls: 0, refused: 0 };
 
@@ -17,46 +26,109 @@ const store = new Map();
 class Adapter {
   constructor(model) { this.model = model; }
   key(id) { return `${this.model}:${id}`; }
+  find = async (id) => store.get(this.key(id));
+  findBy = async (name, value) => [...store].find(([key, payload]) => key.startsWith(`${this.model}:`) && payload[name] === value)?.[1];
+  findByUid = (uid) => this.findBy('uid', uid);
+  findByUserCode = (code) => this.findBy('userCode', code);
   async upsert(id, payload) { store.set(this.key(id), payload); }
-  async find(id) { return store.get(this.key(id)); }
   async destroy(id) { store.delete(this.key(id)); }
+  async consume(id) { store.get(this.key(id)).consumed = Math.floor(Date.now() / 1000); }
+  async revokeByGrantId(id) { for (const [key, payload] of store) if (payload.grantId === id) store.delete(key); }
 }
 
+const strange = 'p@ss:w%rd +&=/"~';
 const secret = 'canary-secret-of-at-least-32-characters';
-const client = (client_id, token_endpoint_auth_method, client_secret = secret) => ({
-  client_id, client_secret, token_endpoint_auth_method, grant_types: ['client_credentials'], response_types: [],
-  redirect_uris: [], scope: 'read write',
+const client = (client_id, token_endpoint_auth_method, more = {}) => ({
+  client_id, token_endpoint_auth_method, grant_types: ['client_credentials'], response_types: [], redirect_uris: [],
+  scope: 'read write', ...(/secret/.test(token_endpoint_auth_method) && { client_secret: secret }), ...more,
 });
+const person = { response_types: ['code'], redirect_uris: ['http://127.0.0.1/callback'], scope: 'openid offline_access read' };
+const algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
 
 let handleOp;
-const op = createServer((request, response) => {
+const op = (request, response) => {
   if (request.method === 'POST' && request.url === '/token') stats.token_requests += 1;
   handleOp(request, response);
-});
-const issuer = await listen(op);
+};
+const issuer = await listen(createServer(op));
+const tls = createTlsServer({ key: pem, cert: pem, ca, requestCert: true, rejectUnauthorized: false }, op);
+const tlsIssuer = await listen(tls, 'https');
 const provider = new Provider(issuer, {
   adapter: Adapter,
   clients: [
     client('post', 'client_secret_post'),
     client('basic', 'client_secret_basic'),
-    client('strange :id+&=', 'client_secret_basic', 'p@ss:w%rd +&=/"~'),
-    client('strange post', 'client_secret_post', 'p@ss:w%rd +&=/"~'),
-    { ...client('api', 'client_secret_basic'), grant_types: [], scope: undefined },
+    client(strange, 'client_secret_basic', { client_secret: strange }),
+    client(`post ${strange}`, 'client_secret_post', { client_secret: strange }),
+    client('secret-jwt', 'client_secret_jwt'),
+    ...algorithms.map((alg) => client(alg, 'private_key_jwt', { jwks: { keys: [jwks[alg]] } })),
+    client('tls', 'tls_client_auth', { tls_client_auth_subject_dn: 'CN=tls' }),
+    client('self-signed', 'self_signed_tls_client_auth', { jwks: { keys: [jwks['self-signed']] } }),
+    client('refresh', 'client_secret_basic', { ...person, grant_types: ['authorization_code', 'refresh_token'] }),
+    client('native', 'none', {
+      ...person, application_type: 'native',
+      grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+    }),
+    client('api', 'client_secret_basic', { grant_types: [], scope: undefined }),
   ],
-  scopes: ['read', 'write'],
+  scopes: ['openid', 'offline_access', 'read', 'write'],
+  clientAuthMethods: ['none', 'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt',
+    'tls_client_auth', 'self_signed_tls_client_auth'],
+  enabledJWA: { clientAuthSigningAlgValues: ['HS256', ...algorithms] },
   cookies: { keys: ['test'] },
-  ttl: { ClientCredentials: 300 },
+  findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+  rotateRefreshToken: true,
+  ttl: {
+    AccessToken: (ctx, token, owner) => (owner.clientId === 'refresh' ? 2 : 300),
+    ClientCredentials: 300, RefreshToken: 3600, Grant: 3600, DeviceCode: 120, Interaction: 600, Session: 600, IdToken: 300,
+  },
+  discovery: { mtls_endpoint_aliases: { token_endpoint: `${tlsIssuer}/token` } },
   features: {
     clientCredentials: { enabled: true },
-    devInteractions: { enabled: false },
+    deviceFlow: { enabled: true },
+    devInteractions: { enabled: true },
     introspection: { enabled: true },
+    mTLS: {
+      enabled: true,
+      tlsClientAuth: true,
+      selfSignedTlsClientAuth: true,
+      getCertificate: (ctx) => ctx.socket.getPeerX509Certificate?.(),
+      certificateAuthorized: (ctx) => ctx.socket.authorized === true,
+      certificateSubjectMatches: (ctx, property, expected) => ctx.socket.getPeerX509Certificate().subject === expected,
+    },
     resourceIndicators: {
       enabled: true,
-      getResourceServerInfo: (ctx, resource) => ({ scope: 'read', audience: resource, accessTokenFormat: 'opaque' }),
+      getResourceServerInfo: (ctx, resource) => ({
+        scope: 'read', audience: resource, accessTokenFormat: resource === 'urn:jwt' ? 'jwt' : 'opaque',
+      }),
     },
   },
 });
 handleOp = provider.callback();
+
+async function refreshToken() {
+  const grant = new provider.Grant({ accountId: 'alice', clientId: 'refresh' });
+  grant.addOIDCScope('openid offline_access read');
+  const grantId = await grant.save();
+  const token = new provider.RefreshToken({
+    accountId: 'alice', client: await provider.Client.find('refresh'), grantId, gty: 'authorization_code',
+    scope: 'openid offline_access read', rotations: 0, iiat: Math.floor(Date.now() / 1000),
+  });
+  return token.save();
+}
+
+const keys = createRemoteJWKSet(new URL(`${issuer}/jwks`));
+async function claims(token) {
+  if (token.split('.').length === 3) {
+    return (await jwtVerify(token, keys, { issuer, audience: 'urn:jwt', typ: 'at+jwt' }).catch(() => ({}))).payload;
+  }
+  const introspection = await (await fetch(`${issuer}/token/introspection`, {
+    method: 'POST',
+    headers: { authorization: `Basic ${Buffer.from(`api:${secret}`).toString('base64')}` },
+    body: new URLSearchParams({ token }),
+  })).json();
+  return introspection.active ? introspection : undefined;
+}
 
 const api = createServer(async (request, response) => {
   const answer = (status, body, headers = {}) => {
@@ -64,18 +136,15 @@ const api = createServer(async (request, response) => {
     response.end(`${JSON.stringify(body)}\n`);
   };
   if (request.url === '/stats') return answer(200, stats);
+  if (request.url === '/refresh_token') return answer(200, { refresh_token: await refreshToken() });
   stats.calls += 1;
   const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
-  const introspection = token && await (await fetch(`${issuer}/token/introspection`, {
-    method: 'POST',
-    headers: { authorization: `Basic ${Buffer.from(`api:${secret}`).toString('base64')}` },
-    body: new URLSearchParams({ token }),
-  })).json();
-  if (!introspection?.active) {
+  const known = token && await claims(token);
+  if (!known) {
     stats.refused += 1;
     return answer(401, { error: 'invalid_token' }, { 'www-authenticate': 'Bearer error="invalid_token"' });
   }
-  return answer(200, { path: request.url, client_id: introspection.client_id, scope: introspection.scope, aud: introspection.aud });
+  return answer(200, { path: request.url, client_id: known.client_id, scope: known.scope, aud: known.aud, jwt: token.split('.').length === 3 });
 });
-console.log(JSON.stringify({ issuer, api: await listen(api) }));
-process.stdin.on('end', () => process.exit(0)).resume();
+console.log(JSON.stringify({ issuer, tls: tlsIssuer, api: await listen(api) }));
+lines.on('close', () => process.exit(0));
