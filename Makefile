@@ -10,7 +10,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: demo web test check format clean
+.PHONY: demo web test check bench format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo
@@ -28,6 +28,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/pip check
 	$(BIN)/pytest --cov --cov-fail-under=95
+
+bench:
+	@benchmarks/run
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
@@ -51,4 +54,9 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) (the first time this takes a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the benchmarks need into $(VENV) (the first time this takes a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/.installed

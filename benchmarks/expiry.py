@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 
-from benchmarks.clients import ask, ask_for, ask_once, close, connect
+from benchmarks.clients import ask_for, ask_once, close, connect
 from benchmarks.results import Figure, Part, listed, ratios
 from benchmarks.stage import TOKEN, Proxy, stage
 from credential_injector.demo.servers import serve

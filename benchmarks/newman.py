@@ -76,7 +76,13 @@ def _run(how: str, lifetime: int) -> Run:
     with TemporaryDirectory() as name, serve(authorization_server.app) as login, serve(api.app) as origin:
         folder, endpoint = Path(name), f"{login}/oauth2/v2.0/token"
         (folder / "envs").mkdir()
-        lines = [f"HOST={origin}", f"TOKEN_ENDPOINT={endpoint}", "CLIENT_ID=client", "CLIENT_SECRET=secret", "SCOPE=read"]
+        lines = [
+            f"HOST={origin}",
+            f"TOKEN_ENDPOINT={endpoint}",
+            "CLIENT_ID=client",
+            "CLIENT_SECRET=secret",
+            "SCOPE=read",
+        ]
         (folder / "envs" / "qa.env").write_text("\n".join([*lines, ""]))
         (folder / "collection.json").write_text(json.dumps(_collection(origin, with_script=how == "script")))
         (folder / "environment.json").write_text(
