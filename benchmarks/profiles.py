@@ -50,7 +50,7 @@ def _mitmdump() -> str:
     with stage() as running:
         proxy = running.proxy("add-on")
         recorded = running.folder / "stacks.txt"
-        running.load(proxy.ways["http reverse"], connections=CONNECTIONS, seconds=2)  # the first token has come by then
+        running.load(proxy, "http reverse", connections=CONNECTIONS, seconds=2)  # the first token has come by then
         options = [
             "--gil",
             "--rate",
@@ -74,7 +74,7 @@ def _mitmdump() -> str:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        load = running.load(proxy.ways["http reverse"], connections=CONNECTIONS, seconds=SECONDS)
+        load = running.load(proxy, "http reverse", connections=CONNECTIONS, seconds=SECONDS)
         if spy.wait() or load is None:
             raise SystemExit("py-spy did not record mitmdump; it needs the right to trace it (root, or ptrace_scope 0)")
         lines = recorded.read_text().splitlines()
