@@ -51,18 +51,7 @@ def _mitmdump() -> str:
         proxy = running.proxy("add-on")
         recorded = running.folder / "stacks.txt"
         running.load(proxy, "http reverse", connections=CONNECTIONS, seconds=2)  # the first token has come by then
-        options = [
-            "--gil",
-            "--rate",
-            "500",
-            "--format",
-            "raw",
-            "--nonblocking",
-            "--duration",
-            str(SECONDS),
-            "-o",
-            str(recorded),
-        ]
+        options = ["--gil", "--rate", "200", "--format", "raw", "--duration", str(SECONDS), "-o", str(recorded)]
         spy = subprocess.Popen(
             [
                 str(Path(sys.executable).with_name("py-spy")),
@@ -89,10 +78,10 @@ def _mitmdump() -> str:
         ours += int(count) * any(_OURS in frame for frame in frames)
         own[frames[-1]] += int(count)
         total.update(dict.fromkeys(frames, int(count)))
-    request = 1e6 / load.rps
+    request = load.processor
     text = [
         f"mitmdump with the add-on, http in reverse mode, {CONNECTIONS} connections: {load.rps:.0f} requests/s,"
-        f" {request:.0f} us a request, {samples} samples.",
+        f" {request:.0f} us of processor time a request, {samples} samples.",
         f"The add-on's: {ours / samples:.1%}, {ours / samples * request:.1f} us.",
     ]
     mine = Counter({frame: count for frame, count in total.items() if _OURS in frame})
