@@ -8,7 +8,7 @@ from collections.abc import Callable
 from benchmarks.results import Figure, Part, listed
 from benchmarks.stage import CONFIGURATIONS, WAYS, stage
 
-ROUNDS = 5
+ROUNDS = 3
 CONNECTIONS = 32
 
 

@@ -15,7 +15,7 @@ from benchmarks.hook import injector, new_flow
 from benchmarks.stage import stage
 
 CALLS = 10_000
-SECONDS = 5
+SECONDS = 4
 CONNECTIONS = 32
 SHOWN = 25
 _OURS = "credential_injector/"

@@ -12,7 +12,7 @@ METRICS: dict[str, Callable[[Load], float]] = {
     "p99 ms": lambda load: load.p99,
 }
 # Connections: seconds and rounds. 256 connections take a while to be made, and wrk counts that in.
-LOADS = {1: (1, 2), 32: (1, 3), 256: (3, 2)}
+LOADS = {1: (1, 2), 32: (1, 3), 256: (2, 2)}
 HEAD = ("", "bare", "noise: bare again / bare", "modify_headers / bare", "add-on / bare", "add-on / modify_headers", "")
 
 
