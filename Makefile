@@ -11,7 +11,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: demo web test check fuzz format clean
+.PHONY: demo web test check bench fuzz format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo
@@ -33,6 +33,9 @@ check: $(VENV)/.installed-dev
 fuzz: $(VENV)/.installed-dev
 	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python -m tests.fuzz $(SECONDS)
+
+bench:
+	@benchmarks/run
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
@@ -56,4 +59,9 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) (the first time this takes a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the benchmarks need into $(VENV) (the first time this takes a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/.installed

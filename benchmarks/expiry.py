@@ -17,7 +17,7 @@ LIFETIME = 2  # seconds: after half of them a token is renewed
 LASTING = 3600  # seconds
 CLIENTS = 300
 ROUND_TRIP = 0.5  # seconds that the token endpoint takes
-COLD_ROUNDS = 3
+COLD_ROUNDS = 2
 
 
 def part(progress: Callable[[str], None], rounds: float) -> Part:

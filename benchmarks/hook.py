@@ -39,10 +39,10 @@ HEADERS = (
 )
 
 
-def part(progress: Callable[[str], None]) -> Part:
+def part(progress: Callable[[str], None], share: float) -> Part:
     """Microseconds a request, with each number of environments."""
     measured: dict[int, list[dict[str, list[float]]]] = {count: [] for count in ENVIRONMENTS}
-    for turn in range(PROCESSES):
+    for turn in range(max(round(PROCESSES * share), 1)):
         for count in ENVIRONMENTS:
             progress(f"the hook alone, {count} environments, process {turn + 1}")
             command = [sys.executable, "-m", "benchmarks.hook", str(count)]

@@ -15,7 +15,7 @@ from credential_injector.demo.servers import Client, DemoAuthorizationServer, Pr
 
 NEWMAN = Path(__file__).parents[1] / "tests" / "e2e" / "node" / "node_modules" / "newman" / "bin" / "newman.js"
 LIFETIMES = (300, 2)  # seconds
-ITERATIONS = 60  # of four requests
+ITERATIONS = 50  # of four requests
 ROUNDS = 2
 REQUESTS = (("GET", "/orders"), ("GET", "/orders/1"), ("POST", "/orders"), ("GET", "/health"))
 # As it is pasted from blog posts: a token is kept with its expiry, and asked for when that has passed.

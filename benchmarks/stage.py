@@ -26,6 +26,8 @@ class Load:
     """What wrk measured. Latencies in milliseconds."""
 
     rps: float
+    processor: float
+    """Microseconds of processor time that mitmdump's main thread took for a request."""
     p50: float
     p99: float
     p999: float
@@ -39,6 +41,10 @@ class Proxy:
     ways: dict[str, list[str]]
     reverse_port: int
     """Of http in reverse mode."""
+
+    def nanoseconds(self) -> int:
+        """The processor time that its main thread has taken."""
+        return int(Path(f"/proc/{self.running.process.pid}/schedstat").read_text().split()[0])
 
 
 class Stage:
@@ -75,7 +81,7 @@ class Stage:
 
     def proxy(self, configuration: str) -> Proxy:
         """Start mitmdump in one of the configurations. It runs as long as the stage."""
-        open_ = configuration.startswith("bare")
+        open_ = configuration in ("bare", "bare again", "empty script")
         http, https = (self.ports[name] for name in (("open", "open_tls") if open_ else ("guarded", "guarded_tls")))
         ports = [free_port() for _ in range(3)]
         options = [
@@ -88,6 +94,8 @@ class Stage:
         ]
         if configuration == "modify_headers":
             options += ["--set", f"modify_headers=|~q|Authorization|Bearer {TOKEN}"]
+        elif configuration == "empty script":
+            options += ["-s", str(HERE / "empty_script.py")]
         elif configuration == "add-on":
             self.environment(self.folder / "envs")
             options += ["-s", str(SCRIPT)]
@@ -101,29 +109,20 @@ class Stage:
         }
         return Proxy(running, ways, ports[0])
 
-    def load(self, way: list[str], *, connections: int, seconds: int) -> Load | None:
+    def load(self, proxy: Proxy, way: str, *, connections: int, seconds: int) -> Load | None:
         """Run wrk. None: the time was too short for any answer. One answer that is not a 2xx ends the benchmark."""
-        url, target, host = way
-        command = [
-            "wrk",
-            "-t1",
-            f"-c{connections}",
-            f"-d{seconds}s",
-            "--timeout",
-            "30s",
-            "-s",
-            str(HERE / "load.lua"),
-            url,
-        ]
-        process = subprocess.Popen([*command, "--", target, host], stdout=subprocess.PIPE, text=True)
-        output, _ = process.communicate()
-        figures = json.loads(output.splitlines()[-1])
-        if process.returncode or figures["refused"] or figures["broken"]:
+        url, target, host = proxy.ways[way]
+        options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "load.lua")]
+        before = proxy.nanoseconds()
+        wrk = subprocess.run(["wrk", *options, url, "--", target, host], stdout=subprocess.PIPE, text=True, check=True)
+        nanoseconds = proxy.nanoseconds() - before
+        figures = json.loads(wrk.stdout.splitlines()[-1])
+        if figures["refused"] or figures["broken"]:
             sys.exit(f"wrk did not get its answers through {url}: {figures}")
         if not figures["requests"]:
             return None
         rps = figures["requests"] / figures["seconds"]
-        return Load(rps, figures["p50"], figures["p99"], figures["p99.9"])
+        return Load(rps, nanoseconds / figures["requests"] / 1000, figures["p50"], figures["p99"], figures["p99.9"])
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from benchmarks.results import Figure, Part, listed
 from credential_injector.demo.processes import SCRIPT, free_port, program
 
 MANY = 10_000
-ROUNDS = 5
+ROUNDS = 3
 PATIENCE = 60.0  # seconds
 STEP = 0.001  # seconds between two attempts to connect
 

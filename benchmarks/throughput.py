@@ -3,15 +3,16 @@
 from collections.abc import Callable
 
 from benchmarks.results import Figure, Part, digits, ratios, spread
-from benchmarks.stage import CONFIGURATIONS, WAYS, Load, Stage, stage
+from benchmarks.stage import CONFIGURATIONS, WAYS, Load, Proxy, Stage, stage
 
 METRICS: dict[str, Callable[[Load], float]] = {
     "requests/s": lambda load: load.rps,
+    "processor µs a request": lambda load: load.processor,
     "p50 ms": lambda load: load.p50,
     "p99 ms": lambda load: load.p99,
 }
 # Connections: seconds and rounds. 256 connections take a while to be made, and wrk counts that in.
-LOADS = {1: (1, 3), 32: (1, 4), 256: (3, 2)}
+LOADS = {1: (1, 2), 32: (1, 3), 256: (2, 2)}
 HEAD = ("", "bare", "noise: bare again / bare", "modify_headers / bare", "add-on / bare", "add-on / modify_headers", "")
 
 
@@ -27,8 +28,8 @@ def part(progress: Callable[[str], None], rounds: float) -> Part:
                     progress(f"throughput: {way}, {connections} connections, round {turn + 1}")
                     # Each begins once: whatever the machine does meanwhile hits another one in each round.
                     for configuration in (*CONFIGURATIONS[turn % 4 :], *CONFIGURATIONS[: turn % 4]):
-                        target = proxies[configuration].ways[way]
-                        loads[configuration].append(_load(running, target, connections, seconds))
+                        proxy = proxies[configuration]
+                        loads[configuration].append(_load(running, proxy, way, connections, seconds))
                 for metric, of in METRICS.items():
                     what = f"{way}, {connections}: {metric}"
                     line, some = _compared(what, metric, {name: [of(load) for load in loads[name]] for name in loads})
@@ -43,10 +44,10 @@ def part(progress: Callable[[str], None], rounds: float) -> Part:
     )  # fmt: skip
 
 
-def _load(running: Stage, target: list[str], connections: int, seconds: int) -> Load:
-    load = running.load(target, connections=connections, seconds=seconds)
+def _load(running: Stage, proxy: Proxy, way: str, connections: int, seconds: int) -> Load:
+    load = running.load(proxy, way, connections=connections, seconds=seconds)
     # On a busy machine the time may not even be enough to make the connections.
-    return load if load is not None else _load(running, target, connections, seconds * 2)
+    return load if load is not None else _load(running, proxy, way, connections, seconds * 2)
 
 
 def _compared(what: str, metric: str, rounds: dict[str, list[float]]) -> tuple[list[str], list[Figure]]:
