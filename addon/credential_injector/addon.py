@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
+from mitmproxy.connection import Client
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 from mitmproxy.types import Choice
@@ -63,8 +64,8 @@ class CredentialInjector:
         """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
         self._ssl_insecure = False
         """The option: mitmproxy copies an option's value, deeply, whenever it is asked for it."""
-        self._insecure: set[str] = set()
-        """The ids of the connections that were made while ssl_insecure was set."""
+        self._insecure: dict[str, TlsData] = {}
+        """The connections to servers, by their ids, that were made while ssl_insecure was set."""
         self._told: set[tuple[str, str]] = set()
         """The reasons for which a request was left alone that the log has told, by environment."""
         self._departure = Departure(self._found, self._withdraw)
@@ -291,7 +292,7 @@ class CredentialInjector:
                 return
 
     def _unverified(self, flow: http.HTTPFlow, name: str) -> bool:
-        if not self._ssl_insecure and flow.server_conn.id not in self._insecure:
+        if not self._ssl_insecure and not any(flows.may_use(flow, made) for made in self._insecure.values()):
             return False
         return not (is_loopback(name) and is_loopback(normalise_host(flow.request.host)))
 
@@ -330,10 +331,17 @@ class CredentialInjector:
 
     def tls_start_server(self, data: TlsData) -> None:
         if self._ssl_insecure:
-            self._insecure.add(data.conn.id)
+            self._insecure[data.conn.id] = data
+
+    quic_start_server = tls_start_server  # HTTP/3
 
     def server_disconnected(self, data: ServerConnectionHookData) -> None:
-        self._insecure.discard(data.server.id)
+        self._insecure.pop(data.server.id, None)
+
+    def client_disconnected(self, client: Client) -> None:
+        # mitmproxy does not tell when a connection ends that went by an upstream proxy.
+        for made in [made for made in self._insecure.values() if made.context.client is client]:
+            del self._insecure[made.conn.id]
 
     # --- Its answer ---------------------------------------------------------------------------------------------------
 

@@ -105,6 +105,8 @@ class Departure:
             if not flow.server_conn.tls_established and self._find(flow) is None:
                 self._take_off(flow, "ssl_insecure was set before the server was verified")
 
+    quic_start_server = tls_start_server  # HTTP/3
+
     # --- Afterwards ---------------------------------------------------------------------------------------------------
 
     def settle(self, flow: http.HTTPFlow) -> None:

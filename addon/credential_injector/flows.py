@@ -4,6 +4,7 @@ from typing import cast
 
 from mitmproxy import ctx, http
 from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.tls import TlsData
 
 from credential_injector import masking, record
 from credential_injector.destinations import PAGE_ORIGIN, Claim, Origin, is_address, normalise_host
@@ -99,6 +100,16 @@ def write(request: http.Request, header: str, value: str) -> None:
         request.headers[header] = value
     else:
         request.headers.fields += ((header.encode(), value.encode()),)
+
+
+def may_use(flow: http.HTTPFlow, made: TlsData) -> bool:
+    """Whether the request may go out on this connection. mitmproxy takes one that its client has to the same address,
+    and until then `flow.server_conn` may be another, which is not connected.
+    """
+    if flow.server_conn is made.conn:
+        return True
+    address = flow.request.host, flow.request.port
+    return made.context.client is flow.client_conn and made.context.server.address == address
 
 
 def may_stream(request: http.Request) -> bool:
