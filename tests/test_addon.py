@@ -372,7 +372,9 @@ async def test_a_connection_that_was_made_unverified_gets_no_token_later(
     proxy.env()
     flow = request()
     server = flow.server_conn if known else Server(address=("api.example.com", 443))
-    data = TlsData(server, context=Context(flow.client_conn, proxy.context.options))
+    context = Context(flow.client_conn, proxy.context.options)
+    context.server = server
+    data = TlsData(server, context)
     proxy.set(ssl_insecure=True)
     await proxy.context.master.addons.trigger_event(hook(data))
     proxy.set(ssl_insecure=False)

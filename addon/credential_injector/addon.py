@@ -157,6 +157,7 @@ class CredentialInjector:
             )
 
     def done(self) -> None:
+        self._running = False
         self._routes.close()
         self._departure.settle_all()
         if self._departure in ctx.master.addons:
@@ -215,7 +216,9 @@ class CredentialInjector:
                 else:
                     self._block(flow, environment, reason)
             else:
-                if flow.live:
+                if not self._running:
+                    self._block(flow, environment, "the add-on ended while it waited for its token")
+                elif flow.live:
                     self._inject(flow, route, served)
         except asyncio.CancelledError:  # it would hang the flow
             self._block(flow, environment, "mitmproxy ended the wait for its token")

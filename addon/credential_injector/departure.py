@@ -69,12 +69,17 @@ class Departure:
         return None
 
     async def _look_after_edit(self, flow: http.HTTPFlow) -> None:
-        mask = self._sent[flow].mask
+        route, mask, _ = self._sent[flow]
         if self.masks:
             masking.replace(flow.request.headers, mask.secret, mask.shown)
         # mitmproxy shows the flow, and waits for the person, only after the last add-on; this one must be later.
         await ctx.master.addons.trigger_event(UpdateHook([flow]))
         await flow.wait_for_resume()  # type: ignore[no-untyped-call]
+        if flow not in self._sent:  # `settle_all`
+            for text in mask:
+                masking.drop(flow.request.headers, text)
+            self._withdraw(flow, route.environment, "the add-on ended while a person held the request back")
+            return
         if self.masks:
             masking.replace(flow.request.headers, mask.shown, mask.secret)
         self._look(flow)
@@ -118,9 +123,12 @@ class Departure:
                     masking.replace(message.headers, sent.mask.secret, sent.mask.shown)
 
     def settle_all(self) -> None:
-        """mitmproxy ends, and saves what is still on its way."""
+        """mitmproxy ends, and saves what is still on its way; or the script is loaded anew, and nobody looks at it."""
         for flow in list(self._sent):
-            self.settle(flow)
+            if flow.request.stream or flow.request.timestamp_end is not None:
+                self.settle(flow)
+            else:
+                self._take_off(flow, "the add-on ended before all of the request was there")
 
 
 def _addressed(flow: http.HTTPFlow) -> tuple[object, ...]:
