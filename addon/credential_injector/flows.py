@@ -89,7 +89,11 @@ def take_back(flow: http.HTTPFlow) -> None:
 def hide_proxyauth(flow: http.HTTPFlow) -> None:
     """Forget the password with which proxyauth let the client in, or did not; its user stays."""
     if "proxyauth" in flow.metadata:
-        flow.metadata["proxyauth"] = (flow.metadata["proxyauth"][0], "<masked>")
+        match flow.metadata["proxyauth"]:
+            case [str(user), *_]:
+                flow.metadata["proxyauth"] = (user, "<masked>")
+            case _:  # read from a file, which may hold anything
+                flow.metadata["proxyauth"] = "<masked>"
     if "proxy-authorization" in flow.request.headers and flow.response is not None:
         flow.request.headers["Proxy-Authorization"] = "<masked>"
 
