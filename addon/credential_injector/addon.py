@@ -76,7 +76,7 @@ class CredentialInjector:
             "stickyauth": _refuse_stickyauth,
         }
         self.addons = [WebGuard()] if web_guard.is_needed() else []
-        self._running = False
+        self._running = self._ended = False
 
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher without a word -------------
 
@@ -157,7 +157,7 @@ class CredentialInjector:
             )
 
     def done(self) -> None:
-        self._running = False
+        self._ended = True
         self._routes.close()
         self._departure.settle_all()
         if self._departure in ctx.master.addons:
@@ -216,7 +216,7 @@ class CredentialInjector:
                 else:
                     self._block(flow, environment, reason)
             else:
-                if not self._running:
+                if self._ended:
                     self._block(flow, environment, "the add-on ended while it waited for its token")
                 elif flow.live:
                     self._inject(flow, route, served)
