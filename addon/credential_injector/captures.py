@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from mitmproxy import http
 from mitmproxy.flow import Flow
@@ -88,27 +87,11 @@ def _hide(flow: Flow, masks: set[Mask]) -> None:
         flows.hide_proxyauth(flow)
         for message in filter(None, (flow.request, flow.response)):
             if message.raw_content and (content := message.get_content(strict=False)):
-                masked = _masked(content, masks)
+                masked = masking.masked(content, masks)
                 if masked != content:
                     message.content = masked
-    state = _masked({**flow.get_state(), "backup": None}, masks)
+    state = masking.masked({**flow.get_state(), "backup": None}, masks)
     if earlier is not None:
         _hide(earlier, masks)
         state["backup"] = earlier.get_state()
     flow.set_state(state)
-
-
-def _masked(value: Any, masks: set[Mask]) -> Any:
-    """The same with the masks in the secrets' place, however deep they are."""
-    match value:
-        case str():
-            for secret, shown in masks:
-                value = value.replace(secret, shown)
-        case bytes():
-            for secret, shown in masks:
-                value = value.replace(secret.encode(), shown.encode())
-        case dict():
-            value = {key: _masked(part, masks) for key, part in value.items()}
-        case list() | tuple():
-            value = type(value)(_masked(part, masks) for part in value)
-    return value

@@ -117,10 +117,15 @@ class Departure:
     def settle(self, flow: http.HTTPFlow) -> None:
         """The request has gone out, or never will: from now on the credential is only remembered."""
         sent = self._sent.pop(flow, None)
-        if sent is not None and self.masks:
-            for message in (flow.request, flow.response):
-                if message is not None:
-                    masking.replace(message.headers, sent.mask.secret, sent.mask.shown)
+        if sent is None or not self.masks:
+            return
+        for message in (flow.request, flow.response):
+            if message is not None:
+                masking.replace(message.headers, sent.mask.secret, sent.mask.shown)
+        # What mitmproxy quotes of a malformed answer, and what it keeps of the flow for a person who has changed it.
+        if flow.error is not None:
+            flow.error.msg = masking.masked(flow.error.msg, [sent.mask])
+        flow._backup = masking.masked(flow._backup, [sent.mask])
 
     def settle_all(self) -> None:
         """mitmproxy ends, and saves what is still on its way; or the script is loaded anew, and nobody looks at it."""

@@ -3,12 +3,15 @@
 from typing import cast
 
 from mitmproxy import ctx, http
+from mitmproxy.addons.proxyauth import REALM
 from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.tls import TlsData
 
 from credential_injector import masking, record
 from credential_injector.destinations import PAGE_ORIGIN, Claim, Origin, is_address, normalise_host
 from credential_injector.environments import Environment
+
+_BY_PROXYAUTH = f'Basic realm="{REALM}"'
 
 
 def destination(flow: http.HTTPFlow) -> str:
@@ -94,8 +97,13 @@ def hide_proxyauth(flow: http.HTTPFlow) -> None:
                 flow.metadata["proxyauth"] = (user, "<masked>")
             case _:  # read from a file, which may hold anything
                 flow.metadata["proxyauth"] = "<masked>"
-    if "proxy-authorization" in flow.request.headers and flow.response is not None:
+    if flow.response is None:
+        return
+    if "proxy-authorization" in flow.request.headers:
         flow.request.headers["Proxy-Authorization"] = "<masked>"
+    # In other modes it refuses as a server does.
+    if "authorization" in flow.request.headers and _BY_PROXYAUTH in flow.response.headers.get_all("www-authenticate"):
+        flow.request.headers["Authorization"] = "<masked>"
 
 
 def write(request: http.Request, header: str, value: str) -> None:

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,64 @@ def test_a_token_that_the_api_refused_is_masked_in_the_flow_that_was_sent_again(
     kept = [token in saved.read_bytes().decode(errors="replace") for token in stage.authorization_server.tokens]
     assert len(kept) == 2
     assert any(kept) == (mask == "false")
+
+
+def test_a_flow_that_a_person_annotates_on_its_way_keeps_only_the_mask(stage: Stage) -> None:
+    stage.env(stage.http)
+    settings: dict[str, Any] = {"web_port": free_port(), "web_open_browser": "false", "inject_mask": "true"}
+    with stage.mitmproxy("mitmweb", **settings) as proxy:
+        web = WebApi(proxy)
+        slow = threading.Thread(
+            target=requests.get, args=(f"{stage.http}/slow",), kwargs={"proxies": {"http": proxy.url}}, daemon=True
+        )
+        slow.start()
+        proxy.wait_for("server connect")
+        (flow,) = web.flows()
+        assert web.ask("PUT", f"/flows/{flow['id']}", {"comment": "look here"}).status_code == 200
+        stage.api.go_on.set()
+        slow.join()
+        saved = web.ask("GET", "/flows/dump").content
+        assert web.ask("POST", f"/flows/{flow['id']}/revert").status_code == 200
+        reverted = web.ask("GET", "/flows").content
+    for content in (saved, reverted):
+        assert b"Bearer <qa sha256:" in content
+        assert all(secret not in content for secret in secrets(stage))
+
+
+def test_mitmproxys_complaint_about_an_answer_holds_the_mask(stage: Stage) -> None:
+    saved = stage.folder / "saved.mitm"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        origin = f"http://127.0.0.1:{server.getsockname()[1]}"
+        stage.env(origin)
+
+        def repeat() -> None:
+            connection, _ = server.accept()
+            with connection:
+                received = connection.recv(65536).decode()
+                token = next(line for line in received.split("\r\n") if line.startswith("Authorization: "))[15:]
+                connection.sendall(f"HTTP/1.1 200 OK\r\n{token}\r\n\r\n".encode())
+
+        answer = threading.Thread(target=repeat, daemon=True)
+        answer.start()
+        proxy = stage.mitmdump("-w", str(saved), inject_mask="true", flow_detail=0)
+        assert requests.get(f"{origin}/", proxies={"http": proxy.url}, timeout=30).status_code == 502
+        answer.join()
+        proxy.end()
+    (flow,) = saved_flows(saved)
+    assert flow.error is not None
+    assert "Bearer <qa sha256:" in flow.error.msg
+    assert all(secret not in saved.read_bytes() for secret in secrets(stage))
+
+
+def test_a_password_that_proxyauth_refused_as_a_server_is_not_kept_either(stage: Stage) -> None:
+    stage.env(stage.http)
+    saved = stage.folder / "saved.mitm"
+    words = ["--mode", f"reverse:{stage.http}", "--proxyauth", f"me:{PASSWORD}", "-w", str(saved)]
+    proxy = stage.mitmdump(*words, inject_mask="true")
+    assert requests.get(f"{proxy.url}/orders", auth=("me", f"{PASSWORD}x"), timeout=30).status_code == 401
+    proxy.end()
+    (flow,) = saved_flows(saved)
+    assert flow.request.headers["Authorization"] == "<masked>"
 
 
 # --- A capture that exists ---
