@@ -872,6 +872,20 @@ async def test_the_token_endpoint_of_another_environment_gets_no_token_either(pr
     assert token(await proxy.send(request("https://login.example.com/me"))) == "Bearer token-qa-1"
 
 
+# --- What changes while a request is on its way ---
+
+
+async def test_a_token_does_not_follow_its_environments_name_to_another_identity(proxy: Proxy) -> None:
+    proxy.env()
+    flow = await proxy.send()
+    assert token(flow) == "Bearer token-qa-1"
+    proxy.env("SCOPE=other", host="https://elsewhere.example.com")
+    flow.request.host = flow.client_conn.sni = "elsewhere.example.com"
+    await proxy.context.master.addons.handle_lifecycle(HttpRequestHook(flow))
+    assert token(flow) is None
+    assert action(flow) == "skipped"
+
+
 # --- A door that stands open ---
 
 

@@ -92,7 +92,8 @@ class Departure:
         who = " or ".join([*given, "another script", "a person"])
         environment = sent.route.environment
         route = self._find(flow)
-        if route is None or route.environment.name != environment.name:
+        # The name alone may be another identity's by now.
+        if route is None or route.environment.name != environment.name or route.source is not sent.route.source:
             self._take_off(flow, f"{who} has sent the request elsewhere")
         elif not masking.carries(flow.request.headers, sent.mask.secret):
             self._take_off(flow, f"{who} has replaced its {environment.header}")
