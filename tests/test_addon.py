@@ -896,6 +896,7 @@ class Proxyserver:
 
     def __init__(self, *hosts: str) -> None:
         self.hosts = hosts
+        self.connections: dict[str, Any] = {}
 
     def listen_addrs(self) -> list[tuple[str, int]]:
         return [(host, 8080) for host in self.hosts]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, Server
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 from mitmproxy.types import Choice
@@ -142,7 +143,18 @@ class CredentialInjector:
         self._running = True
         self._routes.follow()
         ctx.master.addons.add(self._departure)  # type: ignore[no-untyped-call]
+        self._distrust_connections()
         self._warn_of_open_door()
+
+    def _distrust_connections(self) -> None:
+        """Those that are there when the script is loaded (anew): ssl_insecure may have been set then."""
+        proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+        for handler in list(proxyserver.connections.values()) if proxyserver is not None else ():
+            for server in handler.transports:
+                if isinstance(server, Server):
+                    context = Context(handler.client, ctx.options)
+                    context.server = server
+                    self._insecure[server.id] = TlsData(server, context)
 
     def _warn_of_open_door(self) -> None:
         proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
@@ -277,7 +289,10 @@ class CredentialInjector:
         if (page := flows.is_from_elsewhere(flow, name, environment)) is not None:
             return _Objection("page", f"{page}; to let it in, add its origin to ORIGINS in {environment.file}")
         if request.scheme == "https" and self._unverified(flow, name):
-            reason = "ssl_insecure is or was set, so nobody verified who gets the token; unset it"
+            reason = (
+                "ssl_insecure is or was set, or the add-on is newer than the connection, so nobody verified who gets"
+                " the token; unset it, and connect again"
+            )
             return _Objection("ssl_insecure", reason, blocks=True)
         if environment.methods is not None and request.method not in environment.methods:
             allowed = ",".join(sorted(environment.methods))

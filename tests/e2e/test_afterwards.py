@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from flask import Flask
 from mitmproxy import http as mitm_http
 from mitmproxy import io as mitm_io
 
-from credential_injector.demo.processes import SCRIPT, Mitmproxy, free_port
+from credential_injector.demo.processes import SCRIPT, Mitmproxy, free_port, mitmproxy
 from credential_injector.demo.servers import ProtectedApi, serve
-from tests.e2e.conftest import Stage
+from tests.e2e import tell
+from tests.e2e.arena import dial, http1, tls, tunnel
+from tests.e2e.conftest import Authority, Stage
 from tests.e2e.mitmweb_api import WebApi
+from tests.e2e.recorder import Recorder
 from tests.e2e.test_start import start_and_fail
 
 
@@ -252,3 +255,24 @@ def test_a_request_whose_body_is_still_coming_meanwhile_takes_no_token_elsewhere
         client.recv(1)
     assert len(evil[0].received) == 1
     assert credentials(evil[0]) == []
+
+
+def test_a_server_that_was_connected_unverified_before_gets_no_token(
+    stage: Stage, script: Path, authority: Authority
+) -> None:
+    server = Recorder(authority.issue("another", "another.test"))
+    name, port = "api.qa.test", stage.enter(server.listening(tell.GOOD))
+    stage.env(f"https://{name}:{port}")
+    words = ["-s", tell.__file__, *stage.options({"connection_strategy": "lazy"})]
+    proxy = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=script))
+    ask = f"OPTIONS / HTTP/1.1\r\nHost: {name}:{port}\r\nAccess-Control-Request-Method: PUT\r\nX-Insecure: "
+    listens = int(proxy.url.rpartition(":")[2])
+    with closing(dial(listens, lambda made: tunnel(made, name, port))) as made, tls(made, name, "http/1.1") as inside:
+        inside.sendall(f"{ask}true\r\n\r\n".encode())
+        assert inside.recv(65536)
+        load_anew(script, proxy)
+        inside.sendall(f"{ask}false\r\n\r\n".encode())
+        assert inside.recv(65536)
+        http1(inside, f"GET / HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n".encode())
+    assert b"OPTIONS" in server.received
+    assert b"Bearer" not in server.received
