@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 from mitmproxy import exceptions, http
 from mitmproxy.addonmanager import Loader
+from mitmproxy.connection import Server
+from mitmproxy.proxy.commands import StartHook
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook, HttpRequestHook
+from mitmproxy.proxy.layers.quic import QuicStartServerHook
+from mitmproxy.proxy.layers.tls import TlsStartServerHook
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.test import taddons, tflow
@@ -469,18 +474,37 @@ async def test_a_replay_to_an_address_is_verified_against_its_host_header(
     assert token(flow) == gets
 
 
-async def test_a_connection_that_was_made_unverified_gets_no_token_later(proxy: Proxy) -> None:
+@pytest.mark.parametrize("hook", [TlsStartServerHook, QuicStartServerHook])
+@pytest.mark.parametrize("known", [True, False], ids=["its own connection", "one that mitmproxy will take"])
+async def test_a_connection_that_was_made_unverified_gets_no_token_later(
+    proxy: Proxy, hook: type[StartHook], known: bool
+) -> None:
     proxy.env()
     flow = request()
-    data = TlsData(flow.server_conn, context=None)  # type: ignore[arg-type]
+    server = flow.server_conn if known else Server(address=("api.example.com", 443))
+    context = Context(flow.client_conn, proxy.context.options)
+    context.server = server
+    data = TlsData(server, context)
     proxy.set(ssl_insecure=True)
-    proxy.addon.tls_start_server(data)
+    await proxy.context.master.addons.trigger_event(hook(data))
     proxy.set(ssl_insecure=False)
     await proxy.send(flow)
     assert flow.response is not None
     assert "ssl_insecure is or was set" in (flow.response.text or "")
-    proxy.addon.server_disconnected(ServerConnectionHookData(flow.server_conn, flow.client_conn))
-    assert proxy.addon._insecure == set()
+    assert token(await proxy.send()) == "Bearer token-qa-1"  # of another client
+    proxy.addon.server_disconnected(ServerConnectionHookData(server, flow.client_conn))
+    flow.response = None
+    assert token(await proxy.send(flow)) == "Bearer token-qa-1"
+
+
+async def test_unverified_connections_are_forgotten_with_their_client(proxy: Proxy) -> None:
+    flow = request()
+    proxy.set(ssl_insecure=True)
+    proxy.addon.tls_start_server(TlsData(flow.server_conn, Context(flow.client_conn, proxy.context.options)))
+    proxy.addon.client_disconnected(request().client_conn)
+    assert list(proxy.addon._insecure) == [flow.server_conn.id]
+    proxy.addon.client_disconnected(flow.client_conn)
+    assert proxy.addon._insecure == {}
 
 
 async def test_nobody_gets_a_token_unverified(proxy: Proxy) -> None:
@@ -964,6 +988,20 @@ async def test_the_token_endpoint_of_another_environment_gets_no_token_either(pr
     assert token(await proxy.send(request("https://login.example.com/me"))) == "Bearer token-qa-1"
 
 
+# --- What changes while a request is on its way ---
+
+
+async def test_a_token_does_not_follow_its_environments_name_to_another_identity(proxy: Proxy) -> None:
+    proxy.env()
+    flow = await proxy.send()
+    assert token(flow) == "Bearer token-qa-1"
+    proxy.env("SCOPE=other", host="https://elsewhere.example.com")
+    flow.request.host = flow.client_conn.sni = "elsewhere.example.com"
+    await proxy.context.master.addons.handle_lifecycle(HttpRequestHook(flow))
+    assert token(flow) is None
+    assert action(flow) == "skipped"
+
+
 # --- A door that stands open ---
 
 
@@ -974,6 +1012,7 @@ class Proxyserver:
 
     def __init__(self, *hosts: str) -> None:
         self.hosts = hosts
+        self.connections: dict[str, Any] = {}
 
     def listen_addrs(self) -> list[tuple[str, int]]:
         return [(host, 8080) for host in self.hosts]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credential_injector.destinations import (
+    LONGEST_NAME,
     Claim,
     Destinations,
     Excluded,
@@ -245,6 +246,8 @@ def test_a_claim_of_anything_else_does_not(authority: str) -> None:
         ("[::1]:80", "its Host header names ::1"),
         ("me:canary@evil.example", "its Host header is no host's name"),
         ("evil\x1b[31m", "its Host header is no host's name"),
+        ("[fe80::1%canary \x1b[31m", "its Host header is no host's name"),
+        ("[fe80::1%canary \x1b[31m x]:443", "its Host header is no host's name"),
         ("", "its Host header is no host's name"),
         ("canary", "its Host header is no host's name"),
         (f"eyj.{'canary' * 11}.x", "its Host header is no host's name"),
@@ -267,6 +270,11 @@ def test_a_claim_is_told_by_its_host_where_that_is_one(authority: str, told: str
         "/oauth2/v2.0/token;jsessionid=1",
         "/oauth2/v2.0/token%3Fx",
         "/oauth2/v2.0/token%20",
+        # To a server that takes no "%2f" for a slash, and no "%3f" for a question mark.
+        "/a%2fb/../oauth2/v2.0/token",
+        "/a%5Cb/../oauth2/v2.0/token",
+        "/a%3fb/../oauth2/v2.0/token",
+        "/a%23b/..%2foauth2/v2.0/token",
     ],
 )
 def test_a_url_is_excluded_however_its_path_is_spelt(path: str) -> None:
@@ -276,7 +284,16 @@ def test_a_url_is_excluded_however_its_path_is_spelt(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/oauth2/v2.0", "/oauth2/v2.0/tokens", "/oauth2/v2.0/token/x", "/orders?/oauth2/v2.0/token"]
+    "path",
+    [
+        "/",
+        "/oauth2/v2.0",
+        "/oauth2/v2.0/tokens",
+        "/oauth2/v2.0/token/x",
+        "/orders?/oauth2/v2.0/token",
+        "/orders?x=/../oauth2/v2.0/token",
+        "/orders/a..b/...",
+    ],
 )
 def test_what_lies_beside_an_excluded_url_is_not(path: str) -> None:
     assert not Excluded(["https://login.example.com/oauth2/v2.0/token"]).holds("https", "login.example.com", 443, path)
@@ -302,6 +319,11 @@ def test_a_pages_origin_is_read_as_a_browser_writes_it(text: str, origin: str) -
 def test_what_no_browser_writes_is_no_pages_origin(text: str) -> None:
     with pytest.raises(ValueError, match="was expected"):
         parse_page_origin(text)
+
+
+def test_a_name_that_is_too_long_is_not_encoded() -> None:
+    name = "é." * LONGEST_NAME
+    assert normalise_host(name) == name.removesuffix(".")
 
 
 @given(st.text(alphabet=string.printable + "äß。/@:*[]%", max_size=80))

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
+from mitmproxy.connection import Client, Server
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
@@ -65,8 +67,8 @@ class CredentialInjector:
         """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
         self._ssl_insecure = False
         """The option: mitmproxy copies an option's value, deeply, whenever it is asked for it."""
-        self._insecure: set[str] = set()
-        """The ids of the connections that were made while ssl_insecure was set."""
+        self._insecure: dict[str, TlsData] = {}
+        """The connections to servers, by their ids, that were made while ssl_insecure was set."""
         self._told: set[tuple[str, str]] = set()
         """The reasons for which a request was left alone that the log has told, by environment."""
         self._departure = Departure(self._found, self._withdraw)
@@ -77,7 +79,7 @@ class CredentialInjector:
             "stickyauth": _refuse_stickyauth,
         }
         self.addons = [WebGuard()] if web_guard.is_needed() else []
-        self._running = False
+        self._running = self._ended = False
 
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher without a word -------------
 
@@ -144,7 +146,18 @@ class CredentialInjector:
         self._running = True
         self._routes.follow()
         ctx.master.addons.add(self._departure)  # type: ignore[no-untyped-call]
+        self._distrust_connections()
         self._warn_of_open_door()
+
+    def _distrust_connections(self) -> None:
+        """Those that are there when the script is loaded (anew): ssl_insecure may have been set then."""
+        proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+        for handler in list(proxyserver.connections.values()) if proxyserver is not None else ():
+            for server in handler.transports:
+                if isinstance(server, Server):
+                    context = Context(handler.client, ctx.options)
+                    context.server = server
+                    self._insecure[server.id] = TlsData(server, context)
 
     def _warn_of_open_door(self) -> None:
         proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
@@ -159,6 +172,7 @@ class CredentialInjector:
             )
 
     def done(self) -> None:
+        self._ended = True
         self._routes.close()
         self._departure.settle_all()
         if self._departure in ctx.master.addons:
@@ -217,7 +231,9 @@ class CredentialInjector:
                 else:
                     self._block(flow, environment, reason)
             else:
-                if flow.live:
+                if self._ended:
+                    self._block(flow, environment, "the add-on ended while it waited for its token")
+                elif flow.live:
                     self._inject(flow, route, served)
         except asyncio.CancelledError:  # it would hang the flow
             self._block(flow, environment, "mitmproxy ended the wait for its token")
@@ -276,7 +292,10 @@ class CredentialInjector:
         if (page := flows.is_from_elsewhere(flow, name, environment)) is not None:
             return _Objection("page", f"{page}; to let it in, add its origin to ORIGINS in {environment.file}")
         if request.scheme == "https" and self._unverified(flow, name):
-            reason = "ssl_insecure is or was set, so nobody verified who gets the token; unset it"
+            reason = (
+                "ssl_insecure is or was set, or the add-on is newer than the connection, so nobody verified who gets"
+                " the token; unset it, and connect again"
+            )
             return _Objection("ssl_insecure", reason, blocks=True)
         if environment.methods is not None and request.method not in environment.methods:
             allowed = ",".join(sorted(environment.methods))
@@ -294,7 +313,7 @@ class CredentialInjector:
                 return
 
     def _unverified(self, flow: http.HTTPFlow, name: str) -> bool:
-        if not self._ssl_insecure and flow.server_conn.id not in self._insecure:
+        if not self._ssl_insecure and not any(flows.may_use(flow, made) for made in self._insecure.values()):
             return False
         return not (is_loopback(name) and is_loopback(normalise_host(flow.request.host)))
 
@@ -336,10 +355,17 @@ class CredentialInjector:
 
     def tls_start_server(self, data: TlsData) -> None:
         if self._ssl_insecure:
-            self._insecure.add(data.conn.id)
+            self._insecure[data.conn.id] = data
+
+    quic_start_server = tls_start_server  # HTTP/3
 
     def server_disconnected(self, data: ServerConnectionHookData) -> None:
-        self._insecure.discard(data.server.id)
+        self._insecure.pop(data.server.id, None)
+
+    def client_disconnected(self, client: Client) -> None:
+        # mitmproxy does not tell when a connection ends that went by an upstream proxy.
+        for made in [made for made in self._insecure.values() if made.context.client is client]:
+            del self._insecure[made.conn.id]
 
     # --- Its answer ---------------------------------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ Importing this imports mitmproxy: the command line does it only when it is asked
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from mitmproxy import http
-from mitmproxy.exceptions import FlowReadException
 from mitmproxy.flow import Flow
 from mitmproxy.io import FlowReader, FlowWriter
 
@@ -24,20 +24,24 @@ class Unreadable(Exception):
 def redact(source: Path, target: Path) -> tuple[int, int]:
     """Write `target`, readable for its owner only. Returns how many flows there are, and how many have changed.
 
-    What is masked: the credential in its header, wherever else in the capture it stands (headers, URLs, bodies), and
-    the passwords of proxyauth. Raises Unreadable, or OSError; then there is no `target`, and an existing one stays.
+    What is masked: the credential in its header, wherever else in the capture it stands (headers, URLs, bodies,
+    messages, comments, what a person has changed since), and the passwords of proxyauth. Raises Unreadable, or OSError;
+    then there is no `target`, and an existing one stays.
     """
-    masks = {mask for flow in _flows(source) for mask in _masks(flow)}
     count = changed = 0
+    masks: set[Mask] = set()
+    for flow in _flows(source):
+        count += 1
+        masks.update(_masks(flow))
     new = target.with_name(f"{target.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # it may be the source, or somebody's link
     try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             writer = FlowWriter(file)  # type: ignore[no-untyped-call]
-            for flow in _flows(source):
+            # No further: mitmproxy may be adding flows to it, with credentials of which nothing is known here.
+            for flow in islice(_flows(source), count):
                 before = flow.get_state()
-                if isinstance(flow, http.HTTPFlow):
-                    _hide(flow, masks)
-                count += 1
+                _hide(flow, masks)
                 changed += flow.get_state() != before
                 writer.add(flow)
         new.replace(target)
@@ -50,13 +54,26 @@ def redact(source: Path, target: Path) -> tuple[int, int]:
 
 def _flows(source: Path) -> Iterator[Flow]:
     with source.open("rb") as file:
+        # mitmproxy reads HAR files, too, but these say nothing of what was injected.
+        if not file.peek(1)[:1].isdigit() and file.peek(1):
+            raise Unreadable
         try:
             yield from FlowReader(file).stream()
-        except FlowReadException:
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 - mitmproxy raises anything over a damaged one
             raise Unreadable from None
 
 
+def _earlier(flow: Flow) -> Flow | None:
+    """The flow as it was before a person changed it, which mitmproxy keeps."""
+    backup = flow.get_state()["backup"]
+    return Flow.from_state(backup) if backup else None
+
+
 def _masks(flow: Flow) -> Iterator[Mask]:
+    if (earlier := _earlier(flow)) is not None:
+        yield from _masks(earlier)
     if isinstance(flow, http.HTTPFlow) and record.was_injected(flow):
         carried = flow.metadata[record.KEY]
         secret = masking.find(flow.request.headers, carried["token"])
@@ -64,13 +81,17 @@ def _masks(flow: Flow) -> Iterator[Mask]:
             yield masking.mask_of(carried["environment"], secret, carried["token"])
 
 
-def _hide(flow: http.HTTPFlow, masks: set[Mask]) -> None:
-    flows.hide_proxyauth(flow)
-    for secret, shown in masks:
-        flow.request.path = flow.request.path.replace(secret, shown)
-        for message in (flow.request, flow.response):
-            if message is None:
-                continue
-            masking.replace(message.headers, secret, shown)
-            if message.raw_content and (content := message.get_content(strict=False)) and secret.encode() in content:
-                message.content = content.replace(secret.encode(), shown.encode())
+def _hide(flow: Flow, masks: set[Mask]) -> None:
+    earlier = _earlier(flow)
+    if isinstance(flow, http.HTTPFlow):
+        flows.hide_proxyauth(flow)
+        for message in filter(None, (flow.request, flow.response)):
+            if message.raw_content and (content := message.get_content(strict=False)):
+                masked = masking.masked(content, masks)
+                if masked != content:
+                    message.content = masked
+    state = masking.masked({**flow.get_state(), "backup": None}, masks)
+    if earlier is not None:
+        _hide(earlier, masks)
+        state["backup"] = earlier.get_state()
+    flow.set_state(state)

@@ -69,12 +69,17 @@ class Departure:
         return None
 
     async def _look_after_edit(self, flow: http.HTTPFlow) -> None:
-        mask = self._sent[flow].mask
+        route, mask, _ = self._sent[flow]
         if self.masks:
             masking.replace(flow.request.headers, mask.secret, mask.shown)
         # mitmproxy shows the flow, and waits for the person, only after the last add-on; this one must be later.
         await ctx.master.addons.trigger_event(UpdateHook([flow]))
         await flow.wait_for_resume()  # type: ignore[no-untyped-call]
+        if flow not in self._sent:  # `settle_all`
+            for text in mask:
+                masking.drop(flow.request.headers, text)
+            self._withdraw(flow, route.environment, "the add-on ended while a person held the request back")
+            return
         if self.masks:
             masking.replace(flow.request.headers, mask.shown, mask.secret)
         self._look(flow)
@@ -87,7 +92,8 @@ class Departure:
         who = " or ".join([*given, "another script", "a person"])
         environment = sent.route.environment
         route = self._find(flow)
-        if route is None or route.environment.name != environment.name:
+        # The name alone may be another identity's by now.
+        if route is None or route.environment.name != environment.name or route.source is not sent.route.source:
             self._take_off(flow, f"{who} has sent the request elsewhere")
         elif not masking.carries(flow.request.headers, sent.mask.secret):
             self._take_off(flow, f"{who} has replaced its {environment.header}")
@@ -105,20 +111,30 @@ class Departure:
             if not flow.server_conn.tls_established and self._find(flow) is None:
                 self._take_off(flow, "ssl_insecure was set before the server was verified")
 
+    quic_start_server = tls_start_server  # HTTP/3
+
     # --- Afterwards ---------------------------------------------------------------------------------------------------
 
     def settle(self, flow: http.HTTPFlow) -> None:
         """The request has gone out, or never will: from now on the credential is only remembered."""
         sent = self._sent.pop(flow, None)
-        if sent is not None and self.masks:
-            for message in (flow.request, flow.response):
-                if message is not None:
-                    masking.replace(message.headers, sent.mask.secret, sent.mask.shown)
+        if sent is None or not self.masks:
+            return
+        for message in (flow.request, flow.response):
+            if message is not None:
+                masking.replace(message.headers, sent.mask.secret, sent.mask.shown)
+        # What mitmproxy quotes of a malformed answer, and what it keeps of the flow for a person who has changed it.
+        if flow.error is not None:
+            flow.error.msg = masking.masked(flow.error.msg, [sent.mask])
+        flow._backup = masking.masked(flow._backup, [sent.mask])
 
     def settle_all(self) -> None:
-        """mitmproxy ends, and saves what is still on its way."""
+        """mitmproxy ends, and saves what is still on its way; or the script is loaded anew, and nobody looks at it."""
         for flow in list(self._sent):
-            self.settle(flow)
+            if flow.request.stream or flow.request.timestamp_end is not None:
+                self.settle(flow)
+            else:
+                self._take_off(flow, "the add-on ended before all of the request was there")
 
 
 def _addressed(flow: http.HTTPFlow) -> tuple[object, ...]:

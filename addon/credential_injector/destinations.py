@@ -32,6 +32,8 @@ _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)+/?")
 _AMBIGUOUS_PATH = re.compile(
     r"/\.{1,2}(/|$)|[\\;#\x00-\x20\x7f]|%(?:[01][0-9a-f]|23|25|2e|2f|3b|5c|7f|c0|c1|e0%80|f0%80)", re.IGNORECASE
 )
+# What such a segment leaves of a path hangs on how the server reads those before it ("/a%2fb/..", "/a%3f/..").
+_CLIMBS = re.compile(r"[/\\][ \t\r\n\0]*\.\.[ \t\r\n\0]*([/\\;?#]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ def normalise_host(host: str) -> str:
     """
     host = host.lower().removesuffix(".")
     if not host.isascii():
+        if len(host) > LONGEST_NAME:  # it takes seconds to encode what is long enough
+            return host
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
@@ -90,8 +94,8 @@ def normalise_host(host: str) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Whether a normalised host is an IP address."""
-    if ":" not in host and not host[-1:].isdigit():
+    """Whether a normalised host is an IP address. With a zone (RFC 6874) it is none, as that may be any text."""
+    if "%" in host or (":" not in host and not host[-1:].isdigit()):
         return False
     try:
         ipaddress.ip_address(host)
@@ -227,7 +231,7 @@ class Excluded:
     def holds(self, scheme: str, host: str, port: int, path: str) -> bool:
         """Whether this is one of them."""
         paths = self._paths.get((scheme, host, port))
-        return paths is not None and segments(path) in paths
+        return paths is not None and (segments(path) in paths or _CLIMBS.search(_decoded(path)) is not None)
 
 
 class Claim(NamedTuple):
@@ -267,16 +271,21 @@ def segments(path: str) -> tuple[str, ...]:
     """A path as the most lenient server reads it: decoded to the end, dot segments resolved, without case, parameters
     and empty segments. Two paths that some server may take for the same are equal here.
     """
-    path = path.partition("?")[0]
     if _PLAIN_PATH.fullmatch(path):
         return tuple(path.casefold().strip("/").split("/"))
-    for _ in range(4):  # no server decodes as often
-        path = unquote(path)
     found: list[str] = []
-    for written in re.split(r"[/\\]", re.split(r"[?#]", path)[0].casefold()):
+    for written in re.split(r"[/\\]", re.split(r"[?#]", _decoded(path))[0].casefold()):
         segment = written.partition(";")[0].strip(" \t\r\n\0")
         if segment == "..":
             del found[-1:]
         elif segment not in ("", "."):
             found.append(segment)
     return tuple(found)
+
+
+def _decoded(path: str) -> str:
+    """A path without its query, percent-decoded to the end."""
+    path = path.partition("?")[0]
+    for _ in range(4):  # no server decodes as often
+        path = unquote(path)
+    return path

@@ -3,11 +3,15 @@
 from typing import cast
 
 from mitmproxy import ctx, http
+from mitmproxy.addons.proxyauth import REALM
 from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.tls import TlsData
 
 from credential_injector import masking, record
 from credential_injector.destinations import PAGE_ORIGIN, Claim, Origin, is_address, normalise_host
 from credential_injector.environments import Environment
+
+_BY_PROXYAUTH = f'Basic realm="{REALM}"'
 
 
 def destination(flow: http.HTTPFlow) -> str:
@@ -88,9 +92,18 @@ def take_back(flow: http.HTTPFlow) -> None:
 def hide_proxyauth(flow: http.HTTPFlow) -> None:
     """Forget the password with which proxyauth let the client in, or did not; its user stays."""
     if "proxyauth" in flow.metadata:
-        flow.metadata["proxyauth"] = (flow.metadata["proxyauth"][0], "<masked>")
-    if "proxy-authorization" in flow.request.headers and flow.response is not None:
+        match flow.metadata["proxyauth"]:
+            case [str(user), *_]:
+                flow.metadata["proxyauth"] = (user, "<masked>")
+            case _:  # read from a file, which may hold anything
+                flow.metadata["proxyauth"] = "<masked>"
+    if flow.response is None:
+        return
+    if "proxy-authorization" in flow.request.headers:
         flow.request.headers["Proxy-Authorization"] = "<masked>"
+    # In other modes it refuses as a server does.
+    if "authorization" in flow.request.headers and _BY_PROXYAUTH in flow.response.headers.get_all("www-authenticate"):
+        flow.request.headers["Authorization"] = "<masked>"
 
 
 def write(request: http.Request, header: str, value: str) -> None:
@@ -99,6 +112,16 @@ def write(request: http.Request, header: str, value: str) -> None:
         request.headers[header] = value
     else:
         request.headers.fields += ((header.encode(), value.encode()),)
+
+
+def may_use(flow: http.HTTPFlow, made: TlsData) -> bool:
+    """Whether the request may go out on this connection. mitmproxy takes one that its client has to the same address,
+    and until then `flow.server_conn` may be another, which is not connected.
+    """
+    if flow.server_conn is made.conn:
+        return True
+    address = flow.request.host, flow.request.port
+    return made.context.client is flow.client_conn and made.context.server.address == address
 
 
 def may_stream(request: http.Request) -> bool:

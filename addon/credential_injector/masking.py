@@ -1,6 +1,7 @@
 """A credential -> the mask that is shown in its place: `<qa sha256:ab12cd34ef56>`. Pure."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
 
 from credential_injector.token_source import fingerprint
 
@@ -44,6 +45,22 @@ def replace(headers: Headers, old: str, new: str) -> None:
     """Put one text in another's place, in every header."""
     if carries(headers, old):
         headers.fields = tuple((name, value.replace(old.encode(), new.encode())) for name, value in headers.fields)
+
+
+def masked(value: Any, masks: Iterable[Mask]) -> Any:
+    """A text, or whatever is made of texts, with the masks in the secrets' place, however deep they are."""
+    match value:
+        case str():
+            for secret, shown in masks:
+                value = value.replace(secret, shown)
+        case bytes():
+            for secret, shown in masks:
+                value = value.replace(secret.encode(), shown.encode())
+        case dict():
+            value = {key: masked(part, masks) for key, part in value.items()}
+        case list() | tuple():
+            value = type(value)(masked(part, masks) for part in value)
+    return value
 
 
 def drop(headers: Headers, text: str) -> None:

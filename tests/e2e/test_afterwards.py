@@ -1,21 +1,27 @@
 """What changes a request after it got its token: other parts of mitmproxy, a script, a person."""
 
 import json
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from flask import Flask
 from mitmproxy import http as mitm_http
 from mitmproxy import io as mitm_io
 
-from credential_injector.demo.processes import Mitmproxy, free_port
+from credential_injector.demo.processes import SCRIPT, Mitmproxy, free_port, mitmproxy
 from credential_injector.demo.servers import ProtectedApi, serve
-from tests.e2e.conftest import Stage
+from tests.e2e import tell
+from tests.e2e.arena import dial, http1, tls, tunnel
+from tests.e2e.conftest import Authority, Stage
 from tests.e2e.mitmweb_api import WebApi
+from tests.e2e.recorder import Recorder
 from tests.e2e.test_start import start_and_fail
 
 
@@ -175,3 +181,98 @@ def test_a_flow_that_a_person_edits_and_replays_takes_no_earlier_token_elsewhere
     assert [value.split(" ")[0] for value in credentials(stage.api)] == ["Bearer", "Bearer"]
     assert stage.api.statuses == {200: 2}
     assert credentials(evil[0]) == []
+
+
+# --- The script is loaded anew, as whoever edits it sees it ---
+
+
+@pytest.fixture
+def script(stage: Stage) -> Path:
+    """A script that can be changed, and loads ours."""
+    file = stage.folder / "reloaded.py"
+    file.write_text(f"import runpy\naddons = runpy.run_path({str(SCRIPT)!r})['addons']\n")
+    return file
+
+
+def load_anew(script: Path, proxy: Mitmproxy) -> None:
+    later = script.stat().st_mtime + 5
+    os.utime(script, (later, later))
+    proxy.wait_for("qa: .* with tokens from", times=2)
+
+
+def test_a_request_that_waits_for_its_token_meanwhile_takes_none_elsewhere(
+    stage: Stage, evil: tuple[ProtectedApi, str], script: Path
+) -> None:
+    slow, asked, go_on = Flask("slow"), threading.Event(), threading.Event()
+
+    @slow.route("/token", methods=["POST"])
+    def token() -> dict[str, Any]:
+        asked.set()
+        assert go_on.wait(30)
+        return {"access_token": "late-canary", "token_type": "Bearer", "expires_in": 300}
+
+    stage.env(stage.http, f"TOKEN_ENDPOINT={stage.enter(serve(slow))}/token")
+    proxy = stage.mitmdump("--map-remote", f"|{stage.http}/steal|{evil[1]}/open", script=script)
+    client = threading.Thread(target=get, args=(proxy, f"{stage.http}/steal"), daemon=True)
+    client.start()
+    assert asked.wait(30)
+    load_anew(script, proxy)
+    go_on.set()
+    client.join()
+    assert credentials(evil[0]) == []
+
+
+@pytest.mark.parametrize("mask", ["false", "true"])
+def test_a_request_that_a_person_holds_back_meanwhile_takes_no_token_elsewhere(
+    stage: Stage, evil: tuple[ProtectedApi, str], script: Path, mask: str
+) -> None:
+    stage.env(stage.http)
+    with mitmweb(stage, script=script, intercept="~q", inject_mask=mask) as (proxy, web):
+        client = threading.Thread(target=get, args=(proxy, f"{stage.http}/orders"), daemon=True)
+        client.start()
+        flow = wait_for_flow(web, lambda flow: bool(flow["intercepted"]))
+        load_anew(script, proxy)
+        port = int(evil[1].rpartition(":")[2])
+        assert web.ask("PUT", f"/flows/{flow['id']}", {"request": {"port": port}}).status_code == 200
+        assert web.ask("POST", f"/flows/{flow['id']}/resume").status_code == 200
+        client.join()
+    assert len(evil[0].received) == 1
+    assert credentials(evil[0]) == []
+
+
+def test_a_request_whose_body_is_still_coming_meanwhile_takes_no_token_elsewhere(
+    stage: Stage, evil: tuple[ProtectedApi, str], script: Path
+) -> None:
+    stage.env(stage.http)
+    proxy = stage.mitmdump("--map-remote", f"|{stage.http}/steal|{evil[1]}/open", script=script)
+    host, port = proxy.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        target = stage.http.removeprefix("http://")
+        client.sendall(f"POST {stage.http}/steal HTTP/1.1\r\nHost: {target}\r\nContent-Length: 1\r\n\r\n".encode())
+        proxy.wait_for("qa: first request with a token")
+        load_anew(script, proxy)
+        client.sendall(b"x")
+        client.recv(1)
+    assert len(evil[0].received) == 1
+    assert credentials(evil[0]) == []
+
+
+def test_a_server_that_was_connected_unverified_before_gets_no_token(
+    stage: Stage, script: Path, authority: Authority
+) -> None:
+    server = Recorder(authority.issue("another", "another.test"))
+    name, port = "api.qa.test", stage.enter(server.listening(tell.GOOD))
+    stage.env(f"https://{name}:{port}")
+    words = ["-s", tell.__file__, *stage.options({"connection_strategy": "lazy"})]
+    proxy = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=script))
+    ask = f"OPTIONS / HTTP/1.1\r\nHost: {name}:{port}\r\nAccess-Control-Request-Method: PUT\r\nX-Insecure: "
+    listens = int(proxy.url.rpartition(":")[2])
+    with closing(dial(listens, lambda made: tunnel(made, name, port))) as made, tls(made, name, "http/1.1") as inside:
+        inside.sendall(f"{ask}true\r\n\r\n".encode())
+        assert inside.recv(65536)
+        load_anew(script, proxy)
+        inside.sendall(f"{ask}false\r\n\r\n".encode())
+        assert inside.recv(65536)
+        http1(inside, f"GET / HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n".encode())
+    assert b"OPTIONS" in server.received
+    assert b"Bearer" not in server.received

@@ -677,6 +677,25 @@ CASES = [
         schemes=TLS,
         ways=("toggled lazy",),
     ),
+    *(
+        Case(
+            f"set while a preflight connects, then unset, {how}",
+            "bare bare blocked",
+            "".join(
+                f"OPTIONS {line}/ HTTP/1.1\r\nHost: {HIJACKED}\r\nAccess-Control-Request-Method: PUT\r\n"
+                f"X-Insecure: {insecure}\r\n\r\n"
+                for insecure in ("true", "false")
+            )
+            + get(f"Host: {HIJACKED}", line=f"GET {line}PATH HTTP/1.1"),
+            to=HIJACKED,
+            schemes=schemes,
+            ways=("toggled lazy",),
+        )
+        for how, line, schemes in (
+            ("by a tunnel", "{at}", TLS),
+            ("by the proxy's TLS", f"https://{HIJACKED}:{{port}}", PLAIN),
+        )
+    ),
     near_miss(
         "unverified, a hijacked name",
         f"Host: {HIJACKED}",

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import os
 import socket
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,15 @@ from click.testing import CliRunner
 from flask import Flask, request
 from mitmproxy import http as mitm_http
 from mitmproxy import io as mitm_io
+from mitmproxy.flow import Error, Flow
 from mitmproxy.test import tflow
+from mitmproxy.websocket import WebSocketData, WebSocketMessage
+from wsproto.frame_protocol import Opcode
 
 from credential_injector.cli import main
 from credential_injector.demo.processes import free_port
 from credential_injector.demo.servers import serve
+from credential_injector.token_source import fingerprint
 from tests.e2e.conftest import Stage
 from tests.e2e.mitmweb_api import WebApi
 
@@ -134,6 +141,64 @@ def test_a_token_that_the_api_refused_is_masked_in_the_flow_that_was_sent_again(
     assert any(kept) == (mask == "false")
 
 
+def test_a_flow_that_a_person_annotates_on_its_way_keeps_only_the_mask(stage: Stage) -> None:
+    stage.env(stage.http)
+    settings: dict[str, Any] = {"web_port": free_port(), "web_open_browser": "false", "inject_mask": "true"}
+    with stage.mitmproxy("mitmweb", **settings) as proxy:
+        web = WebApi(proxy)
+        slow = threading.Thread(
+            target=requests.get, args=(f"{stage.http}/slow",), kwargs={"proxies": {"http": proxy.url}}, daemon=True
+        )
+        slow.start()
+        proxy.wait_for("server connect")
+        (flow,) = web.flows()
+        assert web.ask("PUT", f"/flows/{flow['id']}", {"comment": "look here"}).status_code == 200
+        stage.api.go_on.set()
+        slow.join()
+        saved = web.ask("GET", "/flows/dump").content
+        assert web.ask("POST", f"/flows/{flow['id']}/revert").status_code == 200
+        reverted = web.ask("GET", "/flows").content
+    for content in (saved, reverted):
+        assert b"Bearer <qa sha256:" in content
+        assert all(secret not in content for secret in secrets(stage))
+
+
+def test_mitmproxys_complaint_about_an_answer_holds_the_mask(stage: Stage) -> None:
+    saved = stage.folder / "saved.mitm"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        origin = f"http://127.0.0.1:{server.getsockname()[1]}"
+        stage.env(origin)
+
+        def repeat() -> None:
+            connection, _ = server.accept()
+            with connection:
+                received = connection.recv(65536).decode()
+                token = next(line for line in received.split("\r\n") if line.startswith("Authorization: "))[15:]
+                connection.sendall(f"HTTP/1.1 200 OK\r\n{token}\r\n\r\n".encode())
+
+        answer = threading.Thread(target=repeat, daemon=True)
+        answer.start()
+        proxy = stage.mitmdump("-w", str(saved), inject_mask="true", flow_detail=0)
+        assert requests.get(f"{origin}/", proxies={"http": proxy.url}, timeout=30).status_code == 502
+        answer.join()
+        proxy.end()
+    (flow,) = saved_flows(saved)
+    assert flow.error is not None
+    assert "Bearer <qa sha256:" in flow.error.msg
+    assert all(secret not in saved.read_bytes() for secret in secrets(stage))
+
+
+def test_a_password_that_proxyauth_refused_as_a_server_is_not_kept_either(stage: Stage) -> None:
+    stage.env(stage.http)
+    saved = stage.folder / "saved.mitm"
+    words = ["--mode", f"reverse:{stage.http}", "--proxyauth", f"me:{PASSWORD}", "-w", str(saved)]
+    proxy = stage.mitmdump(*words, inject_mask="true")
+    assert requests.get(f"{proxy.url}/orders", auth=("me", f"{PASSWORD}x"), timeout=30).status_code == 401
+    proxy.end()
+    (flow,) = saved_flows(saved)
+    assert flow.request.headers["Authorization"] == "<masked>"
+
+
 # --- A capture that exists ---
 
 
@@ -166,13 +231,99 @@ def test_redact_leaves_no_credential_in_a_capture(stage: Stage, echo: str) -> No
     assert other.metadata["proxyauth"][0] == "me"
 
 
+TOKEN = "canary-token"
+
+
+def injected() -> mitm_http.HTTPFlow:
+    """A flow as it is saved without inject_mask."""
+    flow = tflow.tflow(resp=True)
+    flow.request.headers["Authorization"] = f"Bearer {TOKEN}"
+    source = {"action": "injected", "environment": "qa", "source": "cached", "replaced": None}
+    flow.metadata["inject"] = {**source, "token": fingerprint(TOKEN)}
+    return flow
+
+
+def write_capture(file: Path, *flows: Flow) -> None:
+    with file.open("wb") as content:
+        writer = mitm_io.FlowWriter(content)  # type: ignore[no-untyped-call]
+        for flow in flows:
+            writer.add(flow)
+
+
+def edited(flow: mitm_http.HTTPFlow) -> None:
+    flow.backup()  # type: ignore[no-untyped-call]
+    flow.request.headers["Authorization"] = "mine"
+
+
+def repeated_in_a_websocket(flow: mitm_http.HTTPFlow) -> None:
+    flow.websocket = WebSocketData(messages=[WebSocketMessage(Opcode.TEXT, False, TOKEN.encode())])
+
+
+def repeated_in_trailers(flow: mitm_http.HTTPFlow) -> None:
+    flow.request.trailers = mitm_http.Headers(x=TOKEN)
+    assert flow.response is not None
+    flow.response.trailers = mitm_http.Headers(x=TOKEN)
+
+
+def repeated_in_texts(flow: mitm_http.HTTPFlow) -> None:
+    assert flow.response is not None
+    flow.response.reason = flow.comment = flow.request.authority = f"not {TOKEN}"
+    flow.error = Error(f"Unknown transfer encoding: {TOKEN}")
+
+
+@pytest.mark.parametrize("change", [edited, repeated_in_a_websocket, repeated_in_trailers, repeated_in_texts])
+def test_redact_finds_a_credential_wherever_it_stands(
+    tmp_path: Path, change: Callable[[mitm_http.HTTPFlow], None]
+) -> None:
+    flow = injected()
+    change(flow)
+    write_capture(tmp_path / "in.mitm", flow)
+    done = CliRunner().invoke(main, ["redact", str(tmp_path / "in.mitm"), str(tmp_path / "out.mitm")])
+    assert done.output.endswith(": 1 flows, 1 of them held a credential\n")
+    assert TOKEN.encode() not in (tmp_path / "out.mitm").read_bytes()
+    assert b"<qa sha256:" in (tmp_path / "out.mitm").read_bytes()
+
+
+@pytest.mark.parametrize("odd", [None, "", 5, [], {"user": "me"}])
+def test_redact_forgets_a_password_in_any_shape(tmp_path: Path, odd: Any) -> None:
+    flow = injected()
+    flow.metadata["proxyauth"] = odd
+    write_capture(tmp_path / "in.mitm", flow)
+    done = CliRunner().invoke(main, ["redact", str(tmp_path / "in.mitm"), str(tmp_path / "out.mitm")])
+    assert done.exit_code == 0
+    assert saved_flows(tmp_path / "out.mitm")[0].metadata["proxyauth"] == "<masked>"
+
+
+def test_redact_destroys_no_file_that_is_called_as_its_own(tmp_path: Path) -> None:
+    source = tmp_path / "out.mitm.new"
+    write_capture(source, injected())
+    before = source.read_bytes()
+    done = CliRunner().invoke(main, ["redact", str(source), str(tmp_path / "out.mitm")])
+    assert done.exit_code == 1
+    assert "out.mitm: cannot be written (File exists)" in done.output
+    assert source.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_redact_leaves_out_what_is_added_to_the_capture_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_capture(tmp_path / "in.mitm", injected())
+
+    def opened(*given: Any) -> int:
+        write_capture(tmp_path / "in.mitm", injected(), tflow.tflow())
+        return open_file(*given)
+
+    open_file = os.open
+    monkeypatch.setattr(os, "open", opened)
+    done = CliRunner().invoke(main, ["redact", str(tmp_path / "in.mitm"), str(tmp_path / "out.mitm")])
+    assert done.output.endswith(": 1 flows, 1 of them held a credential\n")
+
+
 def test_redact_leaves_what_the_clients_sent_and_other_protocols_as_they_are(tmp_path: Path) -> None:
     mine = tflow.tflow(resp=True)
     mine.request.headers["Authorization"] = "Bearer mine"
-    with (tmp_path / "in.mitm").open("wb") as file:
-        writer = mitm_io.FlowWriter(file)  # type: ignore[no-untyped-call]
-        for flow in (mine, tflow.ttcpflow()):
-            writer.add(flow)
+    write_capture(tmp_path / "in.mitm", mine, tflow.ttcpflow())
     done = CliRunner().invoke(main, ["redact", str(tmp_path / "in.mitm"), str(tmp_path / "out.mitm")])
     assert done.output.endswith(": 2 flows, 0 of them held a credential\n")
     assert (tmp_path / "out.mitm").read_bytes() == (tmp_path / "in.mitm").read_bytes()
@@ -182,6 +333,16 @@ def test_redact_leaves_what_the_clients_sent_and_other_protocols_as_they_are(tmp
     ("source", "target", "told"),
     [
         (b"no capture", "out.mitm", "in.mitm: is no capture of mitmproxy's, or a damaged one; nothing was written"),
+        (
+            b'{"log": {"entries": []}}',
+            "out.mitm",
+            "in.mitm: is no capture of mitmproxy's, or a damaged one; nothing was written",
+        ),
+        (
+            b"13:4:type;4:http;}",
+            "out.mitm",
+            "in.mitm: is no capture of mitmproxy's, or a damaged one; nothing was written",
+        ),
         (b"12:damaged", "out.mitm", "in.mitm: is no capture of mitmproxy's, or a damaged one; nothing was written"),
         (b"", "in.mitm", "in.mitm: exists already; name a file that does not"),
         (b"", "nowhere/out.mitm", "out.mitm: cannot be written (No such file or directory)"),
