@@ -289,7 +289,7 @@ class Routes:
             return fetch
         from credential_injector.token_store import shared
 
-        return shared(self._store, request, fetch, partial(setattr, asking, "refresh_token"))
+        return shared(self._store, request, fetch, partial(setattr, asking, "refresh_token"), timeout=transport.timeout)
 
     async def _fetch(self, asking: Asking, asked_at: float, _replaces: str | None) -> AccessToken:
         # By the environments of the moment: a file may have been renamed since the source was made.
