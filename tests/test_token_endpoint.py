@@ -448,11 +448,13 @@ async def test_a_login_that_has_ended_says_so() -> None:
         endpoint.refresh_token = "first"
         await endpoint.token(NOW)
         login.valid = "nothing"
-        for lasting in (True, False):
-            with pytest.raises(NoToken) as error:
+        for reason in ("the login has ended: ", "nobody has logged in again since the login ended"):
+            with pytest.raises(NoToken, match=f"login_required: {reason}") as error:
                 await endpoint.token(NOW)
-            assert (error.value.code, error.value.lasting) == ("login_required", lasting)
-    assert len(login.asked) == 2
+            assert error.value.retry_after == 0.0
+        assert len(login.asked) == 2
+        endpoint.refresh_token = login.valid = "another"
+        await endpoint.token(NOW)
 
 
 # --- Discovery ---
@@ -465,7 +467,7 @@ async def test_a_login_finds_its_endpoint_as_a_token_request_does() -> None:
         told = replace(request, issuer="", auth_method="none", values=(("AUTHORIZATION_ENDPOINT", url),))
         for asked, method in ((request, "client_secret_basic"), (told, "none")):
             endpoint, server = TokenEndpoint(asked, Transport()), AuthorizationServer(Transport())
-            where = partial(endpoint.where, asked_at=NOW, endpoint="authorization_endpoint")
+            where = partial(endpoint.where, asked_at=NOW, name="authorization_endpoint")
             assert await server.converse(where, url) == (url, method)
 
 

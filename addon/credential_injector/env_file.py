@@ -46,6 +46,8 @@ class EnvFile:
         self.mistakes: list[str] = []
         self.secret_files: list[Path] = []
         """The files that its _FILE keys name."""
+        self.holds_secrets = False
+        """Whether a secret stands in the file itself."""
         self.runs_commands = False
         """Whether a secret comes from a command, which may print another one next time."""
 

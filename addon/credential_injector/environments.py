@@ -284,6 +284,7 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
         given[name] = written
         try:
             extra = _extra_name(family, name) if family else ""
+            file.holds_secrets |= key.secret and not how
             value = key.parse(file.secret(written, how, binding.value))
             if family or key.field == "values":
                 value = (*values.get(key.field, ()), (extra or name, value))

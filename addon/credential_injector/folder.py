@@ -13,6 +13,8 @@ from credential_injector.env_file import EnvFile
 from credential_injector.environments import Environment, nearest, read
 from credential_injector.threads import in_thread
 
+DEFAULT_FOLDER = "envs"
+
 # Milliseconds: changes that come together, as when an editor replaces a file, are told together.
 DEBOUNCE = 200
 STEP = 50
@@ -53,20 +55,14 @@ class Folder:
 
         Raises InvalidEnvironments with every mistake of every file.
         """
-        files: dict[str, Path] = {}
-        mistakes: list[str] = []
-        try:
-            found = sorted(self.path.iterdir()) if self.path.is_dir() else []
-        except OSError as error:
-            raise InvalidEnvironments(
-                [f"{self._shown}: cannot be read ({error.strerror}), a folder was expected"]
-            ) from None
-        for file in found:
-            if file.suffix == ".env" and not file.name.startswith("."):
-                files[file.stem] = file
-            elif re.search(r"^\.env$|[^.]\.env(\.txt)?$", file.name, re.IGNORECASE) and file.name[:2] != ".#":
-                expected = f"one for each environment such as {self._shown}/qa.env was expected"
-                mistakes.append(f"{self._shown}/{file.name}: the file's name: is not read, {expected}")
+        environments, mistakes = self.survey()
+        if mistakes:
+            raise InvalidEnvironments(mistakes)
+        return environments
+
+    def survey(self) -> tuple[tuple[Environment, ...], list[str]]:
+        """As `read`: the environments whose files are right, and every mistake."""
+        files, mistakes = self._files()
         for name in self._only or ():
             if name not in files:
                 meant = nearest(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
@@ -77,9 +73,32 @@ class Folder:
         mistakes += (mistake for reading in self._readings.values() for mistake in reading.file.mistakes)
         environments = tuple(one.environment for one in self._readings.values() if one.environment is not None)
         mistakes += _shared_origins(environments)
-        if mistakes:
-            raise InvalidEnvironments(mistakes)
-        return environments
+        return environments, mistakes
+
+    def names(self) -> list[str]:
+        """The names of the environments, without reading a file."""
+        return list(self._files()[0])
+
+    def secret_files(self, name: str) -> list[Path]:
+        """The files in which the secrets of an environment stand, as they were read last."""
+        file = self._readings[name].file
+        return [*([file.path] if file.holds_secrets else []), *file.secret_files]
+
+    def _files(self) -> tuple[dict[str, Path], list[str]]:
+        """The environment files by the names of their environments, and the mistakes in files' names."""
+        files: dict[str, Path] = {}
+        mistakes: list[str] = []
+        try:
+            found = sorted(self.path.iterdir()) if self.path.is_dir() else []
+        except OSError as error:
+            return {}, [f"{self._shown}: cannot be read ({error.strerror}), a folder was expected"]
+        for file in found:
+            if file.suffix == ".env" and not file.name.startswith("."):
+                files[file.stem] = file
+            elif re.search(r"^\.env$|[^.]\.env(\.txt)?$", file.name, re.IGNORECASE) and file.name[:2] != ".#":
+                expected = f"one for each environment such as {self._shown}/qa.env was expected"
+                mistakes.append(f"{self._shown}/{file.name}: the file's name: is not read, {expected}")
+        return files, mistakes
 
     def take_over(self, before: "Folder") -> None:
         """What `before` has read need not be read again, if it is the same folder."""
@@ -136,6 +155,24 @@ class Folder:
         folders = {self.path.resolve()}
         folders |= {file.resolve().parent for one in self._readings.values() for file in one.file.secret_files}
         return {next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in folders}
+
+
+def open_folder(given: str, only: Iterable[str] = ()) -> Folder:
+    """The folder that `inject_envs` names, named as short as it can be: from the working directory, else beside addon/.
+
+    Raises InvalidEnvironments where there is none, unless it is the default.
+    """
+    clone = Path(__file__).parents[1]
+    try:
+        path = Path(given).expanduser()
+        places = [path, clone.parent / path] if (clone / "inject.py").is_file() else [path]
+        found = next((place for place in places if place.is_dir()), None)
+    except (OSError, RuntimeError, ValueError):  # too long, of an unknown user, with a NUL
+        path, found = Path(given), None
+    if found is None and given != DEFAULT_FOLDER:
+        wrong = f"inject_envs: {given}: no such folder, the folder of the environment files was expected"
+        raise InvalidEnvironments([wrong])
+    return Folder(found or path, only=tuple(only) or None)
 
 
 def _state(file: Path | None, others: Iterable[Path]) -> tuple[object, ...]:

@@ -25,7 +25,7 @@ import filelock
 
 from credential_injector.threads import in_thread
 from credential_injector.token_request import TokenRequest
-from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, sendable
+from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ LOCK_WAIT = 15.0  # seconds: whoever holds the lock makes one token request, whi
 FILE_PATIENCE = 5.0  # seconds for reading or writing the file; on a network disk that hangs, it would take for ever
 LARGEST_FILE = 64 << 20  # bytes
 FILE_VERSION = 1
+LOGINS = "~/.mitmproxy/credential-injector.tokens"  # in the folder of mitmproxy's own secrets, whose name never changes
 LATEST = 253402300800.0  # unix seconds: the year 10000, before which a token must expire; dates overflow there
 
 # The hash takes about 0.1 s and 16 MiB (OWASP's advice for passwords): the names in a stolen store must not make it
@@ -51,7 +52,17 @@ for _name in ("filelock", "redis"):
 
 def open_file(where: str) -> "TokenStore":
     """The store in a file. Opens nothing yet. Raises ValueError without repeating `where`."""
-    return _FileStore(_file(where))
+    path = _file(where)
+    return _FileStore(path, str(path))
+
+
+def open_logins() -> "TokenStore":
+    """The user's own file, for what a person logged in for where no store is named."""
+    path = Path(LOGINS)
+    with suppress(OSError, RuntimeError):  # that it cannot be used is told when it is
+        path = path.expanduser()
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    return _FileStore(path, option="")
 
 
 def shared(
@@ -63,10 +74,21 @@ def shared(
     Raises what `fetch` raises and nothing else: without the store, every one makes its own token request.
     """
     identity = ""
-    ours_is_newer = False  # than the stored refresh token, which was used up; what came could not be stored
+    stored: AccessToken | None = None
+    used_up: str | None = None  # the stored refresh token, where the one that came for it could not be stored
+
+    async def ask(asked_at: float, replaces: str | None) -> AccessToken:
+        nonlocal used_up
+        try:
+            token = await fetch(asked_at, replaces)
+        except NoToken as error:
+            error.tokens = store.option
+            raise
+        used_up = stored.refresh_token if stored is not None else None
+        return token
 
     async def fetch_or_take(asked_at: float, replaces: str | None) -> AccessToken:
-        nonlocal identity, ours_is_newer
+        nonlocal identity, stored, used_up
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with AsyncExitStack() as lock:
@@ -76,27 +98,31 @@ def shared(
                 stored = await store.read(identity)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
                 store.failed(error)
-                token = await fetch(asked_at, replaces)
-                ours_is_newer = True
-                return token
-            if stored is not None and stored.refresh_token and not ours_is_newer:
+                return await ask(asked_at, replaces)
+            if stored is not None and stored.refresh_token and stored.refresh_token != used_up:
                 refresh_with(stored.refresh_token)
             if stored is not None and stored.fingerprint != replaces:
                 taken = _taken(stored, asked_at, waited=loop.time() - began)
                 if taken is not None:
                     store.works()
                     return taken
-            token = await fetch(asked_at, replaces)
-            ours_is_newer = True
+            token = await ask(asked_at, replaces)
             try:
                 await store.write(identity, token, asked_at)
-                ours_is_newer = False
+                stored, used_up = token, None
                 store.works()
             except Exception as error:  # noqa: BLE001 - the token is there all the same
                 store.failed(error)
             return token
 
     return fetch_or_take
+
+
+async def keep(store: "TokenStore", request: TokenRequest, token: AccessToken) -> None:
+    """Store a token that came without `shared`: that of a login. Raises whatever the store raises."""
+    identity = await in_thread(partial(identify, request), "token store")
+    async with store.lock(identity):
+        await store.write(identity, token, token.issued_at)
 
 
 def identify(request: TokenRequest) -> str:
@@ -122,9 +148,11 @@ class TokenStore(ABC):
     A broken store is told once, and once more when it works again.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, option: str = "") -> None:
         self._name = name
         """As messages name it."""
+        self.option = option
+        """As the command line's --tokens names it; empty for its default."""
         self._broken = False
 
     @abstractmethod
@@ -237,8 +265,8 @@ def _file(where: str) -> Path:
 class _FileStore(TokenStore):
     """A JSON file: `{"version": 1, "tokens": {identity: entry}}`, each entry as `entry_of` makes it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
+    def __init__(self, path: Path, option: str) -> None:
+        super().__init__(str(path), option)
         self._path = path
 
     @asynccontextmanager
