@@ -3,9 +3,11 @@
 import asyncio
 import json
 import sys
+import webbrowser
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +18,7 @@ from credential_injector import __version__, record
 from credential_injector.environments import Environment, nearest
 from credential_injector.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
 from credential_injector.routes import Routes, open_store
+from credential_injector.threads import in_thread
 from credential_injector.token_source import NoToken, Served
 
 if TYPE_CHECKING:
@@ -140,6 +143,25 @@ def check(names: tuple[str, ...], envs: str, tokens: str, as_json: bool) -> None
         sys.exit(1)
 
 
+@main.command()
+@click.argument("name", shell_complete=_complete)
+@_environment_options
+@click.option("--browser/--no-browser", default=True, help="Open the browser, or only print the URL.")
+def login(name: str, envs: str, tokens: str, browser: bool) -> None:
+    """Log in to an environment whose API wants a person.
+
+    With GRANT_TYPE=authorization_code in a browser on this machine, with device_code on any device. What comes of it is
+    kept where --tokens says; mitmproxy finds it there, also while it runs, and renews it from then on.
+
+    \b
+    Examples:
+      credential-injector login qa
+      credential-injector login qa --tokens redis://127.0.0.1:6379/0
+    """
+    environment = _run(lambda store: _login(_folder(envs, name), store, browser=browser), tokens)
+    click.echo(f"{environment.name}: logged in")
+
+
 # --- What the commands share ------------------------------------------------------------------------------------------
 
 
@@ -198,6 +220,38 @@ async def _token(folder: Folder, store: "TokenStore | None") -> tuple[Environmen
         return route.environment, await route.source.token()
     except NoToken as error:
         raise click.ClickException(f"{name}: {record.failure(route.environment, error)}") from None
+
+
+async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -> Environment:
+    from credential_injector.login import LOGINS, Terminal, log_in  # imports what opens connections
+    from credential_injector.token_store import cause
+
+    (environment,) = folder.read()
+    grant = environment.token_request.grant_type
+    if grant not in LOGINS:
+        raise _WrongCall(f"{environment.file}: GRANT_TYPE={grant} needs no login, only {' and '.join(LOGINS)} do")
+
+    async def browse(url: str) -> None:
+        if not browser:
+            return
+        with suppress(webbrowser.Error):
+            await in_thread(partial(webbrowser.open, url), "browser")
+
+    try:
+        token = await log_in(environment, store, Terminal(partial(click.echo, err=True), browse))
+    except NoToken as error:
+        raise click.ClickException(f"{environment.name}: {record.failure(environment, error)}") from None
+    except Exception as error:  # noqa: BLE001 - whatever the store raises
+        raise click.ClickException(
+            f"{environment.name}: the login cannot be kept ({cause(error)}); name another place with --tokens"
+        ) from None
+    if token.refresh_token is None:
+        click.echo(
+            f"{environment.name}: the server gave no refresh token, so the login lasts for"
+            f" {record.duration(token.expires_at - token.issued_at)}; for a longer one, SCOPE may need offline_access",
+            err=True,
+        )
+    return environment
 
 
 async def _check(folder: Folder, store: "TokenStore | None") -> list["Checkup"]:

@@ -50,6 +50,7 @@ OAUTH_ERRORS = {
     "temporarily_unavailable",
     "unauthorized_client",
     "unsupported_grant_type",
+    "unsupported_response_type",
     "unsupported_token_type",
     "use_dpop_nonce",
 }

@@ -32,7 +32,8 @@ class NoToken(Exception):
 
     `code` is the OAuth error code (RFC 6749 section 5.2) or one of ours: unreachable, timeout, redirect, http_<status>,
     invalid_response, expired, internal, no_metadata, issuer_mismatch, invalid_metadata, unsupported_auth_method,
-    login_required. `reason` is a sentence of ours: nothing that the server wrote is repeated.
+    login_required, login_refused, redirect_uri. `reason` is a sentence of ours: nothing that the server wrote is
+    repeated.
     """
 
     def __init__(

@@ -176,7 +176,7 @@ class TokenStore(ABC):
         if not self._broken:
             self._broken = True
             logger.warning(
-                f"inject_tokens: {self._name} cannot be used ({_cause(error)});"
+                f"inject_tokens: {self._name} cannot be used ({cause(error)});"
                 " until it can, tokens are kept in memory and shared with nobody"
             )
 
@@ -187,7 +187,7 @@ class TokenStore(ABC):
             logger.info(f"inject_tokens: {self._name} can be used again")
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """What the operating system said; the libraries' own messages may repeat more."""
     seen: BaseException | None = error
     while seen is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from selenium import webdriver
 
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
@@ -147,3 +148,36 @@ Curl = Callable[..., Reply]
 def oidc_provider(certificates: tuple[Path, Path]) -> Iterator[OidcProvider]:
     with running(*certificates) as server:
         yield server
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Iterator["Chromium"]:
+    """Start headless Chromium, with these arguments beside what every test needs."""
+    binary, driver = tool("chromium", package="chromium"), tool("chromedriver", package="chromium-driver")
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> webdriver.Chrome:
+            options = webdriver.ChromeOptions()
+            options.binary_location = binary
+            for argument in (
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--window-size=1500,900",
+                f"--user-data-dir={tmp_path / 'chromium'}",
+                *arguments,
+            ):
+                options.add_argument(argument)
+            browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+            stack.callback(browser.quit)
+            return browser
+
+        yield start
+
+
+Chromium = Callable[..., webdriver.Chrome]

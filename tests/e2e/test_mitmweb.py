@@ -1,8 +1,5 @@
 """Verification: what a person sees in mitmweb, in a real browser."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import requests
 from selenium import webdriver
@@ -13,37 +10,15 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from credential_injector.demo.__main__ import WEB_COLUMNS
 from credential_injector.demo.processes import free_port
-from tests.conftest import tool
-from tests.e2e.conftest import Stage
+from tests.e2e.conftest import Chromium, Stage
 
 ROWS = ".flow-table tbody tr:not([style])"
 WAIT = 20  # seconds
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = tool("chromium", package="chromium")
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1500,900",
-        f"--user-data-dir={tmp_path / 'chromium'}",
-    ):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(
-        options=options, service=webdriver.ChromeService(tool("chromedriver", package="chromium-driver"))
-    )
-    try:
-        yield driver
-    finally:
-        driver.quit()
+def browser(chromium: Chromium) -> webdriver.Chrome:
+    return chromium()
 
 
 def rows(browser: webdriver.Chrome) -> list[WebElement]:
