@@ -1,20 +1,24 @@
 """A person's login through oidc-provider's own pages in a real browser, and the proxy that uses what comes of it."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import requests
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from credential_injector.demo.processes import Mitmproxy
-from tests.e2e.conftest import Chromium, Curl, Stage
+from tests.e2e.conftest import Chromium, Curl, Reply, Stage
 from tests.e2e.oidc_provider import OidcProvider
 
 WAIT = 30  # seconds
@@ -83,6 +87,25 @@ def authenticate(browser: webdriver.Chrome, url: str, until: str) -> str:
     return shown
 
 
+def in_the_browser(browser: webdriver.Chrome, running: Mitmproxy) -> None:
+    page = authenticate(browser, running.wait_for(r"^(http://\S+)$")[1], until="back to the terminal")
+    assert page == "qa: back to the terminal, which tells how it went; this page can be closed"
+    running.wait_for("^qa: logged in$")
+    assert running.process.wait(WAIT) == 0
+
+
+def answered(curl: Curl, proxy: Mitmproxy, server: OidcProvider, status: int) -> Reply:
+    """The first answer with this status: it takes up to a second until the proxy looks for a login again."""
+
+    def answer(_: object) -> Reply | None:
+        reply = curl("--proxy", proxy.url, f"{server.api}/orders")
+        return reply if reply.status == status else None
+
+    reply = WebDriverWait(proxy, WAIT).until(answer)  # type: ignore[type-var]  # it waits for anything
+    assert reply is not None
+    return reply
+
+
 def test_a_login_in_the_browser_serves_a_proxy_that_runs_already(
     stage: Stage,
     oidc_provider: OidcProvider,
@@ -98,14 +121,99 @@ def test_a_login_in_the_browser_serves_a_proxy_that_runs_already(
     assert "nobody has logged in; run: credential-injector login qa; next try" in blocked.body
     assert oidc_provider.stats()["token_requests"] == 0
 
-    running = login("qa")
-    page = authenticate(browser, running.wait_for(r"^(http://\S+)$")[1], until="back to the terminal")
-    assert page == "qa: back to the terminal, which tells how it went; this page can be closed"
-    running.wait_for("^qa: logged in$")
-    assert running.process.wait(WAIT) == 0
-    WebDriverWait(curl, WAIT).until(
-        lambda curl: curl("--proxy", proxy.url, f"{oidc_provider.api}/orders").status == 200
-    )
+    in_the_browser(browser, login("qa"))
+    answered(curl, proxy, oidc_provider, 200)
     assert oidc_provider.stats()["token_requests"] == 1
     store = home / ".mitmproxy" / "credential-injector.tokens"
     assert store.stat().st_mode & 0o077 == 0
+
+
+def test_a_code_on_another_device_is_a_login_too(
+    stage: Stage,
+    oidc_provider: OidcProvider,
+    browser: webdriver.Chrome,
+    login: Callable[..., Mitmproxy],
+    curl: Curl,
+) -> None:
+    (stage.folder / "envs").mkdir()
+    env(stage, oidc_provider, "GRANT_TYPE=device_code", "CLIENT_ID=native")
+    (stage.folder / "envs").rename(stage.folder / "other envs")
+    proxy = stage.mitmdump(inject_envs="other envs", inject_tokens="shared tokens")
+    blocked = curl("--proxy", proxy.url, f"{oidc_provider.api}/orders")
+    command = re.search(r"run: credential-injector login (.*); next try", blocked.body)
+    assert command is not None
+    arguments = shlex.split(command[1])
+    assert arguments == [
+        *("qa", "--envs", str(stage.folder / "other envs")),
+        *("--tokens", str(stage.folder / "shared tokens")),
+    ]
+
+    running = login(*arguments)
+    code = running.wait_for(r"^and enter ([A-Z-]+), or open$")[1]
+    url = running.wait_for(r"^(http://\S+user_code=\S+)$")[1]
+    assert url.endswith(code)
+    authenticate(browser, url, until="Sign-in Success")
+    running.wait_for("^qa: logged in$")
+    assert running.process.wait(WAIT) == 0
+    answered(curl, proxy, oidc_provider, 200)
+
+
+def test_two_proxies_that_share_a_login_never_show_a_used_refresh_token(
+    stage: Stage,
+    oidc_provider: OidcProvider,
+    browser: webdriver.Chrome,
+    login: Callable[..., Mitmproxy],
+    curl: Curl,
+) -> None:
+    """oidc-provider ends the login when it sees one twice. The tokens live for 2 s, so that both proxies refresh."""
+    env(stage, oidc_provider, "GRANT_TYPE=authorization_code", "CLIENT_ID=short")
+    in_the_browser(browser, login("qa"))
+    proxies = [stage.mitmdump(), stage.mitmdump()]
+    urls = [proxy.url for proxy in proxies]
+
+    def calls(url: str) -> list[int]:
+        statuses = []
+        while oidc_provider.stats()["token_requests"] < 8:
+            statuses.append(curl("--proxy", url, f"{oidc_provider.api}/orders").status)
+        return statuses
+
+    with ThreadPoolExecutor(4) as pool:
+        statuses = [status for some in pool.map(calls, urls * 2) for status in some]
+    assert set(statuses) == {200}
+    assert all(any("token fetched" in line for line in proxy.log) for proxy in proxies)
+    token = subprocess.run(
+        [sys.executable, "-m", "credential_injector.cli", "token", "qa", "--header"],
+        cwd=stage.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert curl("-H", token.stdout.strip(), f"{oidc_provider.api}/orders").status == 200
+
+
+def test_a_login_that_the_server_has_ended_is_asked_for_again_and_found_at_once(
+    stage: Stage,
+    oidc_provider: OidcProvider,
+    browser: webdriver.Chrome,
+    login: Callable[..., Mitmproxy],
+    curl: Curl,
+    home: Path,
+) -> None:
+    env(stage, oidc_provider, "GRANT_TYPE=authorization_code", "CLIENT_ID=short")
+    proxy = stage.mitmdump()
+
+    in_the_browser(browser, login("qa"))
+    answered(curl, proxy, oidc_provider, 200)
+    store = home / ".mitmproxy" / "credential-injector.tokens"
+    (entry,) = json.loads(store.read_text())["tokens"].values()
+    for _ in range(2):  # shown twice, which ends the login
+        requests.post(
+            f"{oidc_provider.issuer}/token",
+            data={"grant_type": "refresh_token", "client_id": "short", "refresh_token": entry["refresh_token"]},
+            timeout=WAIT,
+        )
+    ended = answered(curl, proxy, oidc_provider, 502)
+    assert re.search("the login (has )?ended", ended.body)
+    assert "; run: credential-injector login qa; next try" in ended.body
+    in_the_browser(browser, login("qa"))
+    answered(curl, proxy, oidc_provider, 200)
