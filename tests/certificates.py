@@ -52,9 +52,9 @@ class Authority:
         return _signed(certificate, self._key), pem_of(key)
 
 
-def self_signed(name: str) -> tuple[str, str]:
+def self_signed(name: str, kind: str = "P-256") -> tuple[str, str]:
     """A certificate and its key."""
-    key = KEYS["P-256"]()
+    key = KEYS[kind]()
     return _signed(_unsigned(name, name, key), key), pem_of(key)
 
 

@@ -15,8 +15,8 @@ ENDPOINT = "https://login.example.com/token"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 
-def form(grant: str, **values: str) -> dict[str, str]:
-    request = TokenRequest(grant_type=grant, values=tuple(values.items()))
+def form(grant: str, scope: str = "", **values: str) -> dict[str, str]:
+    request = TokenRequest(grant_type=grant, scope=scope, values=tuple(values.items()))
     return {"grant_type": grant_type(request), **dict(GRANTS[grant].form(request, ENDPOINT, NOW))}
 
 
@@ -66,6 +66,11 @@ def test_the_fields_of_a_grant(grant: str, values: dict[str, str], expected: dic
         (
             {"JWT_SUBJECT": "you", "JWT_AUDIENCE": "https://a.example", "JWT_LIFETIME": "60"},
             {"iss": "me", "sub": "you", "aud": "https://a.example", "iat": 1_000_000, "exp": 1_000_060},
+        ),
+        # Google's service accounts
+        (
+            {"scope": "read write"},
+            {"iss": "me", "aud": ENDPOINT, "iat": 1_000_000, "exp": 1_000_300, "scope": "read write"},
         ),
     ],
 )

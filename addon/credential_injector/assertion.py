@@ -22,10 +22,11 @@ def signed(
     audience: str,
     now: float,
     lifetime: float,
+    scope: str = "",
 ) -> str:
     """A JWT that is valid from `now` (unix seconds) for `lifetime` (seconds). `key` is a JSON Web Key.
 
-    `header` says, beside the algorithm, which key it is.
+    `header` says, beside the algorithm, which key it is. Google wants the scope in the JWT, not beside it.
     """
     jwt = JWTBearerGrant.sign(  # type: ignore[no-untyped-call]
         key,
@@ -34,7 +35,7 @@ def signed(
         subject,
         int(now),
         int(now + lifetime),
-        claims={"jti": generate_token(36)},
+        claims={"jti": generate_token(36), **({"scope": scope} if scope else {})},
         header=dict(header),
         alg=algorithm,
     )

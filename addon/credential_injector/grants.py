@@ -54,6 +54,7 @@ def _jwt_bearer(request: TokenRequest, endpoint: str, now: float) -> Fields:
         audience=request.value("JWT_AUDIENCE") or endpoint,
         now=now,
         lifetime=float(request.value("JWT_LIFETIME") or JWT_LIFETIME),
+        scope=request.scope,
     )
     return (("assertion", assertion),)
 
