@@ -1,5 +1,6 @@
 # `make demo` needs only Python 3.11 or newer and a package index; the rest installs what it needs the same way.
 VENV = .venv
+SECONDS = 60
 PYTHON = $(shell sh .ci/pythons | head -n 1)
 BIN = $(VENV)/bin
 
@@ -10,7 +11,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: demo web test check format clean
+.PHONY: demo web test check bench fuzz format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo
@@ -28,6 +29,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/pip check
 	$(BIN)/pytest --cov --cov-fail-under=95
+
+fuzz: $(VENV)/.installed-dev
+	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m tests.fuzz $(SECONDS)
+
+bench:
+	@benchmarks/run
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
@@ -51,4 +59,9 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) (the first time this takes a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the benchmarks need into $(VENV) (the first time this takes a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@ $(VENV)/.installed

@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -50,6 +51,12 @@ class Authority:
         if names:
             certificate = certificate.add_extension(x509.SubjectAlternativeName(names), False)
         return _signed(certificate, self._key), pem_of(key)
+
+    def file(self, folder: Path, name: str, *alternatives: str) -> Path:
+        """A certificate with its key, in a file of this name."""
+        file = folder / f"{name}.pem"
+        file.write_text("".join(self.issue(name, *alternatives)))
+        return file
 
 
 def self_signed(name: str, kind: str = "P-256") -> tuple[str, str]:

@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# The same examples in each run of the suite; HYPOTHESIS_PROFILE=fuzz looks for new ones.
+settings.register_profile("suite", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("fuzz", max_examples=10_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 # This machine's settings must not decide how a client in a test finds its proxy or whom it trusts.
 for _name in list(os.environ):
     if _name.lower().endswith("_proxy") or "CA_BUNDLE" in _name or _name.startswith("SSL_CERT") or "CA_CERTS" in _name:
         del os.environ[_name]
+
+os.umask(0o077)  # files with secrets that others can read get a warning
 
 
 def tool(name: str, *, package: str) -> str:

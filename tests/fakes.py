@@ -51,8 +51,8 @@ def http(status: int, body: bytes | dict[str, Any], *headers: str, keep: bool = 
 
 @contextmanager
 def in_turn(*turns: bytes | float | None) -> Iterator[tuple[str, list[int]]]:
-    """A server that keeps its connections, and does this with one request after the other: send bytes, be silent for a
-    number of seconds, or close the connection.
+    """A server that keeps its connections, and does this with one request after the other: send bytes, send a line each
+    so many seconds for ever, or close the connection.
 
     Yields its URL, and the number of the connection on which each request came.
     """
@@ -73,7 +73,10 @@ def in_turn(*turns: bytes | float | None) -> Iterator[tuple[str, list[int]]]:
                 if turn is None:
                     return
                 if isinstance(turn, float):
-                    ended.wait(turn)
+                    with suppress(OSError):
+                        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                        while not ended.wait(turn):
+                            self.wfile.write(b"X-A: b\r\n")
                     return
                 self.wfile.write(turn)
 

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 from mitmproxy import exceptions, http
 from mitmproxy.addonmanager import Loader
+from mitmproxy.connection import Server
+from mitmproxy.proxy.commands import StartHook
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook, HttpRequestHook
+from mitmproxy.proxy.layers.quic import QuicStartServerHook
+from mitmproxy.proxy.layers.tls import TlsStartServerHook
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.test import taddons, tflow
@@ -60,7 +65,9 @@ class Proxy:
         self.addon = injector
 
     def env(self, text: str = "", *, name: str = "qa", host: str = "https://api.example.com") -> "Proxy":
-        lines = f"HOST={host}\nCLIENT_ID={name}\nCLIENT_SECRET={SECRET}\nTOKEN_ENDPOINT=https://login.example.com/t\n"
+        lines = f"HOST={host}\nCLIENT_ID={name}\nCLIENT_SECRET={SECRET}\n"
+        if "TOKEN_ENDPOINT" not in text:
+            lines += "TOKEN_ENDPOINT=https://login.example.com/t\n"
         (self.folder / f"{name}.env").write_text(f"{lines}{text}\n")
         self.set(inject_envs=str(self.folder))
         return self
@@ -264,9 +271,10 @@ async def test_a_credential_of_the_files_own_is_asked_of_nobody(
 async def test_a_flow_tells_that_nobody_verified_the_authorization_server(proxy: Proxy) -> None:
     proxy.env()
     assert "INSECURE_TLS" not in (await proxy.send()).comment
-    proxy.env("INSECURE_TLS=true")
-    flow = await proxy.send()
-    assert flow.comment.endswith("- INSECURE_TLS: nobody verified which server issued the token")
+    proxy.env("INSECURE_TLS=true\nMETHODS=GET")
+    for method in ("GET", "POST"):
+        flow = await proxy.send(request(method=method))
+        assert flow.comment.endswith("\n- INSECURE_TLS: nobody verifies which server issues the tokens")
 
 
 async def test_the_authorization_server_is_reached_as_mitmproxy_reaches_others(
@@ -294,15 +302,17 @@ async def test_a_refresh_token_that_memory_will_lose_is_told_once(
 
     class TokenEndpoint:
         asked = 0
+        url = "https://login.example.com/t"
 
         def __init__(self, request: TokenRequest, transport: Transport) -> None:
-            self.refresh_token = request.value("REFRESH_TOKEN")
+            pass
 
-        async def token(self, asked_at: float) -> AccessToken:
+        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
             TokenEndpoint.asked += 1
             # The first answer brings no other refresh token, all further ones do.
-            self.refresh_token += "x" if TokenEndpoint.asked > 1 else ""
-            return AccessToken(f"{TokenEndpoint.asked}", asked_at, asked_at + 60, refresh_token=self.refresh_token)
+            came = f"refresh-{TokenEndpoint.asked}" if TokenEndpoint.asked > 1 else SECRET
+            assert refresh_token == ["", SECRET, "refresh-2", "refresh-3"][TokenEndpoint.asked - 1]
+            return AccessToken(f"{TokenEndpoint.asked}", asked_at, asked_at + 60, refresh_token=came)
 
     monkeypatch.setattr(routes._import_token_endpoint(), "TokenEndpoint", TokenEndpoint)
     proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}")
@@ -464,18 +474,37 @@ async def test_a_replay_to_an_address_is_verified_against_its_host_header(
     assert token(flow) == gets
 
 
-async def test_a_connection_that_was_made_unverified_gets_no_token_later(proxy: Proxy) -> None:
+@pytest.mark.parametrize("hook", [TlsStartServerHook, QuicStartServerHook])
+@pytest.mark.parametrize("known", [True, False], ids=["its own connection", "one that mitmproxy will take"])
+async def test_a_connection_that_was_made_unverified_gets_no_token_later(
+    proxy: Proxy, hook: type[StartHook], known: bool
+) -> None:
     proxy.env()
     flow = request()
-    data = TlsData(flow.server_conn, context=None)  # type: ignore[arg-type]
+    server = flow.server_conn if known else Server(address=("api.example.com", 443))
+    context = Context(flow.client_conn, proxy.context.options)
+    context.server = server
+    data = TlsData(server, context)
     proxy.set(ssl_insecure=True)
-    proxy.addon.tls_start_server(data)
+    await proxy.context.master.addons.trigger_event(hook(data))
     proxy.set(ssl_insecure=False)
     await proxy.send(flow)
     assert flow.response is not None
     assert "ssl_insecure is or was set" in (flow.response.text or "")
-    proxy.addon.server_disconnected(ServerConnectionHookData(flow.server_conn, flow.client_conn))
-    assert proxy.addon._insecure == set()
+    assert token(await proxy.send()) == "Bearer token-qa-1"  # of another client
+    proxy.addon.server_disconnected(ServerConnectionHookData(server, flow.client_conn))
+    flow.response = None
+    assert token(await proxy.send(flow)) == "Bearer token-qa-1"
+
+
+async def test_unverified_connections_are_forgotten_with_their_client(proxy: Proxy) -> None:
+    flow = request()
+    proxy.set(ssl_insecure=True)
+    proxy.addon.tls_start_server(TlsData(flow.server_conn, Context(flow.client_conn, proxy.context.options)))
+    proxy.addon.client_disconnected(request().client_conn)
+    assert list(proxy.addon._insecure) == [flow.server_conn.id]
+    proxy.addon.client_disconnected(flow.client_conn)
+    assert proxy.addon._insecure == {}
 
 
 async def test_nobody_gets_a_token_unverified(proxy: Proxy) -> None:
@@ -840,15 +869,178 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
     imported = routes._import_token_endpoint()
 
     class TokenEndpoint:
-        refresh_token = ""
-
         def __init__(self, request: TokenRequest, transport: Transport) -> None:
             pass
 
-        async def token(self, asked_at: float) -> AccessToken:
+        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
             return AccessToken("canary", asked_at, asked_at + 3600)
 
     monkeypatch.setattr(imported, "TokenEndpoint", TokenEndpoint)
     request = TokenRequest(endpoint="https://login.example.com/t", client_id="abc")
     await routes._request_token("qa", Asking(request, Transport()), 1000.0)
     assert caplog.messages == ["qa: token fetched (sha256:e100fbce008c), it lives for 60 min"]
+
+
+# --- Near misses, pages of other sites, token endpoints ---
+
+
+@pytest.mark.parametrize("lie", ["Host header", "request target", "TLS server name (SNI)"])
+async def test_a_request_elsewhere_that_names_a_configured_host_is_marked_as_a_near_miss(
+    proxy: Proxy, endpoint: Endpoint, lie: str
+) -> None:
+    proxy.env()
+    flow = request("https://evil.example/orders", Authorization="Basic eA==")
+    if lie == "Host header":
+        flow.request.headers["Host"] = "API.example.com.:8443"
+    elif lie == "request target":
+        flow.request.authority = "api.example.com"
+    else:
+        flow.client_conn.sni = "api.example.com"
+    await proxy.send(flow)
+    assert token(flow) == "Basic eA=="
+    assert (action(flow), flow.marked) == ("skipped", ":warning:")
+    reason = flow.metadata["inject"]["reason"]
+    assert reason.startswith(f"its {lie} names api.example.com")
+    assert reason.endswith(", but the connection goes to evil.example")
+    assert endpoint.asked == []
+
+
+async def test_names_that_differ_but_mean_no_configured_host_are_nobodys_concern(proxy: Proxy) -> None:
+    proxy.env(host="https://*.qa.example.com")
+    for name in ("other.example", "", "a b", "qa.example.com", "x" * 70000):
+        flow = request("https://evil.example/orders")
+        flow.request.headers["Host"] = name
+        await proxy.send(flow)
+        assert flow.metadata == {}
+
+
+@pytest.mark.parametrize(
+    ("headers", "origins", "gets"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, "", False),
+        ({"Sec-Fetch-Site": "Cross-Site"}, "", False),
+        ({"Sec-Fetch-Site": "same-site"}, "", True),
+        ({"Sec-Fetch-Site": "same-origin"}, "", True),
+        ({"Sec-Fetch-Site": "none"}, "", True),
+        ({"Origin": "https://evil.example"}, "", False),
+        ({"Origin": "null"}, "", False),
+        ({"Origin": "http://api.example.com"}, "", False),
+        ({"Origin": "https://api.example.com"}, "", True),
+        ({"Origin": "https://API.example.com"}, "", True),
+        ({"Origin": "https://api.example.com:8443"}, "", False),
+        ({"Origin": "https://app.example.com", "Sec-Fetch-Site": "same-site"}, "", False),
+        ({"Origin": "http://localhost:3000", "Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", True),
+        ({"Origin": "http://localhost:3001", "Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", False),
+        ({"Origin": "http://localhost:3000"}, "HTTP://Localhost:3000/, https://b.example", True),
+        ({"Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", False),
+        ({"Origin": "https://api.example.com", "Sec-Fetch-Site": "cross-site"}, "", False),
+    ],
+)
+async def test_a_page_of_another_origin_gets_no_token_unless_origins_lists_it(
+    proxy: Proxy, endpoint: Endpoint, headers: dict[str, str], origins: str, gets: bool
+) -> None:
+    proxy.env(f"ORIGINS={origins}" if origins else "")
+    flow = await proxy.send(request(**headers))
+    assert (token(flow) is not None) == gets
+    if not gets:
+        assert (action(flow), flow.marked, endpoint.asked) == ("skipped", ":warning:", [])
+        assert flow.metadata["inject"]["reason"].endswith(f"add its origin to ORIGINS in {proxy.folder}/qa.env")
+
+
+async def test_every_origin_header_counts(proxy: Proxy) -> None:
+    proxy.env("ORIGINS=http://localhost:3000")
+    flow = request()
+    flow.request.headers.set_all("Origin", ["http://localhost:3000", "https://evil.example"])
+    await proxy.send(flow)
+    assert token(flow) is None
+
+
+async def test_a_strange_origin_is_not_repeated(proxy: Proxy) -> None:
+    proxy.env()
+    flow = await proxy.send(request(Origin="https://e\x1b[31mvil"))
+    assert flow.metadata["inject"]["reason"].startswith("a page made it, which is of another origin")
+
+
+@pytest.mark.parametrize(("site", "gets"), [("same-origin", True), ("same-site", False), (None, False)])
+async def test_in_reverse_mode_the_browser_vouches_for_a_page_of_the_proxys_own_origin(
+    proxy: Proxy, site: str | None, gets: bool
+) -> None:
+    proxy.env()
+    headers = {"Origin": "http://127.0.0.1:8080", **({"Sec-Fetch-Site": site} if site else {})}
+    flow = await proxy.send(request(mode="reverse:https://api.example.com", **headers))
+    assert (token(flow) is not None) == gets
+
+
+async def test_a_token_endpoint_gets_no_token_however_its_path_is_spelt(proxy: Proxy, endpoint: Endpoint) -> None:
+    proxy.env("TOKEN_ENDPOINT=https://api.example.com/oauth2/v2.0/token")
+    for path in ("/oauth2/v2.0/token", "/oauth2/v2.0/token?x=1", "/oauth2//v2.0/%74oken/"):
+        flow = await proxy.send(request(f"https://api.example.com{path}", Authorization="Basic eA=="))
+        assert token(flow) == "Basic eA=="
+        assert action(flow) == "skipped"
+    assert endpoint.asked == []
+    assert token(await proxy.send(request("https://api.example.com/oauth2/v2.0/tokens"))) == "Bearer token-qa-1"
+
+
+async def test_the_token_endpoint_of_another_environment_gets_no_token_either(proxy: Proxy) -> None:
+    proxy.env(host="https://*.example.com").env("TOKEN_ENDPOINT=https://login.example.com/dev/token", name="dev")
+    assert token(await proxy.send(request("https://login.example.com/dev/token"))) is None
+    assert token(await proxy.send(request("https://login.example.com/t"))) is None
+    assert token(await proxy.send(request("https://login.example.com/me"))) == "Bearer token-qa-1"
+
+
+# --- What changes while a request is on its way ---
+
+
+async def test_a_token_does_not_follow_its_environments_name_to_another_identity(proxy: Proxy) -> None:
+    proxy.env()
+    flow = await proxy.send()
+    assert token(flow) == "Bearer token-qa-1"
+    proxy.env("SCOPE=other", host="https://elsewhere.example.com")
+    flow.request.host = flow.client_conn.sni = "elsewhere.example.com"
+    await proxy.context.master.addons.handle_lifecycle(HttpRequestHook(flow))
+    assert token(flow) is None
+    assert action(flow) == "skipped"
+
+
+# --- A door that stands open ---
+
+
+class Proxyserver:
+    """In place of mitmproxy's: where it listens."""
+
+    name = "proxyserver"
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts = hosts
+        self.connections: dict[str, Any] = {}
+
+    def listen_addrs(self) -> list[tuple[str, int]]:
+        return [(host, 8080) for host in self.hosts]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "clients", "proxyauth", "warns"),
+    [
+        (("0.0.0.0", "::"), "0.0.0.0/0", None, True),
+        (("192.168.1.2",), "loopback,::/0", None, True),
+        (("0.0.0.0",), "loopback", None, False),
+        (("0.0.0.0",), "192.168.0.0/16", None, False),
+        (("0.0.0.0",), "0.0.0.0/0", "me:mine", False),
+        (("127.0.0.1", "::1"), "0.0.0.0/0", None, False),
+    ],
+)
+async def test_a_proxy_that_everybody_can_reach_and_that_lets_everybody_in_is_told_once(
+    proxy: Proxy,
+    caplog: pytest.LogCaptureFixture,
+    hosts: tuple[str, ...],
+    clients: str,
+    proxyauth: str | None,
+    warns: bool,
+) -> None:
+    proxy.context.options.add_option("proxyauth", str | None, None, "")
+    proxy.context.master.addons.add(Proxyserver(*hosts))
+    proxy.set(proxyauth=proxyauth)
+    proxy.set(inject_clients=clients)
+    told = [line for line in caplog.messages if "lets every client in" in line]
+    assert len(told) == warns
+    assert all("listens on " + ", ".join(hosts) in line and "set proxyauth" in line for line in told)

@@ -63,7 +63,7 @@ async def test_on_a_new_connection_nothing_is_sent_twice() -> None:
 
 
 async def test_the_deadline_ends_an_exchange_on_a_kept_connection_too() -> None:
-    with fakes.in_turn(OK, 60.0, OK) as (url, connections):
+    with fakes.in_turn(OK, 0.1, OK) as (url, connections):
         server = AuthorizationServer(Transport(timeout=0.5))
         await post(server, url)
         with pytest.raises(NoToken, match="timeout"):
@@ -76,8 +76,19 @@ async def test_the_deadline_ends_an_exchange_on_a_kept_connection_too() -> None:
     assert connections == [1, 1, 2]
 
 
+async def test_the_deadline_ends_the_exchange_that_runs_whichever_connection_was_made_last() -> None:
+    with fakes.in_turn(OK, 0.1) as (url, _), fakes.in_turn(OK) as (other, _):
+        server = AuthorizationServer(Transport(timeout=0.5))
+        with pytest.raises(NoToken, match="timeout"):
+            await server.converse(lambda all_of_them: [all_of_them.get(one) for one in (url, other, url)], url)
+        for thread in threading.enumerate():
+            if thread.name == "token request":
+                await asyncio.to_thread(thread.join, 5)
+                assert not thread.is_alive()
+
+
 async def test_the_deadline_is_one_for_all_exchanges_of_a_conversation() -> None:
-    with fakes.in_turn(OK, 60.0) as (url, connections):
+    with fakes.in_turn(OK, 0.1) as (url, connections):
         server = AuthorizationServer(Transport(timeout=0.5))
         with pytest.raises(NoToken, match="timeout"):
             await server.converse(lambda both: [both.get(url), both.post(url, {}, "")], url)

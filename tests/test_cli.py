@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -215,6 +217,21 @@ def test_only_the_named_environments_are_checked_and_told_as_json(
     }  # fmt: skip
     assert len(server[0].token_requests) == 2
     assert json.loads(run("check", "qa", "--json", "--envs", "other").stdout)["ok"]
+
+
+def test_environments_are_checked_at_the_same_time(run: Run, tmp_path: Path) -> None:
+    """Each answer waits until both have been asked for."""
+    both = threading.Barrier(2, timeout=30)
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        both.wait()
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [b'{"access_token": "abc", "token_type": "Bearer", "expires_in": 60}']
+
+    with serve(app) as origin:
+        env(tmp_path, "qa", origin)
+        env(tmp_path, "uat", origin)
+        assert run("check").returncode == 0
 
 
 def test_an_empty_folder_is_a_wrong_call(run: Run, tmp_path: Path) -> None:

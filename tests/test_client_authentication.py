@@ -21,7 +21,7 @@ STRANGE = 'p@ss:w%rd +&=/"~ä'
 
 def applied(method: str, request: TokenRequest) -> tuple[dict[str, str], dict[str, str]]:
     headers, form = METHODS[method].apply(request, ENDPOINT, NOW, ({"X-A": "b"}, "grant_type=x&audience=1&audience=2"))
-    fields = parse_qs(form, strict_parsing=True)
+    fields = parse_qs(form, strict_parsing=True, keep_blank_values=True)
     assert (fields.pop("grant_type"), fields.pop("audience"), headers.pop("X-A")) == (["x"], ["1", "2"], "b")
     return headers, {name: value for name, (value,) in fields.items()}
 

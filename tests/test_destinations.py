@@ -6,12 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credential_injector.destinations import (
+    LONGEST_NAME,
+    Claim,
     Destinations,
+    Excluded,
     Origin,
-    contradiction,
     is_loopback,
     normalise_host,
     parse_origin,
+    parse_page_origin,
 )
 
 
@@ -212,42 +215,115 @@ def test_loopback_is_an_address_or_localhost_and_no_name_that_resembles_one() ->
     assert not any(map(is_loopback, ["127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", "2130706433x"]))
 
 
-def agree(**changed: object) -> str | None:
-    said = {"client_sni": "api.example.com", "upstream_sni": None, "authorities": ["api.example.com"], **changed}
-    return contradiction("api.example.com", "https", 443, **said)  # type: ignore[arg-type]
+@pytest.mark.parametrize("authority", ["api.example.com", "API.example.com.:443", "api.example.com:443"])
+def test_a_claim_means_the_host_that_it_names_with_its_port_or_none(authority: str) -> None:
+    assert Claim("Host header", authority).means("api.example.com", 443)
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "authority",
     [
-        {},
-        {"authorities": []},
-        {"authorities": ["API.example.com.:443", "api.example.com"]},
-        {"client_sni": None},
-        {"upstream_sni": "API.EXAMPLE.COM"},
+        "evil.example",
+        "api.example.com:8443",
+        "api.example.com:٤٤٣",
+        "api.example.com.evil.example",
+        "user@api.example.com",
+        "api.example.com@evil.example",
+        "api.example.com,evil.example",
+        " api.example.com",
+        "",
+        "api.example.com:" + "9" * 5000,
     ],
 )
-def test_names_that_agree_are_no_contradiction(changed: dict[str, object]) -> None:
-    assert agree(**changed) is None
+def test_a_claim_of_anything_else_does_not(authority: str) -> None:
+    assert not Claim("Host header", authority).means("api.example.com", 443)
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("authority", "told"),
     [
-        {"client_sni": "evil.example"},
-        {"client_sni": ""},
-        {"upstream_sni": "evil.example"},
-        {"authorities": ["evil.example"]},
-        {"authorities": ["api.example.com", "evil.example"]},
-        {"authorities": ["api.example.com:8443"]},
-        {"authorities": ["api.example.com:٤٤٣"]},
-        {"authorities": ["user@api.example.com"]},
-        {"authorities": [""]},
-        {"authorities": ["api.example.com:" + "9" * 5000]},
+        ("Evil.Example:8443", "its Host header names evil.example:8443"),
+        ("[::1]:80", "its Host header names ::1"),
+        ("me:canary@evil.example", "its Host header is no host's name"),
+        ("evil\x1b[31m", "its Host header is no host's name"),
+        ("[fe80::1%canary \x1b[31m", "its Host header is no host's name"),
+        ("[fe80::1%canary \x1b[31m x]:443", "its Host header is no host's name"),
+        ("", "its Host header is no host's name"),
+        ("canary", "its Host header is no host's name"),
+        (f"eyj.{'canary' * 11}.x", "its Host header is no host's name"),
     ],
 )
-def test_one_name_that_differs_is_a_contradiction(changed: dict[str, object]) -> None:
-    assert agree(**changed)
+def test_a_claim_is_told_by_its_host_where_that_is_one(authority: str, told: str) -> None:
+    assert str(Claim("Host header", authority)) == told
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/oauth2/v2.0/token",
+        "/oauth2/v2.0/token/",
+        "/oauth2/v2.0/token?x=/y",
+        "//oauth2/./v2.0/x/../token",
+        "/OAuth2/v2.0/%74oken",
+        "/oauth2/v2.0/%2574oken",
+        "/oauth2%2fv2.0\\token",
+        "/oauth2/v2.0/token;jsessionid=1",
+        "/oauth2/v2.0/token%3Fx",
+        "/oauth2/v2.0/token%20",
+        # To a server that takes no "%2f" for a slash, and no "%3f" for a question mark.
+        "/a%2fb/../oauth2/v2.0/token",
+        "/a%5Cb/../oauth2/v2.0/token",
+        "/a%3fb/../oauth2/v2.0/token",
+        "/a%23b/..%2foauth2/v2.0/token",
+    ],
+)
+def test_a_url_is_excluded_however_its_path_is_spelt(path: str) -> None:
+    excluded = Excluded(["https://login.example.com/oauth2/v2.0/token?tenant=1"])
+    assert excluded.holds("https", "login.example.com", 443, path)
+    assert not excluded.holds("https", "other.example.com", 443, path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/oauth2/v2.0",
+        "/oauth2/v2.0/tokens",
+        "/oauth2/v2.0/token/x",
+        "/orders?/oauth2/v2.0/token",
+        "/orders?x=/../oauth2/v2.0/token",
+        "/orders/a..b/...",
+    ],
+)
+def test_what_lies_beside_an_excluded_url_is_not(path: str) -> None:
+    assert not Excluded(["https://login.example.com/oauth2/v2.0/token"]).holds("https", "login.example.com", 443, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("HTTPS://App.Example.com:443/", "https://app.example.com"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+    ],
+)
+def test_a_pages_origin_is_read_as_a_browser_writes_it(text: str, origin: str) -> None:
+    assert parse_page_origin(text) == origin
+
+
+@pytest.mark.parametrize(
+    "text", ["null", "*", "localhost:3000", "https://*.example.com", "http://me@x.example", "http://x/y"]
+)
+def test_what_no_browser_writes_is_no_pages_origin(text: str) -> None:
+    with pytest.raises(ValueError, match="was expected"):
+        parse_page_origin(text)
+
+
+def test_a_name_that_is_too_long_is_not_encoded() -> None:
+    name = "é." * LONGEST_NAME
+    assert normalise_host(name) == name.removesuffix(".")
 
 
 @given(st.text(alphabet=string.printable + "äß。/@:*[]%", max_size=80))
@@ -264,4 +340,7 @@ def test_any_text_is_an_origin_or_a_value_error(text: str) -> None:
 def test_any_host_and_path_can_be_looked_up(host: str, path: str) -> None:
     table = destinations(qa="*.qa.example.com/orders", one="api.example.com")
     table.find("https", normalise_host(host), 443, path)
-    contradiction("api.example.com", "https", 443, client_sni=host, upstream_sni=None, authorities=[host, path])
+    claim = Claim("Host header", host)
+    assert not claim.means("api.example.com", 443) or "api.example.com" in host.lower()
+    assert str(claim).isprintable()
+    Excluded(["https://login.example.com/token"]).holds("https", "login.example.com", 443, path)

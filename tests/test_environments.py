@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import sys
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credential_injector import env_file, environments
+from credential_injector.client_authentication import METHODS
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
+from credential_injector.grants import FIXED, GRANTS
 from credential_injector.token_request import TokenRequest, Transport
 from tests.certificates import KEYS, pem_of, self_signed
 
@@ -124,7 +127,7 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
         ("TOKEN_PARAM_=x", "TOKEN_PARAM_: lacks a name"),
         ("TOKEN_PARAM_scope=x", "TOKEN_PARAM_scope: would replace a standard field, SCOPE was expected"),
         ("TOKEN_HEADER_Authorization=x", "TOKEN_HEADER_Authorization: would replace a header"),
-        ("TOKEN_HEADER_X(Y=x", "TOKEN_HEADER_X(Y: does not end in a header's name"),
+        ("TOKEN_HEADER_X(Y=x", "line 4: does not end in a header's name"),
         ('TOKEN_HEADER_X-Y="a\\nb"', "TOKEN_HEADER_X-Y: cannot stand in a header"),
         ("TOKEN_ENDPOINT=http://login.example.com/t", "TOKEN_ENDPOINT: would send the credentials in clear"),
         ("TOKEN_ENDPOINT=login.example.com/t", "TOKEN_ENDPOINT: is malformed"),
@@ -229,6 +232,16 @@ def pasted(key: str, pem: str) -> str:
             ["GRANT_TYPE=device_code", "ISSUER=https://a.example", "AUTHORIZATION_ENDPOINT=https://a.example/a"],
             ["AUTHORIZATION_ENDPOINT: is not used with GRANT_TYPE=device_code"],
         ),
+        (
+            ["GRANT_TYPE=device_code", "ISSUER=https://a.example", "DEVICE_AUTHORIZATION_ENDPOINT=https://a.example/a"],
+            ["DEVICE_AUTHORIZATION_ENDPOINT: is given, and ISSUER publishes one"],
+        ),
+        # Of another grant than one that there is, or another method
+        (["GRANT_TYPE=implicit", "VALUE=x"], ["GRANT_TYPE: is not a known value"]),
+        (
+            ["TOKEN_ENDPOINT_AUTH_METHOD=jwt", pasted("PRIVATE_KEY", KEY)],
+            ["TOKEN_ENDPOINT_AUTH_METHOD: is not a known"],
+        ),
         # A client authentication method's missing key
         (
             ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt"],
@@ -280,6 +293,7 @@ def pasted(key: str, pem: str) -> str:
             ],
         ),
         (["GRANT_TYPE=static", 'VALUE="a\\nb"'], ["VALUE: cannot stand in a header", "CLIENT_ID: is"]),
+        (["GRANT_TYPE=static", "VALUE=x", "JUNK"], ["JUNK: has no '='", "CLIENT_ID: is not used"]),
         # Keys and certificates
         (
             [
@@ -649,6 +663,13 @@ def test_equal_token_requests_are_one_identity_and_any_difference_makes_another(
     assert read(envs, WHOLE.replace(SECRET, "another")).token_request != first
 
 
+@pytest.mark.parametrize("key", ["CLIENT_SECRET:", "TOKEN_HEADER_X-Key:", "client_secret"])
+def test_a_secret_behind_a_missing_equals_sign_is_not_taken_for_a_key(envs: Path, key: str) -> None:
+    (said,) = mistakes(envs, f"{WHOLE}{key}{SECRET}\n")
+    assert said.startswith("envs/qa.env: line 4: has no '='")
+    assert SECRET.upper() not in said
+
+
 def test_the_example_tells_every_key_and_no_other() -> None:
     text = (Path(__file__).parents[1] / "envs" / "dev.env.example").read_text()
     told = [environments._source(key)[0] for key in re.findall(r"^#?([A-Z][A-Za-z_-]+)=", text, re.MULTILINE)]
@@ -668,3 +689,30 @@ def test_any_bytes_are_an_environment_or_mistakes(tmp_path_factory: pytest.TempP
     except InvalidEnvironments as error:
         said = str(error)
     assert SECRET not in said
+
+
+LINES = [
+    *(f"{key}=abc" for key in environments._KEYS if key not in ("GRANT_TYPE", "TOKEN_ENDPOINT_AUTH_METHOD")),
+    pasted("PRIVATE_KEY", KEY),
+    pasted("CLIENT_CERT", CERTIFICATE),
+    pasted("CLIENT_KEY", CERTIFICATE_KEY),
+    *("ISSUER=https://a.example", "TOKEN_ENDPOINT=https://a.example", "TOKEN_PARAM_a=b", "HEADER_x=y"),
+    *("JUNK", "CLIENT_ID", "VALUE='open"),
+]
+
+
+@given(
+    grant=st.sampled_from([*GRANTS, *FIXED, "x"]),
+    method=st.sampled_from([*METHODS, "x", None]),
+    lines=st.lists(st.sampled_from(LINES), max_size=9),
+)
+def test_any_keys_together_are_an_environment_or_mistakes(
+    tmp_path_factory: pytest.TempPathFactory, grant: str, method: str | None, lines: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("envs")
+    chosen = [f"GRANT_TYPE={grant}", *([f"TOKEN_ENDPOINT_AUTH_METHOD={method}"] if method else [])]
+    with contextlib.suppress(InvalidEnvironments):
+        environment = read(folder, "\n".join(["HOST=https://api.example.com", *chosen, *lines, ""]))
+        assert environment.token_request.grant_type == grant
+        assert environment.token_request.auth_method == method or method is None
+        assert "PRIVATE" not in repr(environment)

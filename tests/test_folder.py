@@ -3,6 +3,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -129,3 +130,25 @@ async def test_a_folder_that_is_made_later_is_noticed(tmp_path: Path) -> None:
                 if now:
                     break
     assert now == {"qa": "def"}
+
+
+@pytest.mark.parametrize(("look", "skipped"), [(0.0, 0), (1.0, 3)], ids=["quick", "long"])
+async def test_after_a_long_look_only_what_the_system_tells_leads_to_the_next_one(
+    envs: Path, monkeypatch: pytest.MonkeyPatch, look: float, skipped: int
+) -> None:
+    """Else the second in which nothing was told does, too."""
+    told: list[set[str]] = [set(), set(), set(), {"a change"}]
+    now = [0.0]
+
+    async def awatch(*_: Path, **__: object) -> AsyncGenerator[set[str]]:
+        while True:
+            yield told.pop(0)
+
+    monkeypatch.setattr("credential_injector.folder._import_watchfiles", lambda: SimpleNamespace(awatch=awatch))
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
+    async with aclosing(Folder(envs).changes()) as changes:
+        await anext(changes)
+        now[0] += look
+        left = len(told)
+        await anext(changes)
+        assert left - len(told) == skipped

@@ -60,12 +60,20 @@ def test_the_fields_of_a_grant(grant: str, values: dict[str, str], expected: dic
 
 
 @pytest.mark.parametrize(
-    ("values", "claims"),
+    ("scope", "values", "claims"),
     [
-        ({}, {"iss": "me", "aud": ENDPOINT, "iat": 1_000_000, "exp": 1_000_300}),
+        ("", {}, {"iss": "me", "aud": ENDPOINT, "iat": 1_000_000, "exp": 1_000_180}),
         (
+            "read write",
             {"JWT_SUBJECT": "you", "JWT_AUDIENCE": "https://a.example", "JWT_LIFETIME": "60"},
-            {"iss": "me", "sub": "you", "aud": "https://a.example", "iat": 1_000_000, "exp": 1_000_060},
+            {
+                "iss": "me",
+                "sub": "you",
+                "aud": "https://a.example",
+                "iat": 1_000_000,
+                "exp": 1_000_060,
+                "scope": "read write",
+            },
         ),
         # Google's service accounts
         (
@@ -74,9 +82,9 @@ def test_the_fields_of_a_grant(grant: str, values: dict[str, str], expected: dic
         ),
     ],
 )
-def test_a_jwt_is_a_grant(values: dict[str, str], claims: dict[str, Any]) -> None:
+def test_a_jwt_is_a_grant(scope: str, values: dict[str, str], claims: dict[str, Any]) -> None:
     key = pem_of(KEYS["P-256"]())
-    fields = form("jwt_bearer", PRIVATE_KEY=key, KEY_ID="k", JWT_ISSUER="me", **values)
+    fields = form("jwt_bearer", scope, PRIVATE_KEY=key, KEY_ID="k", JWT_ISSUER="me", **values)
     assert fields["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
     header, said = (
         json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

@@ -13,8 +13,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from credential_injector.authorization_server import Answer, AuthorizationServer
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
@@ -340,20 +338,6 @@ def test_retry_after_is_a_number_or_a_date(header: str, seconds: float | None) -
     assert refused(b"", 503, {"Retry-After": header}).retry_after == seconds
 
 
-@given(
-    st.binary(max_size=200) | st.recursive(st.none() | st.text() | st.integers() | st.floats(), st.lists),
-    st.integers(100, 599),
-)
-def test_any_answer_is_a_token_or_a_refusal(body: Any, status: int) -> None:
-    content = body if isinstance(body, bytes) else json.dumps({"access_token": body, "expires_in": body}).encode()
-    try:
-        token = read_answer(Answer(status, {}, content), REQUEST, NOW)
-    except NoToken:
-        return
-    assert token.value.isprintable()
-    assert token.expires_at > NOW
-
-
 def test_the_libraries_do_not_write_tokens_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     with answering(http(200, TOKEN)) as (request, _):
@@ -412,7 +396,9 @@ async def test_the_last_refresh_token_is_shown(rotates: bool) -> None:
     login = Login(rotates=rotates)
     with serve(login) as origin:
         endpoint = TokenEndpoint(replace(REFRESH, endpoint=f"{origin}/token"), Transport())
-        tokens = [await endpoint.token(NOW) for _ in range(3)]
+        tokens = [await endpoint.token(NOW)]
+        for _ in range(2):
+            tokens.append(await endpoint.token(NOW, tokens[-1].refresh_token or ""))
     shown = ["first", "refresh-1", "refresh-2"] if rotates else ["first"] * 3
     assert [form["refresh_token"] for form in login.asked] == shown
     assert {form["grant_type"] for form in login.asked} == {"refresh_token"}
@@ -445,16 +431,14 @@ async def test_a_login_that_has_ended_says_so() -> None:
     with serve(login) as origin:
         request = TokenRequest(f"{origin}/token", client_id="abc", auth_method="none", grant_type="device_code")
         endpoint = TokenEndpoint(request, Transport())
-        endpoint.refresh_token = "first"
-        await endpoint.token(NOW)
-        login.valid = "nothing"
+        await endpoint.token(NOW, "first")
+        login.valid = "another"
         for reason in ("the login has ended: ", "nobody has logged in again since the login ended"):
             with pytest.raises(NoToken, match=f"login_required: {reason}") as error:
-                await endpoint.token(NOW)
+                await endpoint.token(NOW, "first")
             assert error.value.retry_after == 0.0
         assert len(login.asked) == 2
-        endpoint.refresh_token = login.valid = "another"
-        await endpoint.token(NOW)
+        await endpoint.token(NOW, "another")
 
 
 # --- Discovery ---
@@ -467,8 +451,19 @@ async def test_a_login_finds_its_endpoint_as_a_token_request_does() -> None:
         told = replace(request, issuer="", auth_method="none", values=(("AUTHORIZATION_ENDPOINT", url),))
         for asked, method in ((request, "client_secret_basic"), (told, "none")):
             endpoint, server = TokenEndpoint(asked, Transport()), AuthorizationServer(Transport())
-            where = partial(endpoint.where, asked_at=NOW, name="authorization_endpoint")
+            where = partial(endpoint.where, asked_at=NOW, endpoint="authorization_endpoint")
             assert await server.converse(where, url) == (url, method)
+
+
+async def test_a_device_code_is_asked_for_as_a_token_is() -> None:
+    """RFC 8628 section 3.1: with client authentication and scope."""
+    with answering(http(200, {"device_code": "abc"})) as (request, received):
+        values = (("DEVICE_AUTHORIZATION_ENDPOINT", request.endpoint.replace("/token", "/device")),)
+        endpoint = TokenEndpoint(replace(request, endpoint="", values=values, scope="a"), Transport())
+        said = await endpoint.ask(lambda url: (), NOW, lambda answer, *_: answer.body, "device_authorization_endpoint")
+    assert json.loads(said) == {"device_code": "abc"}
+    assert received[0].startswith(b"POST /device HTTP/1.1")
+    assert received[0].endswith(f"scope=a&client_id=abc&client_secret={SECRET}".encode())
 
 
 class Issuer:

@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -16,14 +15,12 @@ from typing import Any
 
 import filelock
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from credential_injector import redis_store, token_store
 from credential_injector.routes import open_store
 from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
-from credential_injector.token_store import Fetch, TokenStore, identify, shared
+from credential_injector.token_store import Fetch, TokenStore, identify, keep, shared
 from tests.conftest import tool
 
 REQUEST = TokenRequest("https://login.test/token", "client", client_secret="canary-secret")
@@ -446,6 +443,29 @@ async def test_a_refresh_token_that_could_not_be_stored_is_not_replaced_by_the_s
     assert store.token.refresh_token == "refresh-3"
 
 
+@pytest.mark.parametrize("fails", ["read", "write"])
+async def test_a_refresh_token_of_a_new_login_counts_even_where_ours_could_not_be_stored(fails: str) -> None:
+    endpoint, store = Rotating(), Broken()
+    fetch = shared(store, REQUEST, endpoint, endpoint.told)
+    token = await fetch(NOW, None)
+    store.fails.add(fails)
+    await fetch(NOW, token.fingerprint)
+    store.fails.clear()
+    await keep(store, REQUEST, dataclasses.replace(token, refresh_token="of-another-login"))
+    await fetch(NOW, token.fingerprint)
+    assert endpoint.shown == ["first", "refresh-1", "of-another-login"]
+
+
+async def test_a_failure_tells_where_a_login_is_looked_for(where: str) -> None:
+    async def refused(asked_at: float, replaces: str | None) -> AccessToken:
+        raise NoToken("login_required", "nobody has logged in")
+
+    async with opened(where) as store:
+        with pytest.raises(NoToken) as error:
+            await shared(store, REQUEST, refused)(NOW, None)
+    assert error.value.tokens == (where if "://" not in where else "redis://...")
+
+
 async def test_two_proxies_make_one_token_request(where: str) -> None:
     endpoint = TokenEndpoint()
     endpoint.may_answer.clear()
@@ -681,62 +701,6 @@ async def test_a_malformed_entry_is_no_token_and_is_replaced(
         fetch = shared(store, REQUEST, TokenEndpoint())
         assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-1"]
     assert said(caplog) == []
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("stored"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-TIMES = st.sampled_from([NOW - 60, NOW, NOW + 60, NOW + 3600]) | JSON_VALUES
-ENTRIES = st.fixed_dictionaries({"access_token": JSON_VALUES, "issued_at": TIMES, "expires_at": TIMES}) | JSON_VALUES
-FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def check(token: AccessToken) -> None:
-    """A token that may be sent, whoever it is from."""
-    assert re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", token.value)
-    assert token.issued_at <= NOW < token.usable_until <= token.expires_at
-    assert token.stored != (token.value == "token-1")
-
-
-@FUZZ
-@given(
-    st.binary()
-    | st.text().map(str.encode)
-    | JSON_VALUES.map(lambda value: json.dumps(value).encode())
-    | st.dictionaries(st.sampled_from(["ME", "other"]), ENTRIES).map(
-        lambda tokens: content(tokens).replace("ME", identify(REQUEST)).encode()
-    )
-)
-def test_no_content_of_the_file_costs_a_request_or_is_sent(tmp_path: Path, content: bytes) -> None:
-    async def ask(file: Path) -> None:
-        async with opened(file) as store:
-            endpoint = TokenEndpoint()
-            check(await shared(store, REQUEST, endpoint)(NOW, None))
-            await shared(store, REQUEST, endpoint)(NOW, None)
-            assert endpoint.requests <= 1
-        aside = [path.read_bytes() for path in file.parent.glob("*.corrupt-*")]
-        assert aside in ([], [content])
-
-    with tempfile.TemporaryDirectory(dir=tmp_path) as own:
-        file = Path(own) / "tokens.json"
-        file.write_bytes(content)
-        asyncio.run(ask(file))
-
-
-@FUZZ
-@given(st.binary() | ENTRIES.map(lambda value: json.dumps(value).encode()))
-def test_no_value_in_redis_costs_a_request_or_is_sent(redis_server: RedisServer, value: bytes) -> None:
-    async def ask() -> None:
-        async with client(redis_server) as connected, opened(redis_server.url) as store:
-            await connected.set(f"credential-injector:{identify(REQUEST)}", value)
-            endpoint = TokenEndpoint()
-            check(await shared(store, REQUEST, endpoint)(NOW, None))
-            await shared(store, REQUEST, endpoint)(NOW, None)
-            assert endpoint.requests <= 1
-
-    asyncio.run(ask())
 
 
 # --- A file ---

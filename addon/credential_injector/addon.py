@@ -7,24 +7,28 @@ not, the hook hands mitmproxy a coroutine, and only this one request (or HTTP/2 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
+from mitmproxy.connection import Client, Server
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 from mitmproxy.types import Choice
 
-from credential_injector import flows, record
-from credential_injector.clients import admission
-from credential_injector.destinations import is_loopback, normalise_host
+from credential_injector import flows, record, web_guard
+from credential_injector.clients import admission, admits_everybody
+from credential_injector.departure import Departure
+from credential_injector.destinations import Claim, is_address, is_loopback, is_name, normalise_host
 from credential_injector.environments import Environment, nearest
 from credential_injector.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
 from credential_injector.retry import Retry
 from credential_injector.routes import Route, Routes, open_store
 from credential_injector.token_source import NoToken, Served
+from credential_injector.web_guard import WebGuard
 
 if TYPE_CHECKING:
     from credential_injector.token_store import TokenStore
@@ -46,6 +50,7 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
         "memory",
         "Where tokens live: memory, a file that outlives mitmproxy, or redis://host:port/0 for several proxies.",
     ),
+    "inject_mask": (False, "Flows keep a fingerprint instead of the credential, once the request has gone out."),
     "inject_retry": (True, "When the API answers 401: get another token and send the request once more."),
 }
 
@@ -62,11 +67,21 @@ class CredentialInjector:
         self._admits: Callable[[str], bool] = admission("")
         self._pending: dict[str, tuple[Environment | None, str]] = {}
         """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
-        self._insecure: set[str] = set()
-        """The ids of the connections that were made while ssl_insecure was set."""
+        self._ssl_insecure = False
+        """The option: mitmproxy copies an option's value, deeply, whenever it is asked for it."""
+        self._insecure: dict[str, TlsData] = {}
+        """The connections to servers, by their ids, that were made while ssl_insecure was set."""
         self._told: set[tuple[str, str]] = set()
         """The reasons for which a request was left alone that the log has told, by environment."""
-        self._running = False
+        self._departure = Departure(self._found, self._withdraw)
+        self._uses: dict[str, Callable[[Any], None]] = {
+            "inject_clients": self._use_clients,
+            "inject_mask": self._use_mask,
+            "inject_tokens": self._use_tokens,
+            "stickyauth": _refuse_stickyauth,
+        }
+        self.addons = [WebGuard()] if web_guard.is_needed() else []
+        self._running = self._ended = False
 
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher without a word -------------
 
@@ -98,23 +113,21 @@ class CredentialInjector:
 
     def configure(self, updated: set[str]) -> None:
         mistakes: list[str] = []
+        self._ssl_insecure = ctx.options.ssl_insecure
         self._routes.reach(ca_file=ctx.options.ssl_verify_upstream_trusted_ca or "", proxy=_upstream_proxy())
-        if "inject_clients" in updated:
+        for option in updated & self._uses.keys():
             try:
-                self._admits = admission(ctx.options.inject_clients)
+                self._uses[option](getattr(ctx.options, option))
             except ValueError as error:
-                mistakes.append(f"inject_clients: {error}")
-        if "inject_tokens" in updated:
-            try:
-                self._store = open_store(ctx.options.inject_tokens)
-            except ValueError as error:
-                mistakes.append(f"inject_tokens: {error}")
+                mistakes.append(f"{option}: {error}")
         if updated & {"inject_envs", "inject_env", "inject_tokens"}:
             try:
                 self._routes.load(_folder(), self._store)
             except InvalidEnvironments as error:
                 mistakes += error.mistakes
         if not mistakes:
+            if self._running and updated & {"inject_clients", "proxyauth", "listen_host", "mode"}:
+                self._warn_of_open_door()
             return
         if self._running:
             raise exceptions.OptionsError("\n".join(mistakes))  # type: ignore[no-untyped-call]
@@ -122,12 +135,50 @@ class CredentialInjector:
         for mistake in mistakes:
             logger.error(mistake)
 
+    def _use_clients(self, value: str) -> None:
+        self._admits = admission(value)
+
+    def _use_mask(self, value: bool) -> None:
+        self._departure.masks = value
+
+    def _use_tokens(self, value: str) -> None:
+        self._store = open_store(value)
+
     def running(self) -> None:
         self._running = True
         self._routes.follow()
+        ctx.master.addons.add(self._departure)  # type: ignore[no-untyped-call]
+        self._distrust_connections()
+        self._warn_of_open_door()
+
+    def _distrust_connections(self) -> None:
+        """Those that are there when the script is loaded (anew): ssl_insecure may have been set then."""
+        proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+        for handler in list(proxyserver.connections.values()) if proxyserver is not None else ():
+            for server in handler.transports:
+                if isinstance(server, Server):
+                    context = Context(handler.client, ctx.options)
+                    context.server = server
+                    self._insecure[server.id] = TlsData(server, context)
+
+    def _warn_of_open_door(self) -> None:
+        proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+        if proxyserver is None or not admits_everybody(ctx.options.inject_clients) or ctx.options.proxyauth:
+            return
+        reachable = [host for host, *_ in proxyserver.listen_addrs() if not is_loopback(normalise_host(host))]
+        if reachable:
+            logger.warning(
+                f"inject_clients={ctx.options.inject_clients} lets every client in, and mitmproxy listens on"
+                f" {', '.join(dict.fromkeys(reachable))}: whoever reaches it acts with your credentials. Name your"
+                " clients (inject_clients=loopback,192.168.1.23/32), set proxyauth, or set listen_host=127.0.0.1"
+            )
 
     def done(self) -> None:
+        self._ended = True
         self._routes.close()
+        self._departure.settle_all()
+        if self._departure in ctx.master.addons:
+            ctx.master.addons.remove(self._departure)  # type: ignore[no-untyped-call]
         for line in self._routes.summary():
             logger.info(line)
 
@@ -153,9 +204,12 @@ class CredentialInjector:
 
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """`requestheaders`, as in `request` the headers of a streamed body are already gone."""
+        if self._departure.masks:
+            flows.hide_proxyauth(flow)
         if flow.response is not None or flow.error is not None or not flow.live:
             return None
         try:
+            flows.take_back(flow)
             route = self._match(flow)
             if route is None:
                 return None
@@ -179,7 +233,9 @@ class CredentialInjector:
                 else:
                     self._block(flow, environment, reason)
             else:
-                if flow.live:
+                if self._ended:
+                    self._block(flow, environment, "the add-on ended while it waited for its token")
+                elif flow.live:
                     self._inject(flow, route, served)
         except asyncio.CancelledError:  # it would hang the flow
             self._block(flow, environment, "mitmproxy ended the wait for its token")
@@ -191,33 +247,75 @@ class CredentialInjector:
         request = flow.request
         name = flows.destination(flow)
         route = self._routes.find(request.scheme, name, request.port, request.path)
+        claims = flows.contradictions(flow, name)
         if route is None:
+            if record.was_injected(flow):
+                record.forget(flow)
+            if claims:
+                self._near_miss(flow, name, claims)
             return None
-        environment = route.environment
-        if (wrong := flows.disagreement(flow, name)) is not None:
-            self._skip(flow, environment, "destination", f"the connection goes to {name}, but {wrong}")
-        elif request.scheme == "https" and self._unverified(flow, name):
-            self._block(
-                flow, environment, "ssl_insecure is or was set, so nobody verified who gets the token; unset it"
-            )
-        elif not self._admits_client(flow):
-            client = flow.client_conn.peername[0] if flow.client_conn.peername else "unknown"
-            reason = (
-                f"client {client} is not in inject_clients ({ctx.options.inject_clients}); add it there to let it in"
-            )
-            self._skip(flow, environment, "client", reason)
-        elif flows.is_preflight(request):
+        if flows.is_preflight(request):
             return None  # a browser asks whether it may send the request at all, and never with a credential
-        elif environment.methods is not None and request.method not in environment.methods:
-            allowed = ",".join(sorted(environment.methods))
-            method = request.method if request.method.isascii() and request.method.isalpha() else "its method"
-            self._block(flow, environment, f"{method} is not in METHODS={allowed} of {environment.file}")
-        elif _overwrites(flow, environment):
-            return route
+        objection = self._objection(flow, name, route.environment, claims)
+        if objection is None:
+            return route if _overwrites(flow, route.environment) else None
+        if objection.blocks:
+            self._block(flow, route.environment, objection.reason)
+        else:
+            self._skip(flow, route.environment, objection.kind, objection.reason)
         return None
 
+    def _found(self, flow: http.HTTPFlow) -> Route | None:
+        """The route whose token the request may carry as it is now."""
+        request = flow.request
+        name = flows.destination(flow)
+        route = self._routes.find(request.scheme, name, request.port, request.path)
+        if route is None or self._objection(flow, name, route.environment, flows.contradictions(flow, name)):
+            return None
+        return route
+
+    def _objection(
+        self, flow: http.HTTPFlow, name: str, environment: Environment, claims: list[Claim]
+    ) -> "_Objection | None":
+        """Why this request must not get the token of the environment that its destination belongs to."""
+        request = flow.request
+        if claims:
+            return _Objection("destination", f"the connection goes to {name}, but {claims[0]}")
+        if not self._admits_client(flow):
+            client = flow.client_conn.peername[0] if flow.client_conn.peername else "unknown"
+            return _Objection(
+                "client",
+                f"client {client} is not in inject_clients ({ctx.options.inject_clients}); add it there to let it in",
+            )
+        if self._routes.is_token_endpoint(request.scheme, name, request.port, request.path):
+            return _Objection(
+                "token endpoint", "it goes to the token endpoint, where clients bring their own credentials"
+            )
+        if (page := flows.is_from_elsewhere(flow, name, environment)) is not None:
+            return _Objection("page", f"{page}; to let it in, add its origin to ORIGINS in {environment.file}")
+        if request.scheme == "https" and self._unverified(flow, name):
+            reason = (
+                "ssl_insecure is or was set, or the add-on is newer than the connection, so nobody verified who gets"
+                " the token; unset it, and connect again"
+            )
+            return _Objection("ssl_insecure", reason, blocks=True)
+        if environment.methods is not None and request.method not in environment.methods:
+            allowed = ",".join(sorted(environment.methods))
+            method = request.method if request.method.isascii() and request.method.isalpha() else "its method"
+            return _Objection("method", f"{method} is not in METHODS={allowed} of {environment.file}", blocks=True)
+        return None
+
+    def _near_miss(self, flow: http.HTTPFlow, name: str, claims: list[Claim]) -> None:
+        """Whoever wrote the request names a configured host, and the connection goes to another one."""
+        for claim in claims:
+            route = self._routes.of_host(claim.host) if claim.host is not None else None
+            if route is not None:
+                goes_to = name if is_name(name) or is_address(name) else "something that is no host's name"
+                self._skip(flow, route.environment, "near miss", f"{claim}, but the connection goes to {goes_to}")
+                return
+
     def _unverified(self, flow: http.HTTPFlow, name: str) -> bool:
-        if not ctx.options.ssl_insecure and flow.server_conn.id not in self._insecure:
+        if not self._ssl_insecure and not any(flows.may_use(flow, made) for made in self._insecure.values()):
             return False
         return not (is_loopback(name) and is_loopback(normalise_host(flow.request.host)))
 
@@ -233,10 +331,11 @@ class CredentialInjector:
         http2 = request.is_http2 or request.is_http3
         header = route.header_http2 if http2 else route.header
         replaced = flows.replaced(flow, route.environment)
-        request.headers[header] = route.prefix + served.token.value
+        flows.write(request, header, route.prefix + served.token.value)
         for name, value in route.extra_headers_http2 if http2 else route.extra_headers:
-            request.headers[name] = value
+            flows.write(request, name, value)
         record.injected(flow, route.environment, served, replaced)
+        self._departure.expect(flow, route, served)
         route.counts.injected += 1
         if route.counts.injected == 1:
             logger.info(f"{route.environment.name}: first request with a token goes to {request.host}")
@@ -252,22 +351,32 @@ class CredentialInjector:
 
     def error(self, flow: http.HTTPFlow) -> None:
         self._pending.pop(flow.id, None)
+        self._departure.settle(flow)
 
     # --- How the server is connected: once for each connection --------------------------------------------------------
 
     def tls_start_server(self, data: TlsData) -> None:
-        if ctx.options.ssl_insecure:
-            self._insecure.add(data.conn.id)
+        if self._ssl_insecure:
+            self._insecure[data.conn.id] = data
+
+    quic_start_server = tls_start_server  # HTTP/3
 
     def server_disconnected(self, data: ServerConnectionHookData) -> None:
-        self._insecure.discard(data.server.id)
+        self._insecure.pop(data.server.id, None)
+
+    def client_disconnected(self, client: Client) -> None:
+        # mitmproxy does not tell when a connection ends that went by an upstream proxy.
+        for made in [made for made in self._insecure.values() if made.context.client is client]:
+            del self._insecure[made.conn.id]
 
     # --- Its answer ---------------------------------------------------------------------------------------------------
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
+        self._departure.settle(flow)
         self._retry.hold_back(flow)
 
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        self._departure.settle(flow)  # another add-on has answered in the API's place
         if not self._retry.wants(flow):
             return None
         route = self._routes.named(flow.metadata[record.KEY]["environment"])
@@ -281,9 +390,17 @@ class CredentialInjector:
 
     def _skip(self, flow: http.HTTPFlow, environment: Environment, kind: str, reason: str) -> None:
         record.skipped(flow, environment, reason)
-        if (environment.name, kind) not in self._told:  # each flow tells it; the log, once
+        self._tell(environment, kind, f"request left as the client sent it: {reason}")
+
+    def _tell(self, environment: Environment, kind: str, line: str) -> None:
+        """Each flow tells it; the log, once for each kind."""
+        if (environment.name, kind) not in self._told:
             self._told.add((environment.name, kind))
-            logger.warning(f"{environment.name}: request left as the client sent it: {reason}")
+            logger.warning(f"{environment.name}: {line}")
+
+    def _withdraw(self, flow: http.HTTPFlow, environment: Environment, reason: str) -> None:
+        record.withdrawn(flow, environment, reason)
+        self._tell(environment, "withdrawn", f"token withdrawn: {reason}")
 
     def _block(self, flow: http.HTTPFlow, environment: Environment | None, reason: str) -> None:
         line = record.blocked(flow, environment, reason)
@@ -303,6 +420,21 @@ class CredentialInjector:
 
     def _unforeseen(self, flow: http.HTTPFlow, environment: Environment | None, error: BaseException) -> None:
         self._block(flow, environment, record.own_error(error))
+
+
+class _Objection(NamedTuple):
+    kind: str
+    reason: str
+    blocks: bool = False
+    """The request is not sent on at all."""
+
+
+def _refuse_stickyauth(value: str | None) -> None:
+    if value:
+        raise ValueError(
+            "copies credentials to other requests of the same host, whichever client or scheme they have, so it cannot"
+            " be used together with this add-on; unset it"
+        )
 
 
 def _folder() -> Folder:

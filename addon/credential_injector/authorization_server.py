@@ -1,6 +1,6 @@
 """HTTP exchanges with an authorization server. The only room that opens connections.
 
-Importing this imports urllib3, which takes a while: the add-on does it with its first token request.
+Importing this imports requests, which takes a while: the add-on does it with its first token request.
 """
 
 import asyncio
@@ -13,12 +13,15 @@ import ssl
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import certifi
+import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 
 from credential_injector import __version__
 from credential_injector.destinations import is_loopback, normalise_host
@@ -31,7 +34,7 @@ T = TypeVar("T")
 LARGEST_ANSWER = 1 << 20  # bytes
 
 # Their debug records hold requests and tokens, and mitmweb's event log keeps debug records.
-for _name in ("authlib", "urllib3"):
+for _name in ("authlib", "requests", "urllib3"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
@@ -79,6 +82,12 @@ class Conversation:
     def __init__(self, transport: Transport, certificate: tuple[str, str] | None) -> None:
         self._transport = transport
         self._certificate = certificate
+        self._session = requests.Session()
+        self._session.trust_env = False  # no .netrc, and no proxy from the environment, which may be ourselves
+        self._session.headers.clear()
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, _Adapter(self._way))
         self._ways: dict[str, Any] = {}
         """urllib3's pools of connections, by proxy."""
         self._connection: Any = None
@@ -113,32 +122,32 @@ class Conversation:
         try:
             try:
                 return self._answer(method, url, headers, body)
-            except urllib3.exceptions.ProtocolError:
+            except requests.ConnectionError:
                 # The server closed a kept connection in the moment in which it was used again (RFC 9112 section 9.3.1).
                 if self._connected or self._aborted:
                     raise
                 return self._answer(method, url, headers, body)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             how = " through the proxy" if self._proxy(url) else ""
             raise NoToken("unreachable", f"{shown(url)} cannot be reached{how} ({_cause(error)})") from None
 
     def _answer(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Answer:
-        with self._way(url).urlopen(
+        with self._session.request(
             method,
             url,
-            body=body,
+            data=body,
             headers=headers,
-            redirect=False,
-            retries=False,
-            preload_content=False,
+            proxies={"all": self._proxy(url)},
+            allow_redirects=False,
+            stream=True,
             timeout=self._transport.timeout,
         ) as response:
             content = b""
-            for chunk in response.stream(64 * 1024, decode_content=False):
+            for chunk in response.raw.stream(64 * 1024, decode_content=False):
                 content += chunk
                 if len(content) > LARGEST_ANSWER:
                     raise NoToken("invalid_response", f"{shown(url)} answered more than {LARGEST_ANSWER >> 20} MiB")
-            return Answer(response.status, response.headers, content)
+            return Answer(response.status_code, response.headers, content)
 
     def _proxy(self, url: str) -> str:
         # This machine is not the proxy's, and what goes there in clear is for nobody else.
@@ -193,6 +202,20 @@ class Conversation:
         self._connection = connection
         if self._aborted:
             self.abort()
+
+
+class _Adapter(HTTPAdapter):
+    """requests over connections that are made here: it has no place for a TLS context, nor for who watches them."""
+
+    def __init__(self, way: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._of = way
+
+    def get_connection_with_tls_context(self, request: Any, *_: Any, **__: Any) -> Any:
+        return self._of(request.url).connection_from_url(request.url)
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """The context says whom to trust."""
 
 
 def _trust(transport: Transport) -> ssl.SSLContext:

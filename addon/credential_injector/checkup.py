@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -62,17 +61,21 @@ async def check(environment: Environment, store: "TokenStore | None", secret_fil
     endpoint = TokenEndpoint(request, environment.transport.completed())
     loop, asked = asyncio.get_running_loop(), list[tuple[float, float]]()
 
+    refresh_token = ""
+
+    def refresh_with(stored: str) -> None:
+        nonlocal refresh_token
+        refresh_token = stored
+
     async def fetch(asked_at: float, _replaces: str | None) -> AccessToken:
         began = loop.time()
         try:
-            return await endpoint.token(asked_at)
+            return await endpoint.token(asked_at, refresh_token)
         finally:
             asked.append((asked_at, loop.time() - began))
 
     where = store_of(request, store)
-    source = TokenSource(
-        fetch if where is None else shared(where, request, fetch, partial(setattr, endpoint, "refresh_token"))
-    )
+    source = TokenSource(fetch if where is None else shared(where, request, fetch, refresh_with))
     source.refresh()
     token, skew, scope, more = None, None, list[str](), 0
     try:

@@ -47,6 +47,34 @@ def main() -> None:
 
 
 @main.command()
+@click.argument("source", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
+def redact(source: Path, target: Path) -> None:
+    """Copy a capture without the credentials that were injected into it.
+
+    A mask stands in their place, in headers, URLs and bodies, and in that of proxyauth's passwords. What the clients
+    themselves sent stays as it is. (mitmproxy with --set inject_mask=true saves no credential in the first place.)
+
+    \b
+    Example:
+      credential-injector redact today.mitm shareable.mitm
+    """
+    from credential_injector import captures
+
+    if target.exists():
+        raise click.ClickException(f"{target}: exists already; name a file that does not")
+    try:
+        count, changed = captures.redact(source, target)
+    except captures.Unreadable:
+        raise click.ClickException(
+            f"{source}: is no capture of mitmproxy's, or a damaged one; nothing was written"
+        ) from None
+    except OSError as error:
+        raise click.ClickException(f"{target}: cannot be written ({error.strerror})") from None
+    click.echo(f"{target}: {count} flows, {changed} of them held a credential")
+
+
+@main.command()
 def path() -> None:
     """Print the path of the script for mitmproxy's -s option."""
     package = Path(__file__).resolve().parent
@@ -175,9 +203,9 @@ def _folder(envs: str, *names: str) -> Folder:
     """The folder, of which only these environments count; without names, all of them."""
     try:
         folder = open_folder(envs, names)
+        known = folder.names()
     except InvalidEnvironments as error:
         raise _WrongCall(f"--envs: {_mistakes(error.mistakes)}") from None
-    known = folder.names()
     for name in names:
         if name not in known:
             meant = nearest(name, known, cutoff=0.5) or f", one of {', '.join(known) or 'none'} was expected"

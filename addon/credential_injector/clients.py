@@ -4,21 +4,14 @@ import ipaddress
 from collections.abc import Callable
 from functools import lru_cache
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+
 
 def admission(text: str) -> Callable[[str], bool]:
     """Read networks (CIDR, or `loopback`; comma-separated) into a test of a client's address. Raises ValueError."""
-    networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-    loopback = False
-    for item in filter(None, map(str.strip, text.split(","))):
-        if item.lower() == "loopback":
-            loopback = True
-            continue
-        try:
-            networks.append(ipaddress.ip_network(item, strict=False))
-        except ValueError:
-            raise ValueError(
-                f"{item!r} is not a network, 'loopback' or CIDR such as 192.168.1.23/32 was expected"
-            ) from None
+    networks = _networks(text)
 
     @lru_cache(maxsize=1024)
     def admits(address: str) -> bool:
@@ -28,6 +21,36 @@ def admission(text: str) -> Callable[[str], bool]:
             return False
         if isinstance(ip, ipaddress.IPv6Address):
             ip = ip.ipv4_mapped or ip  # an IPv4 client of a socket that listens on both
-        return (loopback and ip.is_loopback) or any(ip in network for network in networks)
+        return any(ip in network for network in networks)
 
     return admits
+
+
+def admits_everybody(text: str) -> bool:
+    """Whether these networks hold every IPv4 or every IPv6 address. Raises ValueError."""
+    networks = _networks(text)
+    v4 = [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
+    v6 = [network for network in networks if isinstance(network, ipaddress.IPv6Network)]
+    everything = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+    return any(
+        network in everything for network in (*ipaddress.collapse_addresses(v4), *ipaddress.collapse_addresses(v6))
+    )
+
+
+def _networks(text: str) -> list[Network]:
+    networks: list[Network] = []
+    for item in filter(None, map(str.strip, text.split(","))):
+        if item.lower() == "loopback":
+            networks += _LOOPBACK
+            continue
+        try:
+            network = ipaddress.ip_network(item, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"{item!r} is not a network, 'loopback' or CIDR such as 192.168.1.23/32 was expected"
+            ) from None
+        mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+        if mapped is not None and network.prefixlen >= 96:
+            network = ipaddress.ip_network((mapped, network.prefixlen - 96))
+        networks.append(network)
+    return networks

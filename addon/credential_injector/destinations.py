@@ -8,7 +8,8 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import idna
 
@@ -22,13 +23,17 @@ _ORIGIN = re.compile(
     r"(?P<wildcard>\*\.)?(?P<host>\[[^\]]*\]|[^/:?#\[\]]*)(?::(?P<port>[^/?#]*))?(?P<path>/[^?#]*)?(?P<rest>[?#].*)?",
     re.IGNORECASE | re.DOTALL,
 )
+PAGE_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _AUTHORITY = re.compile(r"(\[[^\]]+\]|[^:@\[\]/]+)(?::([0-9]{1,5}))?")
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)+/?")
 # Servers disagree on what these mean, so they prove no path prefix: dot segments; whatever may hide one, as it is or
 # percent-encoded (";", "#", "%", a slash, a dot, control characters); overlong UTF-8.
 _AMBIGUOUS_PATH = re.compile(
     r"/\.{1,2}(/|$)|[\\;#\x00-\x20\x7f]|%(?:[01][0-9a-f]|23|25|2e|2f|3b|5c|7f|c0|c1|e0%80|f0%80)", re.IGNORECASE
 )
+# What such a segment leaves of a path hangs on how the server reads those before it ("/a%2fb/..", "/a%3f/..").
+_CLIMBS = re.compile(r"[/\\][ \t\r\n\0]*\.\.[ \t\r\n\0]*([/\\;?#]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,18 @@ class Origin:
         return self.base + self.path
 
 
+def parse_page_origin(text: str) -> str:
+    """Read one origin of an ORIGINS line, as a browser writes it into the Origin header (RFC 6454 section 6.2).
+
+    Raises ValueError that says what was expected, never the value.
+    """
+    origin = text.lower().removesuffix("/")
+    if not PAGE_ORIGIN.fullmatch(origin):
+        raise ValueError("is malformed, a page's origin such as http://localhost:3000 was expected")
+    scheme = origin.partition(":")[0]
+    return parse_origin(origin).base if scheme in DEFAULT_PORTS else origin
+
+
 def normalise_host(host: str) -> str:
     """Lower case, no dot at the end, IDNA as ASCII, an IP address in its canonical spelling (RFC 5952).
 
@@ -61,12 +78,14 @@ def normalise_host(host: str) -> str:
     """
     host = host.lower().removesuffix(".")
     if not host.isascii():
+        if len(host) > LONGEST_NAME:  # it takes seconds to encode what is long enough
+            return host
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
             return host
-    # Only these can be addresses; trying every name would cost more than the whole lookup.
-    if ":" in host or host[-1:].isdigit():
+    # Only IPv6 addresses have several spellings; trying every host would cost more than the whole lookup.
+    if ":" in host:
         try:
             return str(ipaddress.ip_address(host.strip("[]")))
         except ValueError:
@@ -75,8 +94,8 @@ def normalise_host(host: str) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Whether a normalised host is an IP address."""
-    if ":" not in host and not host[-1:].isdigit():
+    """Whether a normalised host is an IP address. With a zone (RFC 6874) it is none, as that may be any text."""
+    if "%" in host or (":" not in host and not host[-1:].isdigit()):
         return False
     try:
         ipaddress.ip_address(host)
@@ -199,20 +218,74 @@ class _Paths(Generic[T]):
         return self._values.get("")
 
 
-def contradiction(
-    name: str, scheme: str, port: int, *, client_sni: str | None, upstream_sni: str | None, authorities: Iterable[str]
-) -> str | None:
-    """Why a request that is dialled to `name` may be meant for, or answered by, somebody else; None where all agree.
+class Excluded:
+    """URLs below a destination that are no part of it, however their paths are spelt."""
 
-    Every name that the request carries must be the dialled one: TLS is verified against the SNI, a server behind a
-    shared address chooses by the Host header, and either may be written by whoever wrote the request.
+    def __init__(self, urls: Iterable[str] = ()) -> None:
+        self._paths: dict[tuple[str, str, int], set[tuple[str, ...]]] = {}
+        for url in urls:
+            parts = urlsplit(url)
+            origin = (parts.scheme, normalise_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme])
+            self._paths.setdefault(origin, set()).add(segments(parts.path))
+
+    def holds(self, scheme: str, host: str, port: int, path: str) -> bool:
+        """Whether this is one of them."""
+        paths = self._paths.get((scheme, host, port))
+        return paths is not None and (segments(path) in paths or _CLIMBS.search(_decoded(path)) is not None)
+
+
+class Claim(NamedTuple):
+    """A name that a request carries."""
+
+    where: str
+    """What carries it, as messages call it: `Host header`."""
+    authority: str
+    """The host, maybe with a port, as it was written; whoever wrote it may have written anything."""
+
+    @property
+    def host(self) -> str | None:
+        """Normalised; None where it is no host at all."""
+        match = _AUTHORITY.fullmatch(self.authority)
+        return normalise_host(match[1]) if match else None
+
+    def means(self, name: str, port: int) -> bool:
+        """Whether it names this host, with this port or none."""
+        match = _AUTHORITY.fullmatch(self.authority)
+        return match is not None and normalise_host(match[1]) == name and (match[2] is None or int(match[2]) == port)
+
+    def __str__(self) -> str:
+        host = self.host
+        if host is None or not _is_plainly_a_host(host):
+            return f"its {self.where} is no host's name"
+        port = self.authority.rpartition(":")[2]
+        return f"its {self.where} names {host}{f':{port}' if port.isdigit() and ':' not in host else ''}"
+
+
+def _is_plainly_a_host(host: str) -> bool:
+    """Whether it may be repeated: anything else could be a secret in the wrong place."""
+    labels = host.split(".")
+    return is_address(host) or is_loopback(host) or (is_name(host) and len(labels) > 1 and max(map(len, labels)) < 64)
+
+
+def segments(path: str) -> tuple[str, ...]:
+    """A path as the most lenient server reads it: decoded to the end, dot segments resolved, without case, parameters
+    and empty segments. Two paths that some server may take for the same are equal here.
     """
-    if scheme == "https":
-        for sni in (client_sni, upstream_sni):
-            if sni is not None and normalise_host(sni) != name:
-                return "its TLS server name (SNI) is another one"
-    for authority in authorities:
-        match = _AUTHORITY.fullmatch(authority)
-        if match is None or normalise_host(match[1]) != name or (match[2] is not None and int(match[2]) != port):
-            return "its Host header or request target names another one"
-    return None
+    if _PLAIN_PATH.fullmatch(path):
+        return tuple(path.casefold().strip("/").split("/"))
+    found: list[str] = []
+    for written in re.split(r"[/\\]", re.split(r"[?#]", _decoded(path))[0].casefold()):
+        segment = written.partition(";")[0].strip(" \t\r\n\0")
+        if segment == "..":
+            del found[-1:]
+        elif segment not in ("", "."):
+            found.append(segment)
+    return tuple(found)
+
+
+def _decoded(path: str) -> str:
+    """A path without its query, percent-decoded to the end."""
+    path = path.partition("?")[0]
+    for _ in range(4):  # no server decodes as often
+        path = unquote(path)
+    return path

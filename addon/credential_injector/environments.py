@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from credential_injector import keys
 from credential_injector.client_authentication import METHODS, possible
-from credential_injector.destinations import Origin, is_loopback, parse_origin
+from credential_injector.destinations import Origin, is_loopback, parse_origin, parse_page_origin
 from credential_injector.env_file import Binding, EnvFile
 from credential_injector.grants import FIXED, GRANTS
 from credential_injector.token_request import Fields, TokenRequest, Transport, parse_endpoint, parse_proxy
@@ -36,6 +36,8 @@ class Environment:
     without_token: WithoutToken = "block"  # noqa: S105 - not a password
     methods: frozenset[str] | None = None
     """The methods that get a token; None: all of them."""
+    page_origins: frozenset[str] = frozenset()
+    """Whose pages' cross-site requests get a token, too, as a browser writes them into the Origin header."""
 
 
 # --- The keys ---------------------------------------------------------------------------------------------------------
@@ -137,6 +139,10 @@ def _methods(value: str) -> frozenset[str]:
     return frozenset(item.upper() for item in items)
 
 
+def _page_origins(value: str) -> frozenset[str]:
+    return frozenset(parse_page_origin(item) for item in _list(_text(value)))
+
+
 class _Key(NamedTuple):
     field: str
     """The field of TokenRequest, Transport or Environment that it fills. `values` takes any number of keys."""
@@ -225,6 +231,7 @@ _KEYS: Mapping[str, _Key] = {
     "OVERWRITE": _Key("overwrite", _one_of("always", "never", "only")),
     "WITHOUT_TOKEN": _Key("without_token", _one_of("block", "pass")),
     "METHODS": _Key("methods", _methods),
+    "ORIGINS": _Key("page_origins", _page_origins),
 }
 # Keys that end in a name of the user's: the name is sent as it is written.
 _KEY_FAMILIES: Mapping[str, _Key] = {
@@ -275,31 +282,32 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
     given: dict[str, str] = {}
     for written, binding in bindings.items():
         name, how = _source(written)
+        shown = _shown(binding.written, binding.line)
         if binding.value is None:
-            given[name] = written
+            given[name] = shown
             continue
         family = _family(name)
-        key = _KEY_FAMILIES[family] if family else _KEYS.get(name)
+        key = _KEY_FAMILIES.get(family) or _KEYS.get(name)
         if key is None or (how and not key.secret):
             other = _OTHER_NAMES.get(written)
             meant = f", did you mean {other}?" if other else nearest(written, _known_keys())
             given.update({known: written for known in _KEYS if meant.startswith(f", did you mean {known}?")})
             meant = meant or f", one of {', '.join(_KEYS)} was expected"
-            file.wrong(_shown(binding.written, binding.line), f"unknown key (line {binding.line}){meant}")
+            file.wrong(shown, f"unknown key (line {binding.line}){meant}")
             continue
         if name in given:
-            file.wrong(name, f"is given by {given[name]} and by {written}, one of them was expected")
+            file.wrong(name, f"is given by {given[name]} and by {shown}, one of them was expected")
             continue
-        given[name] = written
+        given[name] = shown
         try:
             extra = _extra_name(family, name) if family else ""
             file.holds_secrets |= key.secret and not how
-            value = key.parse(file.secret(written, how, binding.value))
+            value = key.parse(file.secret(shown, how, binding.value))
             if family or key.field == "values":
                 value = (*values.get(key.field, ()), (extra or name, value))
             values[key.field] = value
         except ValueError as error:
-            file.wrong(written, str(error))
+            file.wrong(shown, str(error))
     for family in ("TOKEN_HEADER_", "HEADER_"):
         names = [name.lower() for name, _ in values.get(_KEY_FAMILIES[family].field, ())]
         if len(names) != len(set(names)):
@@ -316,7 +324,11 @@ def _complete(file: EnvFile, values: dict[str, Any], given: Mapping[str, str]) -
     Settles the client authentication method, where the file does not name it.
     """
     name = values.get("grant_type", "client_credentials")
-    if name in FIXED:
+    needed: tuple[str, ...] = ()
+    unused: dict[str, list[str]] = {}
+    if any(key in given and _KEYS[key].field not in values for key in ("GRANT_TYPE", "TOKEN_ENDPOINT_AUTH_METHOD")):
+        pass  # which keys go with it is anybody's guess
+    elif name in FIXED:
         needed = FIXED[name].needs
         unused = {key: [f"GRANT_TYPE={name}"] for key in given if _is_asked_for(key) and key not in needed}
     else:
@@ -357,15 +369,15 @@ def _unused(grant: str, methods: Iterable[str], given: Iterable[str]) -> dict[st
 
 def _is_asked_for(key: str) -> bool:
     """Whether a key is about token requests."""
-    family = _family(key)
-    row = _KEY_FAMILIES[family] if family else _KEYS[key]
-    return key != "GRANT_TYPE" and row.field in (*TokenRequest.__slots__, *Transport.__slots__)
+    row = _KEY_FAMILIES.get(_family(key)) or _KEYS.get(key)
+    fields = (*TokenRequest.__slots__, *Transport.__slots__)
+    return row is not None and row.field in fields and key != "GRANT_TYPE"
 
 
 def _check_endpoints(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str], login_endpoint: str) -> None:
     if "ISSUER" in given:
-        if "TOKEN_ENDPOINT" in given:
-            file.wrong("TOKEN_ENDPOINT", "is given, and ISSUER publishes one; one of the two was expected")
+        for key in {"TOKEN_ENDPOINT", login_endpoint}.intersection(given):
+            file.wrong(key, "is given, and ISSUER publishes one; one of the two was expected")
         return
     if login_endpoint and login_endpoint not in given:
         file.wrong(login_endpoint, "is missing, a URL was expected, or ISSUER, which publishes it")
@@ -421,12 +433,11 @@ def _family(key: str) -> str:
 
 
 def _shown(key: str, line: int) -> str:
-    """The key, or only its line: a stray line of a pasted secret looks like a key, too."""
+    """The key, or only its line: a pasted secret on a line of its own looks like a key, as does `CLIENT_SECRET:it`."""
     name = _canonical(key)
-    known = (
-        name in _KEYS or name in _OTHER_NAMES or nearest(name, _known_keys()) or name.startswith(tuple(_KEY_FAMILIES))
-    )
-    return name if known or re.fullmatch(r"[A-Z_]{1,40}", key) else f"line {line}"
+    family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
+    plain = re.fullmatch(r"[A-Za-z_-]*", name.removeprefix(family)) if family else re.fullmatch(r"[A-Z_]{1,40}", key)
+    return name if plain or name in _known_keys() else f"line {line}"
 
 
 def _source(key: str) -> tuple[str, str]:

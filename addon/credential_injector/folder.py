@@ -8,10 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from credential_injector import permissions
 from credential_injector.destinations import Origin
 from credential_injector.env_file import EnvFile
 from credential_injector.environments import Environment, nearest, read
 from credential_injector.threads import in_thread
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = "envs"
 
@@ -21,6 +24,8 @@ STEP = 50
 # What the system does not tell is found after this time: a changed target of a symlink, a folder that was replaced, a
 # file on a network disk.
 UNSEEN = 1000
+# Where there are very many files, looking for that is itself work: it takes no more than this share of the time.
+LOOKING = 0.01
 
 logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
@@ -40,6 +45,11 @@ class _Reading(NamedTuple):
     file: EnvFile
     state: tuple[object, ...]
 
+    @property
+    def secret_files(self) -> list[Path]:
+        """The files in which its secrets stand."""
+        return [*([self.file.path] if self.file.holds_secrets else []), *self.file.secret_files]
+
 
 class Folder:
     """`path/*.env`, or of these the environments that `only` names. `shown_as` is the folder's name in messages."""
@@ -47,7 +57,8 @@ class Folder:
     def __init__(self, path: Path, *, only: Iterable[str] | None = None, shown_as: str | None = None) -> None:
         self.path = path
         self._only = None if only is None else tuple(only)
-        self._shown = shown_as or str(path)
+        # A name that is not UTF-8 could stand in no comment and no answer.
+        self._shown = shown_as or str(path).encode(errors="replace").decode()
         self._readings: dict[str, _Reading] = {}
 
     def read(self) -> tuple[Environment, ...]:
@@ -55,13 +66,15 @@ class Folder:
 
         Raises InvalidEnvironments with every mistake of every file.
         """
+        before = self._readings
         environments, mistakes = self.survey()
+        _warn_of_others(reading for name, reading in self._readings.items() if reading is not before.get(name))
         if mistakes:
             raise InvalidEnvironments(mistakes)
         return environments
 
     def survey(self) -> tuple[tuple[Environment, ...], list[str]]:
-        """As `read`: the environments whose files are right, and every mistake."""
+        """The environments whose files are right, and every mistake. Raises InvalidEnvironments without a folder."""
         files, mistakes = self._files()
         for name in self._only or ():
             if name not in files:
@@ -76,13 +89,12 @@ class Folder:
         return environments, mistakes
 
     def names(self) -> list[str]:
-        """The names of the environments, without reading a file."""
+        """The names of the environments, without reading a file. Raises InvalidEnvironments."""
         return list(self._files()[0])
 
     def secret_files(self, name: str) -> list[Path]:
         """The files in which the secrets of an environment stand, as they were read last."""
-        file = self._readings[name].file
-        return [*([file.path] if file.holds_secrets else []), *file.secret_files]
+        return self._readings[name].secret_files
 
     def _files(self) -> tuple[dict[str, Path], list[str]]:
         """The environment files by the names of their environments, and the mistakes in files' names."""
@@ -91,7 +103,9 @@ class Folder:
         try:
             found = sorted(self.path.iterdir()) if self.path.is_dir() else []
         except OSError as error:
-            return {}, [f"{self._shown}: cannot be read ({error.strerror}), a folder was expected"]
+            raise InvalidEnvironments(
+                [f"{self._shown}: cannot be read ({error.strerror}), a folder was expected"]
+            ) from None
         for file in found:
             if file.suffix == ".env" and not file.name.startswith("."):
                 files[file.stem] = file
@@ -114,6 +128,7 @@ class Folder:
     async def changes(self) -> AsyncGenerator[None]:
         """Once at the beginning, then whenever something may have changed. It never ends by itself."""
         watchfiles = await in_thread(_import_watchfiles, "import of watchfiles")
+        loop = asyncio.get_running_loop()
         while True:
             watched = self._watched()
             try:
@@ -130,12 +145,16 @@ class Folder:
                 try:
                     await asyncio.sleep(0)  # now it watches, and what changed before can be told without a gap
                     while True:
+                        begun = loop.time()
                         yield
+                        again = loop.time() + (loop.time() - begun) / LOOKING
                         if self._watched() != watched:  # the reader has found other files to watch
                             break
-                        await asyncio.wait([change])
-                        change.result()
-                        change = asyncio.ensure_future(anext(seen))
+                        told = False
+                        while not told:
+                            await asyncio.wait([change])
+                            told = bool(change.result()) or loop.time() >= again
+                            change = asyncio.ensure_future(anext(seen))
                 finally:
                     change.cancel()
             except FileNotFoundError:
@@ -173,6 +192,12 @@ def open_folder(given: str, only: Iterable[str] = ()) -> Folder:
         wrong = f"inject_envs: {given}: no such folder, the folder of the environment files was expected"
         raise InvalidEnvironments([wrong])
     return Folder(found or path, only=tuple(only) or None)
+
+
+def _warn_of_others(readings: Iterable[_Reading]) -> None:
+    secret = [path for reading in readings for path in reading.secret_files]
+    if exposed := list(dict.fromkeys(filter(permissions.others_can_read, secret))):
+        logger.warning(permissions.warning(exposed))
 
 
 def _state(file: Path | None, others: Iterable[Path]) -> tuple[object, ...]:

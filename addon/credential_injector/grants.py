@@ -7,7 +7,7 @@ from typing import NamedTuple
 from credential_injector import keys
 from credential_injector.token_request import Fields, TokenRequest
 
-JWT_LIFETIME = 300.0  # seconds; Salesforce wants no more, Google allows an hour
+JWT_LIFETIME = 180.0  # seconds; Salesforce takes no longer one, Google one of an hour
 
 
 class Grant(NamedTuple):
@@ -54,7 +54,7 @@ def _jwt_bearer(request: TokenRequest, endpoint: str, now: float) -> Fields:
         audience=request.value("JWT_AUDIENCE") or endpoint,
         now=now,
         lifetime=float(request.value("JWT_LIFETIME") or JWT_LIFETIME),
-        scope=request.scope,
+        scope=request.scope,  # RFC 7523 has it in the form, where it is, too; Google wants it here
     )
     return (("assertion", assertion),)
 

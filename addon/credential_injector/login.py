@@ -18,7 +18,7 @@ from credential_injector.authorization_server import Answer
 from credential_injector.environments import Environment
 from credential_injector.grants import GRANTS
 from credential_injector.routes import store_of
-from credential_injector.token_endpoint import TokenEndpoint, accepted, error_code
+from credential_injector.token_endpoint import TokenEndpoint, accepted, error_code, read_answer
 from credential_injector.token_request import TokenRequest, parse_endpoint
 from credential_injector.token_source import AccessToken, NoToken, TokenSource
 from credential_injector.token_store import keep
@@ -81,7 +81,7 @@ class _Way:
 
     async def answer(self, **fields: str) -> AccessToken:
         """The token for these fields of a token request."""
-        return await self.endpoint.answer(lambda _: tuple(fields.items()), self.now())
+        return await self.endpoint.ask(lambda _: tuple(fields.items()), self.now(), read_answer)
 
     async def wait(self, awaited: Awaitable[T], seconds: float) -> T:
         """Wait for a person, with a word of progress now and then. Raises NoToken when the time is over."""
@@ -246,7 +246,7 @@ class _Device:
 
 async def _device_code(way: _Way) -> AccessToken:
     """RFC 8628."""
-    device = await way.endpoint.asked("device_authorization_endpoint", lambda _: (), way.now(), _device)
+    device = await way.endpoint.ask(lambda _: (), way.now(), _device, "device_authorization_endpoint")
     complete = f", or open\n\n{device.complete}\n\nand compare the code" if device.complete else ""
     way.terminal.tell(
         f"{way.name}: on any device, open\n\n{device.verification_uri}\n\nand enter {device.user_code}{complete}\n"

@@ -79,17 +79,14 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
         comment += f", replaced {replaced}"
     prefix = f"{environment.prefix} " if environment.prefix else ""
     # mitmweb draws a comment's lines as one paragraph: the dashes keep them apart there.
-    comment += f"\n- {environment.header}: {prefix}<{token.fingerprint}>"
-    for name, _ in environment.extra_headers:
-        comment += f"\n- {name}: <secret>"
-    comment += f"\n- {environment.file}"
-    if environment.transport.insecure_tls:
-        comment += "\n- INSECURE_TLS: nobody verified which server issued the token"
+    comment += f"\n- {environment.header}: {prefix}<{token.fingerprint}>\n- {environment.file}"
+    if environment.extra_headers:
+        comment += "".join(f"\n- {name}: <secret>" for name, _ in environment.extra_headers)
     _write(
         flow,
         comment,
         action="injected",
-        environment=environment.name,
+        environment=environment,
         token=token.fingerprint,
         source=served.source,
         expires_at=int(token.expires_at) if expires else None,
@@ -115,13 +112,19 @@ def not_retried(flow: Flow, reason: str) -> None:
 def kept(flow: Flow, environment: Environment) -> None:
     """The client's own credential stays."""
     reason = f"the client sent its own {environment.header}, and OVERWRITE=never keeps it"
-    _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment.name, reason=reason)
+    _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment, reason=reason)
 
 
 def skipped(flow: Flow, environment: Environment, reason: str) -> None:
     """The request goes on as the client sent it."""
     comment = f"{environment.name}: left as the client sent it: {reason}"
-    _write(flow, comment, action="skipped", environment=environment.name, reason=reason)
+    _write(flow, comment, action="skipped", environment=environment, reason=reason)
+
+
+def withdrawn(flow: Flow, environment: Environment, reason: str) -> None:
+    """The request goes on without the token that it had already got."""
+    comment = f"{environment.name}: token withdrawn: {reason}"
+    _write(flow, comment, action="skipped", environment=environment, reason=reason)
 
 
 def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams: bool = False) -> str:
@@ -133,13 +136,25 @@ def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams
     name = environment.name if environment is not None else None
     what = "request blocked" if not streams else "sent on without any credential, as its body is streamed"
     line = f"{name or 'credential injector'}: {what}: {reason}"
-    _write(flow, line, action="blocked", environment=name, reason=reason)
+    _write(flow, line, action="blocked", environment=environment, reason=reason)
     return line
 
 
 def was_injected(flow: Flow) -> bool:
-    """Whether the flow's request went out with a token of ours."""
-    return bool(flow.metadata.get(KEY, {}).get("action") == "injected")
+    """Whether the flow's request went out with a token of ours. What was read from a file may hold anything."""
+    record = flow.metadata.get(KEY)
+    return (
+        isinstance(record, dict)
+        and record.get("action") == "injected"
+        and all(isinstance(record.get(name), str) for name in ("environment", "token", "source"))
+        and isinstance(record.get("replaced", ...), str | None)
+    )
+
+
+def forget(flow: Flow) -> None:
+    """A replayed request goes to a host that no environment names, so nothing is to be said of it any more."""
+    flow.metadata.pop(KEY, None)
+    flow.comment = flow.marked = ""
 
 
 def own_error(error: BaseException) -> str:
@@ -202,13 +217,15 @@ def _write(
     comment: str,
     *,
     action: Action,
-    environment: str | None,
+    environment: Environment | None,
     reason: str | None = None,
     token: str | None = None,
     source: str | None = None,
     expires_at: int | None = None,
     replaced: str | None = None,
 ) -> None:
+    if environment is not None and environment.transport.insecure_tls:
+        comment += "\n- INSECURE_TLS: nobody verifies which server issues the tokens"
     # A flow that is replayed carries our earlier comment; one that a person wrote is kept below ours.
     if flow.comment and KEY not in flow.metadata:
         comment += "\n\n" + flow.comment
@@ -216,7 +233,7 @@ def _write(
     flow.marked = _MARKS[action] or flow.marked
     flow.metadata[KEY] = {
         "action": action,
-        "environment": environment,
+        "environment": environment.name if environment is not None else None,
         "reason": reason,
         "token": token,
         "source": source,

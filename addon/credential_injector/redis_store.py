@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable
@@ -10,8 +11,11 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from credential_injector import token_store
+from credential_injector.destinations import is_loopback, normalise_host
 from credential_injector.token_source import AccessToken
 from credential_injector.token_store import TokenStore, entry_of, kept_until, parsed, token_of
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -22,7 +26,11 @@ LARGEST_VALUE = 4 << 20  # bytes of one token; a token endpoint's answer holds 1
 
 def open_redis(url: str) -> TokenStore:
     """The store at a redis://, rediss:// or unix:// URL. Opens nothing yet. Raises ValueError without repeating it."""
-    return _RedisStore(_client(url))
+    client = _client(url)
+    parts = urlsplit(url)
+    if parts.scheme == "redis" and parts.hostname and not is_loopback(normalise_host(parts.hostname)):
+        logger.warning("inject_tokens: redis:// sends tokens unencrypted to another machine; rediss:// encrypts them")
+    return _RedisStore(client)
 
 
 def _client(url: str) -> Any:

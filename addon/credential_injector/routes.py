@@ -9,13 +9,13 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from credential_injector import record
-from credential_injector.destinations import Destinations
+from credential_injector.destinations import Destinations, Excluded
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
@@ -79,10 +79,15 @@ class Asking:
         self.request = request
         self.transport = transport
         self.refresh_token = ""
-        """The last one, where the grant uses any; from a store, it may be newer than ours."""
+        """The last one that came, where the grant uses any, or a newer one from a store. Empty: the file's."""
         self.replaces_refresh_tokens = False
         """The server has done so."""
         self._endpoint: Any = None
+
+    @property
+    def url(self) -> str:
+        """The token endpoint; empty where an issuer publishes it and has not been asked yet."""
+        return self.request.endpoint if self._endpoint is None else str(self._endpoint.url)
 
     async def token(self, asked_at: float) -> AccessToken:
         """Raises NoToken."""
@@ -90,10 +95,10 @@ class Asking:
             # Not on the event loop, either.
             module = await in_thread(_import_token_endpoint, "import of the token endpoint")
             self._endpoint = module.TokenEndpoint(self.request, self.transport)
-        shown = self._endpoint.refresh_token = self.refresh_token or self._endpoint.refresh_token
-        token: AccessToken = await self._endpoint.token(asked_at)
-        self.refresh_token = token.refresh_token or ""
-        self.replaces_refresh_tokens = self.replaces_refresh_tokens or self.refresh_token != shown
+        token: AccessToken = await self._endpoint.token(asked_at, self.refresh_token)
+        shown, self.refresh_token = self.refresh_token, token.refresh_token or ""
+        if self.refresh_token != (shown or self.request.value("REFRESH_TOKEN")):
+            self.replaces_refresh_tokens = True
         return token
 
 
@@ -111,6 +116,10 @@ class Routes:
         self._way: dict[str, str] = {}
         self._counts: dict[str, Counts] = {}
         self._destinations: Destinations[Route] = Destinations()
+        self._hosts: Destinations[Route] = Destinations()
+        self._known_endpoints: set[str] = set()
+        """The URLs of the token endpoints, as far as they are known."""
+        self._token_endpoints = Excluded()
         self._following: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -143,6 +152,14 @@ class Routes:
     def find(self, scheme: str, host: str, port: int, path: str) -> Route | None:
         """The route of a destination (see `Destinations.find`)."""
         return self._destinations.find(scheme, host, port, path)
+
+    def of_host(self, host: str) -> Route | None:
+        """A route of this host, whatever the scheme, port and path."""
+        return self._hosts.find("", host, 0, "/")
+
+    def is_token_endpoint(self, scheme: str, host: str, port: int, path: str) -> bool:
+        """Whether tokens are asked for there. Whoever asks brings a credential of its own."""
+        return self._token_endpoints.holds(scheme, host, port, path)
 
     def named(self, name: str) -> Route | None:
         """The route of an environment."""
@@ -192,6 +209,9 @@ class Routes:
             )
             entries += [(origin, route) for origin in environment.origins]
         self._sources, self._destinations = sources, Destinations(entries)
+        self._hosts = Destinations((replace(origin, scheme="", port=0, path=""), route) for origin, route in entries)
+        self._known_endpoints |= {request.endpoint for request, _ in sources if request.endpoint}
+        self._token_endpoints = Excluded(self._known_endpoints)
         self._announce(before)
 
     def _announce(self, before: tuple[Environment, ...]) -> None:
@@ -285,6 +305,9 @@ class Routes:
             if error.lasting and self._folder is not None and self._folder.forget(names):
                 self._start(self._read_again())
             raise
+        if asking.url not in self._known_endpoints:
+            self._known_endpoints.add(asking.url)
+            self._token_endpoints = Excluded(self._known_endpoints)
         if asking.replaces_refresh_tokens and not known and store_of(asking.request, self._store) is None:
             logger.warning(
                 f"{', '.join(names)}: the server has replaced the refresh token, and with inject_tokens=memory the new"

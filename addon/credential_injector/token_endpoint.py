@@ -57,7 +57,7 @@ OAUTH_ERRORS = {
 
 
 class TokenEndpoint:
-    """The token endpoint of one token request. It remembers what an issuer published and the last refresh token."""
+    """The token endpoint of one token request. It remembers what an issuer published."""
 
     def __init__(self, request: TokenRequest, transport: Transport) -> None:
         self._request = request
@@ -66,63 +66,64 @@ class TokenEndpoint:
         self._metadata: Metadata | None = None
         self._discovered_at = 0.0
         """Unix seconds."""
-        self.refresh_token = request.value("REFRESH_TOKEN")
-        """The one that the next token request shows, where its grant uses any."""
-        self._ended = ""
-        """The one of a login that has ended."""
+        self.url = request.endpoint
+        """Empty: the issuer has not been asked for it yet."""
         self.last: Answer | None = None
         """What the server said last to a request of a token, or of a login."""
+        self._ended = ""
+        """The refresh token of a login that has ended."""
 
-    async def token(self, asked_at: float) -> AccessToken:
-        """Ask for a token once. `asked_at` is now, in unix seconds. Raises NoToken."""
+    async def token(self, asked_at: float, refresh_token: str = "") -> AccessToken:
+        """Ask for a token once. `asked_at` is now, in unix seconds. Raises NoToken.
+
+        Where the grant uses a refresh token, it is this one, or else the file's; the next one comes with the token.
+        """
         request, grant = self._request, GRANTS[self._request.grant_type]
         if grant.refreshes:
-            if not self.refresh_token or self.refresh_token == self._ended:
+            refresh_token = refresh_token or request.value("REFRESH_TOKEN")
+            request = request.with_value("REFRESH_TOKEN", refresh_token)
+            if not refresh_token or refresh_token == self._ended:
                 # Asked again as soon as somebody has logged in: this has cost nobody anything.
                 since = " again since the login ended" if self._ended else ""
                 raise NoToken("login_required", f"nobody has logged in{since}", retry_after=0.0)
-            request = request.with_value("REFRESH_TOKEN", self.refresh_token)
         try:
-            token = await self.answer(
-                lambda endpoint: (("grant_type", grant_type(request)), *grant.form(request, endpoint, asked_at)),
+            token = await self.ask(
+                lambda url: (("grant_type", grant_type(request)), *grant.form(request, url, asked_at)),
                 asked_at,
+                read_answer,
             )
         except NoToken as error:
             if grant.login_endpoint and error.code == "invalid_grant":
-                self._ended = self.refresh_token
+                self._ended = refresh_token
                 raise NoToken("login_required", f"the login has ended: {error.reason}", retry_after=0.0) from None
             raise
-        if not grant.refreshes:
-            return replace(token, refresh_token=None)
-        self.refresh_token = token.refresh_token or self.refresh_token
-        return replace(token, refresh_token=self.refresh_token)
+        return replace(token, refresh_token=(token.refresh_token or refresh_token) if grant.refreshes else None)
 
-    async def answer(self, grant: Callable[[str], Fields], asked_at: float) -> AccessToken:
-        """The token for these fields of a grant; they are given the endpoint's URL. Raises NoToken."""
-        return await self.asked("token_endpoint", grant, asked_at, read_answer)
-
-    async def asked(
+    async def ask(
         self,
-        name: str,
-        fields: Callable[[str], Fields],
+        grant: Callable[[str], Fields],
         asked_at: float,
         read: Callable[[Answer, TokenRequest, float], T],
+        endpoint: str = "token_endpoint",
     ) -> T:
-        """What `read` makes of the answer of an endpoint, told by its name in RFC 8414. Raises NoToken."""
+        """What `read` makes of the answer to these fields, which are given the endpoint's URL. Raises NoToken.
 
-        def ask(conversation: Conversation) -> T:
-            endpoint, method = self.where(conversation, asked_at, name)
-            request = replace(self._request, endpoint=endpoint)
-            message = dict(request.headers), urlencode([*fields(endpoint), *_fields(request)])
+        `endpoint` is named as in RFC 8414; a device code comes from `device_authorization_endpoint` (RFC 8628).
+        """
+
+        def exchange(conversation: Conversation) -> T:
+            url, method = self.where(conversation, asked_at, endpoint)
+            request = replace(self._request, endpoint=url)
+            message = dict(request.headers), urlencode([*grant(url), *_fields(request)])
             self.last = None
-            self.last = conversation.post(endpoint, *METHODS[method].apply(request, endpoint, asked_at, message))
+            self.last = conversation.post(url, *METHODS[method].apply(request, url, asked_at, message))
             return read(self.last, request, asked_at)
 
-        return await self._converse(ask)
+        return await self._converse(exchange)
 
     async def authorization_endpoint(self, asked_at: float) -> tuple[str, str]:
         """Where a person logs in, and the issuer whose login that is, if it is known. Raises NoToken."""
-        url, _ = await self._converse(partial(self.where, asked_at=asked_at, name="authorization_endpoint"))
+        url, _ = await self._converse(partial(self.where, asked_at=asked_at, endpoint="authorization_endpoint"))
         return url, self._request.issuer
 
     async def _converse(self, conversation: Callable[[Conversation], T]) -> T:
@@ -132,15 +133,18 @@ class TokenEndpoint:
             self._discovered_at = 0.0  # the server may have moved
             raise
 
-    def where(self, conversation: Conversation, asked_at: float, name: str) -> tuple[str, str]:
+    def where(self, conversation: Conversation, asked_at: float, endpoint: str) -> tuple[str, str]:
         """An endpoint, by its name in RFC 8414, and how the client authenticates there. Raises NoToken."""
         request = self._request
         if not request.issuer:
-            return request.value(name.upper()) or request.endpoint, request.auth_method
+            return request.value(endpoint.upper()) or request.endpoint, request.auth_method
         known = self._discovered(conversation, asked_at)
         given = {"CLIENT_ID", *(["CLIENT_SECRET"] if request.client_secret else []), *dict(request.values)}
         method = request.auth_method or known.method(possible(given))
-        return request.value(name.upper()) or known.endpoint(name, certificate=METHODS[method].certificate), method
+        url = request.value(endpoint.upper()) or known.endpoint(endpoint, certificate=METHODS[method].certificate)
+        if endpoint == "token_endpoint":
+            self.url = url
+        return url, method
 
     def _discovered(self, conversation: Conversation, asked_at: float) -> Metadata:
         if self._metadata is None or not self._discovered_at <= asked_at < self._discovered_at + METADATA_LIFETIME:

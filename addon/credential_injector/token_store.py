@@ -23,6 +23,7 @@ from typing import TypeVar
 
 import filelock
 
+from credential_injector import permissions
 from credential_injector.threads import in_thread
 from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
@@ -53,6 +54,8 @@ for _name in ("filelock", "redis"):
 def open_file(where: str) -> "TokenStore":
     """The store in a file. Opens nothing yet. Raises ValueError without repeating `where`."""
     path = _file(where)
+    if permissions.others_can_read(path):
+        logger.warning(f"inject_tokens: {permissions.warning([path])}")
     return _FileStore(path, str(path))
 
 

@@ -3,7 +3,7 @@
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,9 @@ from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 from tests.certificates import Authority
 from tests.conftest import tool
+from tests.e2e import namespace
+from tests.e2e.canaries import Canaries, instances
+from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.oidc_provider import OidcProvider, running
 
 T = TypeVar("T")
@@ -36,6 +39,8 @@ class Stage:
     api: ProtectedApi
     http: str
     https: str
+    tls: ssl.SSLContext
+    """For other servers of a test."""
     _stack: ExitStack = field(repr=False)
 
     @property
@@ -83,6 +88,32 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
+def canaries() -> Canaries:
+    """What test_z_canaries.py looks at, when all the others have run."""
+    return Canaries()
+
+
+@pytest.fixture(autouse=True)
+def witness(canaries: Canaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Look for secrets in all that a test wrote: files, mitmproxy's log, mitmweb's answers."""
+    with (
+        instances(monkeypatch, Mitmproxy) as proxies,
+        instances(monkeypatch, DemoAuthorizationServer) as servers,
+        instances(monkeypatch, WebApi) as webs,
+    ):
+        yield
+    client_secrets = {client.client_secret for server in servers for client in server.clients.values()}
+    tokens = {token for server in servers for token in server.tokens}
+    for proxy in proxies:
+        shows_headers = "--flow-detail" in proxy.process.args
+        hidden = client_secrets | (set() if shows_headers else tokens)
+        canaries.look(f"{tmp_path.name}: mitmproxy's log", "\n".join(proxy.log).encode(), hidden)
+    for answer in (answer for web in webs for answer in web.answers):
+        canaries.look(f"{tmp_path.name}: mitmweb", answer, client_secrets)
+    canaries.look_into(tmp_path, client_secrets, tokens)
+
+
+@pytest.fixture(scope="session")
 def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("confdir")
 
@@ -102,8 +133,9 @@ def certificates(authority: Authority, tmp_path_factory: pytest.TempPathFactory)
     return ca_file, server_file
 
 
-@pytest.fixture
-def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path]) -> Iterator[Stage]:
+@contextmanager
+def on_stage(folder: Path, confdir: Path, certificates: tuple[Path, Path]) -> Iterator[Stage]:
+    """A stage until the block ends, with what runs on it."""
     ca, server = certificates
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(server)
@@ -112,7 +144,13 @@ def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path]) -> Ite
     with ExitStack() as stack:
         token_endpoint = stack.enter_context(serve(authorization_server.app)) + "/oauth2/v2.0/token"
         http, https = stack.enter_context(serve(api.app)), stack.enter_context(serve(api.app, tls))
-        yield Stage(tmp_path, confdir, ca, authorization_server, token_endpoint, api, http, https, stack)
+        yield Stage(folder, confdir, ca, authorization_server, token_endpoint, api, http, https, tls, stack)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path]) -> Iterator[Stage]:
+    with on_stage(tmp_path, confdir, certificates) as stage:
+        yield stage
 
 
 @dataclass
@@ -145,13 +183,7 @@ Curl = Callable[..., Reply]
 
 
 @pytest.fixture
-def oidc_provider(certificates: tuple[Path, Path]) -> Iterator[OidcProvider]:
-    with running(*certificates) as server:
-        yield server
-
-
-@pytest.fixture
-def chromium(tmp_path: Path) -> Iterator["Chromium"]:
+def chromium(tmp_path: Path, canaries: Canaries) -> Iterator["Chromium"]:
     """Start headless Chromium, with these arguments beside what every test needs."""
     binary, driver = tool("chromium", package="chromium"), tool("chromedriver", package="chromium-driver")
     with ExitStack() as stack:
@@ -175,9 +207,48 @@ def chromium(tmp_path: Path) -> Iterator["Chromium"]:
                 options.add_argument(argument)
             browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
             stack.callback(browser.quit)
+            stack.callback(lambda: canaries.look(browser.title, browser.page_source.encode(), {CLIENT_SECRET}))
             return browser
 
         yield start
 
 
 Chromium = Callable[..., webdriver.Chrome]
+
+
+ATTACK = "attack"
+"""The property of a test's report that holds a row, a column and what happened."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The attacks: a row for each, a column for each way."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    cells = [value for report in reports for name, value in report.user_properties if name == ATTACK]
+    if not cells:
+        return
+    ways = list(dict.fromkeys(way for _, way, _ in cells))
+    rows: dict[str, dict[str, str]] = {}
+    for case, way, outcomes in cells:
+        rows.setdefault(case, {})[way] = "".join("x" if outcome == "blocked" else outcome[0] for outcome in outcomes)
+    width = max(map(len, rows))
+    terminalreporter.section("attacks")
+    terminalreporter.line(
+        f"{len(rows)} cases, {len(cells)} attacks."
+        " i: injected, s: skipped and marked, b: bare, x: blocked, r: refused by mitmproxy"
+    )
+    made_up = namespace.missing()
+    terminalreporter.line(
+        f"transparent: the original address is made up ({made_up})"
+        if made_up
+        else "transparent: in a network namespace"
+    )
+    heads = [way.split()[-1][:5] for way in ways]
+    terminalreporter.line(" ".join([" " * width, *(f"{head:5}" for head in heads)]))
+    for case, cell in rows.items():
+        terminalreporter.line(" ".join([f"{case:{width}}", *(f"{cell.get(way, ''):5}" for way in ways)]))
+
+
+@pytest.fixture
+def oidc_provider(certificates: tuple[Path, Path]) -> Iterator[OidcProvider]:
+    with running(*certificates) as server:
+        yield server

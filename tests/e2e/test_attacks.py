@@ -1,112 +1,804 @@
-"""What was once got away with: a token for somebody else, a crash of mitmproxy's, a request that went out bare."""
+"""Every way to make the proxy hand its identity to somebody else, each tried in every mode that it makes sense in.
 
-import http.client
-import socket
-import ssl
-import struct
+In a case, {good} is a server that is to get a token and {evil} one that must not; they differ in their address, not in
+their port. {at} is what stands before the path where a proxy is asked for a URL, and nothing elsewhere.
+"""
 
-import h2.config
-import h2.connection
-import h2.events
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from credential_injector.demo.processes import Mitmproxy, mitmproxy
-from tests.e2e.conftest import Stage
+from tests.certificates import Authority
+from tests.e2e.arena import (
+    EVIL,
+    HTTP,
+    HTTPS,
+    SHARED,
+    WAYS,
+    Answer,
+    Arena,
+    Refused,
+    arena,
+    dial,
+    http1,
+    http2,
+    tls,
+    tunnel,
+)
+from tests.e2e.canaries import Canaries
+from tests.e2e.conftest import ATTACK, Curl, Stage, on_stage
+from tests.e2e.tell import EVIL as EVIL_ADDRESS
+from tests.e2e.tell import GOOD, HIJACKED
+
+PROXIES = ("regular", "lazy", "upstream")
+SOCKS = ("socks5", "socks5 lazy")
+NAMED = (*PROXIES, *SOCKS)
+"""Where the client names the host that it wants to be connected to."""
+REVERSE = ("reverse", "keep host")
+BY_ADDRESS = ("transparent",)
+EVERYWHERE = (*NAMED, *REVERSE, *BY_ADDRESS)
+FORWARD = (*NAMED, *BY_ADDRESS)
+FEW = ("regular", "socks5 lazy", "transparent")
+
+BOTH = ("http", "https")
+TLS = ("https",)
+PLAIN = ("http",)
+
+LEFT = "bare/skipped"
+HARMLESS = "bare/skipped/refused/blocked"
+"""What becomes of it is mitmproxy's affair, and not the same in each version, as long as no token goes along."""
+ODD = "injected/skipped/refused"
+"""As odd as that, but on a connection to the right server."""
 
 
-def connect(
-    proxy: Mitmproxy, *, tls: str | None = None, tunnel: str | None = None, alpn: str = "http/1.1"
-) -> socket.socket:
-    """A connection to the proxy, maybe through a tunnel, maybe with TLS whose SNI is `tls`. Nothing is verified."""
-    host, _, port = proxy.url.removeprefix("http://").rpartition(":")
-    connection = socket.create_connection((host, int(port)), timeout=20)
-    if tunnel is not None:
-        connection.sendall(f"CONNECT {tunnel} HTTP/1.1\r\n\r\n".encode())
-        assert b" 200 " in connection.recv(4096)
-    if tls is not None:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols([alpn])
-        connection = context.wrap_socket(connection, server_hostname=tls)
-    return connection
+def get(*headers: str, path: str = "/", line: str = "GET {at}PATH HTTP/1.1") -> str:
+    """A request, after which the client wants no other on this connection."""
+    return "\r\n".join([line.replace("PATH", path), *headers, "Connection: close", "", ""])
 
 
-def send(connection: socket.socket, *lines: str) -> int:
-    """Send a request as it is written. Returns the answer's status."""
-    connection.sendall("\r\n".join([*lines, "", ""]).encode())
-    answer = http.client.HTTPResponse(connection)
-    answer.begin()
-    answer.read()
-    return answer.status
+def h2(*more: tuple[str, str], without: str = "", **pseudo: str) -> tuple[tuple[str, str], ...]:
+    """The headers of a request to {good}; what is given replaces or follows."""
+    given = {"method": "GET", "scheme": "https", "authority": "{good}:{port}", "path": "/", **pseudo}
+    return (*((f":{name}", value) for name, value in given.items() if name != without), *more)
 
 
-def stolen(stage: Stage) -> list[str]:
-    """The credentials that any server received."""
-    return [value for _, headers in stage.api.received for name, value in headers if name == "Authorization"]
+@dataclass(frozen=True)
+class Case:
+    """A request, and what must become of it.
+
+    Expected is an outcome, or several with a slash between them; with more answers than one, a word for each. `but`
+    tells it for ways, families of ways or their schemes in which it is something else. A request that is skipped
+    `says` which name differed. Without `sni`, it is the host that is connected to; empty, none is sent.
+    """
+
+    name: str
+    expected: str
+    request: str | tuple[tuple[str, str], ...]
+    to: str = "{good}"
+    port: str = "{port}"
+    sni: str = "{to}"
+    says: str = ""
+    ways: tuple[str, ...] = EVERYWHERE
+    schemes: tuple[str, ...] = BOTH
+    but: Mapping[str, str] = field(default_factory=dict)
+
+    def expects(self, way: str, scheme: str) -> list[set[str]]:
+        """The outcomes that are right, for each answer."""
+        expected = self.expected
+        family = WAYS[way].family
+        if family == "transparent" and scheme == "http":
+            # Nobody vouches for the name of an address without TLS.
+            expected = expected.replace("injected", "skipped")
+        for key in (family, way, f"{family} {scheme}", f"{way} {scheme}"):
+            expected = self.but.get(key, expected)
+        return [set(word.split("/")) for word in expected.split()]
 
 
-def test_the_name_in_the_tls_to_the_proxy_is_not_that_of_the_server(stage: Stage) -> None:
-    port = stage.https_port
-    stage.env(f"https://api.qa.test:{port}")
-    proxy = stage.mitmdump()
-    with connect(proxy, tls="api.qa.test") as connection:
-        line = f"GET https://127.0.0.1:{port}/open HTTP/1.1"
-        assert send(connection, line, f"Host: api.qa.test:{port}") == 200
-    assert stolen(stage) == []
+OF_GOOD = "Host: {good}:{port}"
+OF_EVIL = "Host: {evil}:{port}"
+WEBSOCKET = (
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+)
 
 
-@pytest.mark.parametrize("strategy", ["eager", "lazy"])
-def test_a_name_that_the_resolver_reads_otherwise_matches_no_wildcard(stage: Stage, strategy: str) -> None:
-    port = stage.http.rpartition(":")[2]
-    stage.env(f"http://*.qa.test:{port}")
-    words = ["--mode", "socks5", *stage.options({"connection_strategy": strategy})]
-    proxy = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder))
-    name = b"127.0.0.1\0%.qa.test"
-    with connect(proxy) as connection:
-        connection.sendall(b"\x05\x01\x00")
-        assert connection.recv(2) == b"\x05\x00"
-        connection.sendall(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + struct.pack("!H", int(port)))
-        if connection.recv(100)[1] == 0:
-            send(connection, "GET /steal HTTP/1.0")
-    assert stolen(stage) == []
+def legitimate(name: str, *headers: str, expected: str = "injected", **more: Any) -> Case:
+    return Case(name, expected, get(*headers), **more)
 
 
-@pytest.mark.parametrize("strategy", ["eager", "lazy"])
-def test_in_reverse_mode_no_server_is_verified_against_the_clients_choice(stage: Stage, strategy: str) -> None:
-    api = f"https://localhost:{stage.https_port}"
-    stage.env(api)
-    proxy = stage.mitmdump("--mode", f"reverse:{api}", keep_host_header="true", connection_strategy=strategy)
-    with connect(proxy, tls="evil.qa.test") as connection:
-        send(connection, "GET /steal HTTP/1.1", f"Host: localhost:{stage.https_port}")
-    assert stolen(stage) == []
+def near_miss(name: str, *headers: str, expected: str = "skipped", **more: Any) -> Case:
+    """The request names the good server, but the connection goes to the evil one."""
+    rewritten = "bare" if expected == "skipped" else HARMLESS
+    but = {"reverse": rewritten, "keep host": expected}
+    given = {"request": get(*headers), "to": "{evil}", "says": "Host", "but": but}
+    return Case(name, expected, **{**given, **more})
 
 
-def test_a_connection_that_was_made_unverified_carries_no_token_later(stage: Stage) -> None:
-    # The certificate does not name evil.test, and the option is unset between two requests on one connection.
-    port = stage.https_port
-    stage.env(f"https://evil.test:{port}")
-    (stage.folder / "unset.py").write_text(
-        "from mitmproxy import ctx\ndef response(flow):\n    ctx.options.ssl_insecure = False\n"
-    )
-    proxy = stage.mitmdump("-s", str(stage.folder / "unset.py"), ssl_insecure="true")
-    with connect(proxy, tunnel=f"evil.test:{port}", tls="evil.test") as connection:
-        for _ in range(2):
-            assert send(connection, "GET /steal HTTP/1.1", f"Host: evil.test:{port}") == 502
-    assert stolen(stage) == []
+def wrong_name(name: str, *headers: str, expected: str = "skipped", **more: Any) -> Case:
+    """The connection goes to the good server, but the request names another one."""
+    but = {"reverse": "injected", "keep host": expected, "transparent http": LEFT}
+    given = {"request": get(*headers), "says": "Host", "but": but}
+    return Case(name, expected, **{**given, **more})
+
+
+def path(path: str, expected: str = "bare") -> Case:
+    """A request to the server of which only /orders is ours."""
+    host = "path.qa.test"
+    return Case(f"path {path}", expected, get(f"Host: {host}:{{port}}", path=path), to=host, ways=FEW, schemes=TLS)
+
+
+CASES = [
+    # --- Legitimate, and must get its token ---------------------------------------------------------------------------
+    legitimate("a request to good", OF_GOOD),
+    Case("a POST", "injected", get(OF_GOOD, "Content-Length: 0", line="POST {at}PATH HTTP/1.1")),
+    legitimate("the client's own credential is replaced", OF_GOOD, "Authorization: Basic bWU6bWU="),
+    legitimate("two credentials of the client's", OF_GOOD, "Authorization: Basic bWU=", "authorization: Bearer mine"),
+    legitimate("Host in capitals", "hOST: {GOOD}:{port}"),
+    legitimate("Host with a dot at its end", "Host: {good}.:{port}"),
+    legitimate("Host without a port", "Host: {good}"),
+    legitimate("Host among spaces and tabs", "Host: \t {good}:{port} \t "),
+    legitimate("the same Host twice", OF_GOOD, OF_GOOD, expected="injected/refused"),
+    Case("HTTP/1.0 without Host", "injected", get(line="GET {at}PATH HTTP/1.0"), but={"transparent http": "bare"}),
+    Case("a path with %0d%0a", "injected", get(OF_GOOD, path="/x%0d%0aHost:%20{evil}%0d%0aX:")),
+    Case("a WebSocket", "injected", "\r\n".join(["GET {at}/ HTTP/1.1", OF_GOOD, *WEBSOCKET, "", ""])),
+    # mitmproxy takes all its Connection headers away, so HTTP/1.0 is what closes it.
+    Case("an upgrade to h2c", "injected", get(OF_GOOD, "Upgrade: h2c", line="GET {at}PATH HTTP/1.0")),
+    Case("HTTP/2", "injected", h2(), schemes=TLS),
+    Case("HTTP/2 with Host as well", "injected", h2(("host", "{good}:{port}")), schemes=TLS),
+    Case("HTTP/2 without a port", "injected", h2(authority="{good}"), schemes=TLS),
+    Case("HTTP/2 with the client's own credential", "injected", h2(("authorization", "Bearer mine")), schemes=TLS),
+    legitimate("SNI in capitals", OF_GOOD, sni="{GOOD}", schemes=TLS),
+    legitimate("an address, SNI of good", OF_GOOD, to=GOOD, sni="{good}", ways=FORWARD, schemes=TLS),
+    legitimate("no SNI", OF_GOOD, sni="", schemes=TLS, but={"transparent": "skipped"}),
+    # In reverse mode the Host header becomes the server's before anybody sees it, unless keep_host_header is set.
+    legitimate("SNI of another in reverse mode", OF_GOOD, sni=SHARED, ways=("reverse",), schemes=TLS),
+    legitimate("a subdomain", "Host: x.wild.test:{port}", to="x.wild.test", ways=FORWARD, schemes=TLS),
+    legitimate("a deeper subdomain", "Host: a.b.wild.test:{port}", to="a.b.wild.test", ways=FORWARD, schemes=TLS),
+    legitimate("IDNA", "Host: xn--mnchen-3ya.qa.test:{port}", to="xn--mnchen-3ya.qa.test", ways=FORWARD, schemes=TLS),
+    Case(
+        "two requests on one connection",
+        "injected injected",
+        f"GET {{at}}/1 HTTP/1.1\r\n{OF_GOOD}\r\n\r\n" + get(OF_GOOD, path="/2"),
+    ),
+    legitimate(
+        "a request from the same origin", OF_GOOD, "Sec-Fetch-Site: same-origin", "Origin: {scheme}://{good}:{port}"
+    ),
+    legitimate("a person's own navigation", OF_GOOD, "Sec-Fetch-Site: none"),
+    Case("TRACE, which sends the token back to the client", "injected", get(OF_GOOD, line="TRACE {at}PATH HTTP/1.1")),
+    # --- The request names the good server, the connection goes to the evil one ---------------------------------------
+    near_miss("evil, Host of good", OF_GOOD),
+    near_miss("evil, Host of good without port", "Host: {good}"),
+    near_miss("evil, Host of good in capitals", "HOST: {GOOD}:{port}"),
+    near_miss("evil, Host of good with a dot", "Host: {good}.:{port}"),
+    near_miss("evil, Host of good among tabs", "Host: \t{good}:{port}\t"),
+    near_miss("evil, Host of evil and of good", OF_EVIL, OF_GOOD, expected="skipped/refused"),
+    near_miss("evil, Host of good and of evil", OF_GOOD, OF_EVIL, expected="skipped/refused"),
+    near_miss("evil, Host good@evil", "Host: {good}@{evil}:{port}", expected=HARMLESS),
+    near_miss("evil, Host evil@good", "Host: {evil}@{good}:{port}", expected=HARMLESS),
+    near_miss("evil, Host evil, good", "Host: {evil}, {good}", expected=HARMLESS),
+    near_miss("evil, Host evil#good", "Host: {evil}#{good}", expected=HARMLESS),
+    near_miss(
+        "evil, a space before the colon", "Host : {good}:{port}", expected=HARMLESS, ways=(*EVERYWHERE, "unvalidated")
+    ),
+    near_miss("evil, a folded Host", "Host: {evil}:{port}\r\n {good}:{port}", expected=HARMLESS),
+    near_miss("evil, Host ends in a bare LF", "X: y\nHost: {good}:{port}", expected=HARMLESS),
+    near_miss(
+        "evil, X-Forwarded-Host of good",
+        OF_EVIL,
+        "X-Forwarded-Host: {good}",
+        "Forwarded: host={good}",
+        expected="bare",
+        says="",
+    ),
+    near_miss(
+        "evil, SNI of good, which evil cannot prove",
+        OF_GOOD,
+        sni="{good}",
+        schemes=TLS,
+        expected="refused",
+        but={"reverse": "bare", "keep host": "refused"},
+    ),
+    near_miss(
+        "evil's address, SNI of good",
+        OF_GOOD,
+        to=EVIL_ADDRESS,
+        sni="{good}",
+        schemes=TLS,
+        ways=FORWARD,
+        expected="refused",
+    ),
+    near_miss("evil's address, Host of good", OF_GOOD, to=EVIL_ADDRESS, sni="", ways=FORWARD),
+    near_miss("evil, SNI of nobody, Host of good", OF_GOOD, sni="", schemes=TLS),
+    near_miss("a hijacked name", f"Host: {HIJACKED}", to=HIJACKED, schemes=TLS, ways=NAMED, expected="refused"),
+    near_miss("evil's decimal address", OF_GOOD, to="2130706434", sni="", ways=NAMED, expected="skipped/refused"),
+    near_miss("evil's hexadecimal address", OF_GOOD, to="0x7f000002", sni="", ways=NAMED, expected="skipped/refused"),
+    near_miss("evil's octal address", OF_GOOD, to="0177.0.0.2", sni="", ways=NAMED, expected="skipped/refused"),
+    near_miss("evil's short address", OF_GOOD, to="127.2", sni="", ways=NAMED, expected="skipped/refused"),
+    near_miss(
+        "evil's IPv4-mapped address", OF_GOOD, to="[::ffff:127.0.0.2]", sni="", ways=NAMED, expected="skipped/refused"
+    ),
+    near_miss("an address with a zone", OF_GOOD, to="[fe80::1%25lo]", sni="", ways=NAMED, expected=HARMLESS),
+    Case(
+        "evil, target of good",
+        "skipped",
+        get(OF_EVIL, line="GET {scheme}://{good}:{port}/ HTTP/1.1"),
+        to="{evil}",
+        ways=(*SOCKS, *REVERSE, *BY_ADDRESS),
+        says="Host|target",
+    ),
+    Case(
+        "evil, tunnel, target of good",
+        "skipped",
+        get(OF_GOOD, line="GET https://{good}:{port}/ HTTP/1.1"),
+        to="{evil}",
+        ways=PROXIES,
+        schemes=TLS,
+        says="Host|target",
+    ),
+    Case("evil, target //good/", HARMLESS, get(OF_EVIL, path="//{good}:{port}/"), to="{evil}"),
+    Case(
+        "evil, target good:port",
+        HARMLESS,
+        get(OF_EVIL, line="GET {good}:{port} HTTP/1.1"),
+        to="{evil}",
+        ways=(*SOCKS, *REVERSE, *BY_ADDRESS),
+    ),
+    Case(
+        "target good@evil", HARMLESS, get(line="GET http://{good}@{evil}:{port}/ HTTP/1.1"), ways=PROXIES, schemes=PLAIN
+    ),
+    Case(
+        "target good:80@evil",
+        HARMLESS,
+        get(line="GET http://{good}:80@{evil}:{port}/ HTTP/1.1"),
+        ways=PROXIES,
+        schemes=PLAIN,
+    ),
+    Case(
+        "target evil#@good",
+        HARMLESS,
+        get(line="GET http://{evil}:{port}#@{good}/ HTTP/1.1"),
+        ways=PROXIES,
+        schemes=PLAIN,
+    ),
+    Case(
+        "target evil\\@good",
+        HARMLESS,
+        get(line="GET http://{evil}:{port}\\@{good}/ HTTP/1.1"),
+        ways=PROXIES,
+        schemes=PLAIN,
+    ),
+    Case(
+        "target with an encoded dot",
+        HARMLESS,
+        get(line="GET http://plain%2eqa.test:{port}/ HTTP/1.1"),
+        ways=PROXIES,
+        schemes=PLAIN,
+    ),
+    Case(
+        "target with an encoded letter",
+        HARMLESS,
+        get(line="GET http://%70lain.qa.test:{port}/ HTTP/1.1"),
+        ways=PROXIES,
+        schemes=PLAIN,
+    ),
+    Case("target without a host", HARMLESS, get(OF_GOOD, line="GET http:///x HTTP/1.1"), ways=PROXIES, schemes=PLAIN),
+    near_miss("HTTP/2, evil, :authority of good", request=h2(), schemes=TLS, says="target"),
+    near_miss(
+        "HTTP/2, evil, Host of good",
+        expected="skipped/refused",
+        request=h2(("host", "{good}:{port}"), authority="{evil}:{port}"),
+        schemes=TLS,
+    ),
+    near_miss(
+        "HTTP/2, evil, Host of good and no :authority", request=h2(("host", "{good}"), without="authority"), schemes=TLS
+    ),
+    near_miss(
+        "HTTP/2, evil, :authority good@evil", request=h2(authority="{good}@{evil}"), schemes=TLS, expected=HARMLESS
+    ),
+    near_miss(
+        "HTTP/2, evil, :authority evil@good", request=h2(authority="{evil}@{good}"), schemes=TLS, expected=HARMLESS
+    ),
+    near_miss(
+        "HTTP/2, evil, two :authority", request=((":authority", "{evil}"), *h2()), schemes=TLS, expected=HARMLESS
+    ),
+    near_miss(
+        "HTTP/2, evil, :path is a URL of good",
+        request=h2(authority="{evil}", path="https://{good}:{port}/"),
+        schemes=TLS,
+        expected=HARMLESS,
+    ),
+    near_miss(
+        "HTTP/2, evil, Host smuggled in a value",
+        request=h2(("x", "y\r\nhost: {good}"), authority="{evil}"),
+        schemes=TLS,
+        expected=HARMLESS,
+    ),
+    near_miss(
+        "HTTP/2, evil, CONNECT good", request=h2(without="path", method="CONNECT"), schemes=TLS, expected=HARMLESS
+    ),
+    # --- The connection goes to the good server, the request names another one ----------------------------------------
+    wrong_name("Host of evil", OF_EVIL),
+    wrong_name("Host of good and of evil", OF_GOOD, OF_EVIL, expected="skipped/refused"),
+    wrong_name("Host of evil and of good", OF_EVIL, OF_GOOD, expected="skipped/refused"),
+    wrong_name("Host with another port", "Host: {good}:{other}"),
+    wrong_name("Host good@evil, to good", "Host: {good}@{evil}:{port}"),
+    wrong_name("Host evil@good, to good", "Host: {evil}@{good}:{port}"),
+    wrong_name("Host good, evil", "Host: {good}, {evil}"),
+    wrong_name("Host good.evil", "Host: {good}.{evil}:{port}"),
+    wrong_name("an empty Host", "Host:"),
+    wrong_name("Host is an address", "Host: 127.0.0.1:{port}"),
+    wrong_name("Host with an encoded dot", "Host: api%2eqa.test:{port}"),
+    wrong_name(
+        "Host with a fullwidth letter", "Host: \uff41pi.qa.test:{port}", expected=ODD, but={"transparent http": LEFT}
+    ),
+    wrong_name("SNI of another tenant", OF_GOOD, sni=SHARED, schemes=TLS, says="SNI|Host"),
+    wrong_name(
+        "SNI and Host of another tenant", f"Host: {SHARED}", sni=SHARED, schemes=TLS, ways=NAMED, says="SNI|Host"
+    ),
+    wrong_name("SNI of evil, which good cannot prove", OF_GOOD, sni="{evil}", schemes=TLS, expected="refused"),
+    wrong_name("good's address, no SNI, Host of good", OF_GOOD, to=GOOD, sni="", schemes=TLS, ways=FORWARD, but={}),
+    wrong_name("good's address, Host of good", OF_GOOD, to=GOOD, schemes=PLAIN, ways=FORWARD, but={}),
+    wrong_name(
+        "target of evil",
+        OF_GOOD,
+        request=get(OF_GOOD, line="GET {scheme}://{evil}:{port}/ HTTP/1.1"),
+        ways=(*SOCKS, *REVERSE, *BY_ADDRESS),
+        says="Host|target",
+        but={"transparent http": LEFT},
+    ),
+    wrong_name(
+        "tunnel, target of evil",
+        request=get(OF_GOOD, line="GET https://{evil}:{port}/ HTTP/1.1"),
+        ways=PROXIES,
+        schemes=TLS,
+        says="Host|target",
+        but={},
+    ),
+    wrong_name("HTTP/2, :authority of evil", request=h2(authority="{evil}"), schemes=TLS, says="target"),
+    wrong_name("HTTP/2, Host of evil", request=h2(("host", "{evil}")), schemes=TLS, expected="skipped/refused", but={}),
+    wrong_name(
+        "HTTP/2, :authority good@evil",
+        request=h2(authority="{good}@{evil}"),
+        schemes=TLS,
+        expected="skipped/refused",
+        but={},
+    ),
+    Case("HTTP/2, :scheme http", ODD, h2(scheme="http"), schemes=TLS),
+    Case("HTTP/2, capitals in a header's name", ODD, h2(("Authorization", "Bearer mine")), schemes=TLS),
+    Case("HTTP/2, two :path", ODD, h2((":path", "/2")), schemes=TLS),
+    Case("HTTP/2, Transfer-Encoding", ODD, h2(("transfer-encoding", "chunked")), schemes=TLS),
+    Case("HTTP/2 without TLS", HARMLESS, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", schemes=PLAIN),
+    # --- The name that is dialled, in odd spellings -------------------------------------------------------------------
+    *(
+        Case(
+            f"dialled as {to!a}",
+            expected,
+            get(OF_GOOD if "{" in to else f"Host: {to}:{{port}}"),
+            to=to,
+            sni=sni,
+            # mitmproxy's SOCKS proxy never answers to what it cannot read.
+            ways=NAMED if to.isascii() and to.isprintable() else PROXIES,
+            schemes=TLS,
+        )
+        for to, sni, expected in (
+            ("{GOOD}", "{good}", "injected"),
+            ("{good}.", "{good}", "injected/refused"),
+            ("m\u00fcnchen.qa.test", "xn--mnchen-3ya.qa.test", "injected/refused"),
+            ("{good}\0", "{good}", HARMLESS),
+            ("{good}\0.evil.test", "{good}", HARMLESS),
+            ("{good}@{evil}", "{good}", HARMLESS),
+            ("{evil}#{good}", "{good}", HARMLESS),
+            ("{evil}/{good}", "{good}", HARMLESS),
+            ("\u0430pi.qa.test", "{good}", HARMLESS),
+            ("api%2eqa.test", "{good}", HARMLESS),
+            ("\uff41pi.qa.test", "{good}", "injected/skipped/bare/refused"),
+            ("api\u3002qa.test", "{good}", "injected/skipped/bare/refused"),
+        )
+    ),
+    # --- Another port, scheme or host ---------------------------------------------------------------------------------
+    near_miss("another port of good", OF_GOOD, to="{good}", port="{other}", ways=FORWARD),
+    near_miss(
+        "another port of good, named", "Host: {good}:{other}", to="{good}", port="{other}", ways=FORWARD, expected=LEFT
+    ),
+    near_miss(
+        "plain http to an https origin",
+        "Host: api.qa.test:{port}",
+        to="api.qa.test",
+        schemes=PLAIN,
+        ways=FORWARD,
+        expected=LEFT,
+    ),
+    near_miss(
+        "https to an http origin",
+        "Host: plain.qa.test:{port}",
+        to="plain.qa.test",
+        schemes=TLS,
+        ways=FORWARD,
+        expected=LEFT,
+    ),
+    near_miss(
+        "a wildcard's apex", "Host: wild.test:{port}", to="wild.test", schemes=TLS, ways=FORWARD, expected="bare"
+    ),
+    near_miss(
+        "a wildcard's suffix without a dot",
+        "Host: evilwild.test:{port}",
+        to="evilwild.test",
+        schemes=TLS,
+        ways=FORWARD,
+        expected="bare",
+    ),
+    near_miss("a look-alike", "Host: evilqa.test:{port}", to="evilqa.test", schemes=TLS, ways=FORWARD, expected="bare"),
+    near_miss(
+        "good's name as a subdomain of evil's",
+        "Host: x.wild.test.evil.test:{port}",
+        to="x.wild.test.evil.test",
+        schemes=TLS,
+        ways=FORWARD,
+        expected="bare",
+    ),
+    near_miss("evil, Host of a subdomain", "Host: x.wild.test:{port}", schemes=TLS),
+    near_miss(
+        "a subdomain that the resolver reads otherwise",
+        to="127.0.0.2\0%.wild.test",
+        sni="x.wild.test",
+        schemes=TLS,
+        ways=SOCKS,
+        expected=HARMLESS,
+    ),
+    Case(
+        "the token endpoint",
+        "skipped",
+        get("Host: 127.0.0.1:{token}", path="/oauth2/v2.0/token"),
+        to=GOOD,
+        port="{token}",
+        schemes=PLAIN,
+        ways=FORWARD,
+    ),
+    Case(
+        "the token endpoint with a query",
+        "skipped",
+        get("Host: 127.0.0.1:{token}", path="/oauth2/v2.0/token?x"),
+        to=GOOD,
+        port="{token}",
+        schemes=PLAIN,
+        ways=FORWARD,
+    ),
+    Case(
+        "the token endpoint, spelt otherwise",
+        "skipped",
+        get("Host: 127.0.0.1:{token}", path="/oauth2/./v2.0/%74oken"),
+        to=GOOD,
+        port="{token}",
+        schemes=PLAIN,
+        ways=FORWARD,
+    ),
+    # --- Paths, of which only /orders is ours -------------------------------------------------------------------------
+    *(path(way, "injected") for way in ("/orders", "/orders/", "/orders/1", "/orders?x=/../admin", "/orders/a.b/...")),
+    *(
+        path(way)
+        for way in (
+            "/",
+            "/admin",
+            "/ordersx",
+            "/orders.x",
+            "/ORDERS",
+            "//orders",
+            "/admin?/orders",
+            "/admin/../orders",
+            "/orders/../admin",
+            "/orders/./x",
+            "/orders/..",
+            "/orders/%2e%2e/admin",
+            "/orders/.%2E/admin",
+            "/orders%2fadmin",
+            "/orders/..%2fadmin",
+            "/orders/%252e%252e/admin",
+            "/orders\\..\\admin",
+            "/orders/..%5cadmin",
+            "/orders/..;/admin",
+            "/orders/..#/admin",
+            "/orders/..%23/x",
+            "/orders/..%3b/admin",
+            "/orders/.%00./admin",
+            "/orders/%c0%ae%c0%ae/admin",
+            "/%6frders",
+            "/admin%3f/../orders",
+        )
+    ),
+    # --- Ambient identity ---------------------------------------------------------------------------------------------
+    Case(
+        "a preflight",
+        "bare",
+        get(
+            OF_GOOD, "Origin: https://evil.test", "Access-Control-Request-Method: PUT", line="OPTIONS {at}PATH HTTP/1.1"
+        ),
+        but={"transparent http": LEFT},
+    ),
+    Case("a page of another site", "skipped", get(OF_GOOD, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors")),
+    Case("a page of another origin", "skipped", get(OF_GOOD, "Origin: https://evil.test")),
+    Case("a page without an origin", "skipped", get(OF_GOOD, "Origin: null")),
+    Case(
+        "a WebSocket of another origin",
+        "skipped",
+        "\r\n".join(["GET {at}/ HTTP/1.1", OF_GOOD, "Origin: https://evil.test", *WEBSOCKET, "", ""]),
+    ),
+    Case(
+        "a page whose origin is listed",
+        "injected",
+        get("Host: page.qa.test:{port}", "Origin: https://spa.test", "Sec-Fetch-Site: cross-site"),
+        to="page.qa.test",
+        schemes=TLS,
+        ways=FORWARD,
+    ),
+    Case(
+        "a page whose origin looks like the listed one",
+        "skipped",
+        get("Host: page.qa.test:{port}", "Origin: https://spa.test.evil.test", "Sec-Fetch-Site: cross-site"),
+        to="page.qa.test",
+        schemes=TLS,
+        ways=FORWARD,
+    ),
+    Case(
+        "two origins, one of them listed",
+        "skipped",
+        get("Host: page.qa.test:{port}", "Origin: https://spa.test", "Origin: https://evil.test"),
+        to="page.qa.test",
+        schemes=TLS,
+        ways=FORWARD,
+    ),
+    Case(
+        "HTTP/2, a page of another site",
+        "skipped",
+        h2(("sec-fetch-site", "cross-site"), ("origin", "https://evil.test")),
+        schemes=TLS,
+    ),
+    near_miss(
+        "a WebSocket to evil, Host of good", request="\r\n".join(["GET {at}/ HTTP/1.1", OF_GOOD, *WEBSOCKET, "", ""])
+    ),
+    # --- One request that is taken for two, or two for one ------------------------------------------------------------
+    wrong_name(
+        "a second request, Host of evil",
+        request=f"GET {{at}}/1 HTTP/1.1\r\n{OF_GOOD}\r\n\r\n" + get(OF_EVIL, path="/2"),
+        expected="injected skipped",
+        but={
+            "reverse": "injected injected",
+            "keep host": "injected skipped",
+            "transparent http": "skipped skipped/bare",
+        },
+    ),
+    near_miss(
+        "evil, a second request, Host of good",
+        request=f"GET {{at}}/1 HTTP/1.1\r\n{OF_EVIL}\r\n\r\n" + get(OF_GOOD, path="/2"),
+        expected="bare skipped",
+        but={"reverse": "bare bare", "keep host": "bare skipped"},
+    ),
+    Case(
+        "a second request to evil",
+        "injected skipped",
+        f"GET http://{{good}}:{{port}}/1 HTTP/1.1\r\n{OF_GOOD}\r\n\r\n"
+        + get(OF_GOOD, line="GET http://{evil}:{port}/2 HTTP/1.1"),
+        ways=PROXIES,
+        schemes=PLAIN,
+    ),
+    *(
+        near_miss(
+            f"evil, {name}",
+            request=smuggled,
+            expected=f"{HARMLESS} {HARMLESS}",
+            but={},
+            ways=(*EVERYWHERE, "unvalidated"),
+        )
+        for name, smuggled in (
+            (
+                "Content-Length before Transfer-Encoding",
+                f"POST {{at}}/ HTTP/1.1\r\n{OF_EVIL}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+                + "0\r\n\r\n"
+                + get(OF_GOOD),
+            ),
+            (
+                "two Content-Lengths",
+                f"POST {{at}}/ HTTP/1.1\r\n{OF_EVIL}\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n" + get(OF_GOOD),
+            ),
+            (
+                "a folded Transfer-Encoding",
+                f"POST {{at}}/ HTTP/1.1\r\n{OF_EVIL}\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + get(OF_GOOD),
+            ),
+            (
+                "a chunk's extension",
+                f'POST {{at}}/ HTTP/1.1\r\n{OF_EVIL}\r\nTransfer-Encoding: chunked\r\n\r\n0;x="\n"\r\n\r\n'
+                + get(OF_GOOD),
+            ),
+            ("bare LFs", f"GET {{at}}/ HTTP/1.1\n{OF_EVIL}\n\n" + get(OF_GOOD)),
+            ("a bare CR in a header", f"GET {{at}}/ HTTP/1.1\r\n{OF_EVIL}\r\nX: y\r{OF_GOOD}\r\n\r\n" + get(OF_GOOD)),
+        )
+    ),
+    Case("a header of 60 KB", ODD, get(OF_GOOD, "X: " + "x" * 60_000)),
+    Case("a header's name with a NUL", ODD, get(OF_GOOD, "Authori\0zation: Bearer mine")),
+    # --- TLS to the proxy itself --------------------------------------------------------------------------------------
+    legitimate(
+        "by TLS to the proxy", OF_GOOD, sni="proxy.test", ways=("tls",), schemes=TLS, expected="injected/skipped"
+    ),
+    near_miss(
+        "by TLS to the proxy as good, to evil",
+        OF_GOOD,
+        sni="{good}",
+        ways=("tls",),
+        schemes=TLS,
+        expected="skipped/refused",
+    ),
+    near_miss(
+        "by TLS to the proxy as good, to evil's address",
+        OF_GOOD,
+        to=EVIL_ADDRESS,
+        sni="{good}",
+        ways=("tls",),
+        schemes=TLS,
+        expected="skipped/refused",
+    ),
+    near_miss(
+        "by TLS to the proxy as good, to another port",
+        OF_GOOD,
+        to=GOOD,
+        port="{other}",
+        sni="{good}",
+        ways=("tls",),
+        schemes=TLS,
+        expected="skipped/refused",
+    ),
+    # --- ssl_insecure -------------------------------------------------------------------------------------------------
+    Case("unverified", "blocked", get(OF_GOOD), schemes=TLS, ways=("insecure",)),
+    Case("unverified, HTTP/2", "blocked", h2(), schemes=TLS, ways=("insecure",)),
+    Case("unverified, plain http origin", "injected", get(OF_GOOD), schemes=PLAIN, ways=("insecure",)),
+    Case("unverified, loopback", "injected", get("Host: 127.0.0.1:{port}"), to=GOOD, schemes=TLS, ways=("insecure",)),
+    Case(
+        "set and unset between requests",
+        "injected blocked blocked injected",
+        "".join(
+            f"GET {{at}}/ HTTP/1.1\r\n{OF_GOOD}\r\n{more}\r\n"
+            for more in ("X-Insecure: true\r\n", "", "X-Insecure: false\r\n")
+        )
+        + get(OF_GOOD),
+        schemes=TLS,
+        ways=("toggled",),
+    ),
+    Case(
+        "set before the server is connected, which is another one",
+        "blocked/skipped/refused blocked",
+        f"GET {{at}}/1 HTTP/1.1\r\nHost: {HIJACKED}\r\nX-Insecure: true\r\n\r\n"
+        + get(f"Host: {HIJACKED}", "X-Insecure: false"),
+        to=HIJACKED,
+        schemes=TLS,
+        ways=("toggled lazy",),
+    ),
+    *(
+        Case(
+            f"set while a preflight connects, then unset, {how}",
+            "bare bare blocked",
+            "".join(
+                f"OPTIONS {line}/ HTTP/1.1\r\nHost: {HIJACKED}\r\nAccess-Control-Request-Method: PUT\r\n"
+                f"X-Insecure: {insecure}\r\n\r\n"
+                for insecure in ("true", "false")
+            )
+            + get(f"Host: {HIJACKED}", line=f"GET {line}PATH HTTP/1.1"),
+            to=HIJACKED,
+            schemes=schemes,
+            ways=("toggled lazy",),
+        )
+        for how, line, schemes in (
+            ("by a tunnel", "{at}", TLS),
+            ("by the proxy's TLS", f"https://{HIJACKED}:{{port}}", PLAIN),
+        )
+    ),
+    near_miss(
+        "unverified, a hijacked name",
+        f"Host: {HIJACKED}",
+        to=HIJACKED,
+        schemes=TLS,
+        ways=("insecure",),
+        expected="blocked",
+    ),
+    near_miss("unverified, evil with the SNI of good", OF_GOOD, sni="{good}", schemes=TLS, ways=("insecure",)),
+    near_miss(
+        "unverified, evil's address with the SNI of good",
+        OF_GOOD,
+        to=EVIL_ADDRESS,
+        sni="{good}",
+        schemes=TLS,
+        ways=("insecure",),
+        expected="blocked",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def place(
+    tmp_path_factory: pytest.TempPathFactory,
+    confdir: Path,
+    authority: Authority,
+    certificates: tuple[Path, Path],
+    canaries: Canaries,
+) -> Iterator[Arena]:
+    """The arena. At its end no server has got what it should not."""
+    with on_stage(tmp_path_factory.mktemp("arena"), confdir, certificates) as stage, arena(stage, authority) as made:
+        port = made.port
+        stage.env(f"https://{HTTPS}:{port}")
+        stage.env(f"http://{HTTP}:{port}", name="plain")
+        stage.env(f"https://*.wild.test:{port}", name="wild")
+        stage.env(f"https://path.qa.test:{port}/orders", name="path")
+        stage.env(f"https://münchen.qa.test:{port}", name="idna")
+        stage.env(f"https://page.qa.test:{port}", "ORIGINS=https://spa.test", name="page")
+        stage.env(f"http://{GOOD}:{made.token_port}", name="token")
+        stage.env(f"https://{GOOD}:{port}", name="loopback")
+        yield made
+        stolen = [made.canaries_at(server) for server in made.strangers]
+        for log in made.logs():
+            canaries.look("mitmproxy's log of the attacks", log, made.canaries)
+    assert stolen == [0, 0]
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["/orders/..#/admin", "/orders/..%23/x", "/orders/..%3b/admin", "/orders/.%00./admin", "/orders%2f..%2fadmin"],
+    ("case", "scheme", "way"),
+    [
+        pytest.param(case, scheme, way, id=f"{scheme}: {case.name} - {way}")
+        for case in CASES
+        for scheme in case.schemes
+        for way in case.ways
+    ],
 )
-def test_an_ambiguous_path_gets_no_token(stage: Stage, path: str) -> None:
-    stage.env(f"{stage.http}/orders")
-    proxy = stage.mitmdump()
-    host = stage.http.removeprefix("http://")
-    for way in ("/orders", path):
-        with connect(proxy) as connection:
-            send(connection, f"GET {stage.http}{way} HTTP/1.1", f"Host: {host}", "Connection: close")
-    assert len(stolen(stage)) == 1
+def test_a_token_goes_only_where_it_belongs(
+    place: Arena, case: Case, scheme: str, way: str, request: pytest.FixtureRequest
+) -> None:
+    servers = (place.good, *place.strangers)
+    before = [len(server.received) for server in servers]
+    answers = send(place, case, scheme, way)
+    outcomes = [answer.outcome for answer in answers] or ["refused"]
+    request.node.user_properties.append((ATTACK, (f"{scheme}: {case.name}", way, outcomes)))
+    canaries = [place.canaries_at(server, since) for server, since in zip(servers, before, strict=True)]
+    assert canaries == [outcomes.count("injected"), 0, 0]
+    expected = case.expects(way, scheme)
+    outcomes += ["refused"] * (len(expected) - len(outcomes))
+    assert len(outcomes) == len(expected), answers
+    assert all(map(set.__contains__, expected, outcomes)), answers
+    for told in (answer.told for answer in answers if answer.told is not None and answer.outcome == "skipped"):
+        assert told["marked"] == ":warning:"
+        assert re.search(case.says, told["reason"])
+
+
+def send(place: Arena, case: Case, scheme: str, way: str) -> list[Answer]:
+    """Send the case's request this way."""
+    good = HTTPS if scheme == "https" else HTTP
+    words = {
+        "good": good,
+        "GOOD": good.upper(),
+        "evil": EVIL,
+        "shared": SHARED,
+        "scheme": scheme,
+        "port": str(place.port),
+        "other": str(place.other_port),
+        "token": str(place.token_port),
+    }
+    to, port = case.to.format(**words), int(case.port.format(**words))
+    family = WAYS[way].family
+    absolute = family == "tls" or (family == "regular" and scheme == "http")
+    words |= {"to": to, "at": f"{scheme}://{to}:{port}" if absolute else ""}
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(closing(place.connect(way, scheme, to, port)))
+            if scheme == "https":
+                protocol = "http/1.1" if isinstance(case.request, str) else "h2"
+                connection = stack.enter_context(tls(connection, case.sni.format(**words) or None, protocol))
+        except Refused:
+            return []
+        if isinstance(case.request, str):
+            return http1(connection, case.request.format(**words).encode())
+        return http2(connection, [(name, value.format(**words)) for name, value in case.request])
 
 
 @pytest.mark.parametrize(
@@ -118,22 +810,38 @@ def test_a_blocked_http2_request_is_answered_or_goes_on_bare_but_crashes_nothing
     stage.env(f"https://api.qa.test:{stage.https_port}", "METHODS=HEAD")
     proxy = stage.mitmdump(stream_large_bodies="1k", connection_strategy="lazy")
     authority = f"api.qa.test:{stage.https_port}"
-    client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
-    client.initiate_connection()
     headers = [(":method", method), (":scheme", "https"), (":authority", authority), (":path", "/orders")]
-    client.send_headers(1, [*headers, ("authorization", "Bearer mine")], end_stream=not size)
-    if size:
-        client.send_data(1, b"x" * size, end_stream=True)
-    status = None
-    with connect(proxy, tunnel=authority, tls="api.qa.test", alpn="h2") as connection:
-        connection.sendall(client.data_to_send())
-        while status is None:
-            data = connection.recv(65536)
-            assert data, proxy.log
-            for event in client.receive_data(data):
-                if isinstance(event, h2.events.ResponseReceived):
-                    status = int(dict(event.headers)[b":status"])
-    assert status == (502 if size < 1024 else 401)
-    assert stolen(stage) == []
+    port = int(proxy.url.rpartition(":")[2])
+    with (
+        closing(dial(port, lambda connection: tunnel(connection, "api.qa.test", int(stage.https_port)))) as connection,
+        tls(connection, "api.qa.test", "h2") as inside,
+    ):
+        [answer] = http2(inside, [*headers, ("authorization", "Bearer mine")], b"x" * size)
+    assert answer.status == (502 if size < 1024 else 401)
+    assert "Authorization" not in [name for _, headers in stage.api.received for name, _ in headers]
     assert (stage.api.received == []) == (size < 1024)
     assert not any("crashed" in line for line in proxy.log)
+
+
+def test_a_redirect_that_the_client_follows_is_a_new_decision(place: Arena, curl: Curl) -> None:
+    """From good to evil: bare. From evil to good: injected."""
+    good, evil = f"https://{HTTPS}:{place.port}", f"https://{EVIL}:{place.port}"
+    proxy = f"http://127.0.0.1:{place.port_of('regular')}"
+    for one, other, where in ((good, evil, place.evil), (evil, good, place.good)):
+        at_good, at_evil, before = len(place.good.received), len(place.evil.received), len(where.received)
+        follow = ("--http1.1", "--location", "--proxy", proxy, "--cacert", str(place.stage.mitmproxy_ca))
+        assert curl(*follow, f"{one}/to/{other}/there").status == 200
+        assert b"GET /there " in where.received[before:]
+        assert (place.canaries_at(place.good, at_good), place.canaries_at(place.evil, at_evil)) == (1, 0)
+
+
+def test_the_clients_own_credential_does_not_reach_the_good_server(place: Arena) -> None:
+    """It is replaced, however often it was sent."""
+    own = ("Authorization: Basic bWU6bWU=", "authorization: Bearer mine")
+    before = len(place.good.received)
+    case = Case("replaced", "injected", get(OF_GOOD, *own))
+    assert [answer.outcome for answer in send(place, case, "https", "regular")] == ["injected"]
+    received = bytes(place.good.received[before:])
+    assert b"GET / " in received
+    assert b"bWU6bWU=" not in received
+    assert b"mine" not in received

@@ -5,6 +5,7 @@ the JWT is verified and the fields are taken apart there.
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from authlib.oauth2.rfc6749 import InvalidGrantError, TokenEndpointMixin
@@ -122,8 +123,11 @@ def write(stage: Stage, server: tuple[str, str], grant: str, *lines: str) -> Non
 @pytest.mark.parametrize("grant", GRANTS)
 def test_a_grant_gets_a_token(stage: Stage, server: tuple[str, str], curl: Curl, grant: str) -> None:
     write(stage, server, grant, *GRANTS[grant])
-    reply = curl("--proxy", stage.mitmdump().url, f"{server[1]}/orders")
+    proxy = stage.mitmdump(termlog_verbosity="debug")
+    reply = curl("--proxy", proxy.url, f"{server[1]}/orders")
     assert (reply.status, reply.body and json.loads(reply.body).get("client_id")) == (200, STRANGE)
+    log = "\n".join(proxy.log)
+    assert not [secret for secret in (STRANGE, quote_plus(STRANGE), "PRIVATE KEY", "assertion=") if secret in log]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from credential_injector import web_guard
 from credential_injector.demo.processes import SCRIPT, free_port, mitmproxy, program
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
 
@@ -289,3 +290,18 @@ def _drain(terminal: int) -> None:
     with contextlib.suppress(OSError):
         while os.read(terminal, 65536):
             pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "0.0.0.0", "localhost", "[::ffff:127.0.0.1]", "web.test"])
+def test_mitmweb_cannot_be_reached_through_the_proxy(stage: Stage, host: str) -> None:
+    stage.env(stage.http)
+    port = free_port()
+    with stage.mitmproxy("mitmweb", web_port=port, web_open_browser="false") as proxy:
+        through = {"http": proxy.url}
+        read = requests.get(f"http://{host}:{port}/flows", proxies=through, timeout=30)
+        written = requests.put(f"http://{host}:{port}/options", json={}, proxies=through, timeout=30)
+        other = requests.get(f"{stage.http}/orders", proxies=through, timeout=30)
+    # mitmproxy 12 asks for a login; 11 lets everybody in who comes from this machine, hence our refusal.
+    refused = {502} if web_guard.is_needed() else {403, 502}
+    assert {read.status_code, written.status_code} <= refused
+    assert other.status_code == 200

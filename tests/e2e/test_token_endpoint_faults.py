@@ -1,5 +1,6 @@
 """A token endpoint that is down, slow or lying gets the contract's 502 and a line in the log."""
 
+import re
 import socket
 import threading
 
@@ -24,7 +25,7 @@ def block(stage: Stage, curl: Curl, token_endpoint: str) -> tuple[str, list[str]
     assert line.startswith("qa: request blocked: no token (")
     assert "envs/qa.env" in line or "authorization server" in line
     assert "; next try in " in line
-    assert any(line in logged for logged in proxy.log)
+    proxy.wait_for(re.escape(line))
     everything = reply.body + reply.headers + "\n".join(proxy.log)
     assert SERVER_TEXT not in everything
     assert CLIENT_SECRET not in everything

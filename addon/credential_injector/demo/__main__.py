@@ -62,6 +62,7 @@ def set_stage() -> Iterator[Stage]:
             f"CLIENT_SECRET={CLIENT_SECRET}\n"
             "SCOPE=read\n"
         )
+        stage.env_file.chmod(0o600)
         yield stage
 
 

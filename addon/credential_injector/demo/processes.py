@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,14 +98,30 @@ def program(name: str) -> str:
 
 @contextmanager
 def mitmproxy(
-    name: str, *options: str, folder: Path, script: Path | None = None, environ: Mapping[str, str] | None = None
+    name: str,
+    *options: str,
+    folder: Path,
+    script: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    inside: Sequence[str] = (),
 ) -> Iterator[Mitmproxy]:
     """Run mitmdump or mitmweb with the add-on in `folder`, on a free loopback port, until the block ends.
 
+    `inside` are the words of a command that runs it, such as nsenter's.
     An exception that leaves the block gets a note with what the program said.
     """
+    words = ("--listen-port", "0", "-s", str(script or SCRIPT), *options)
+    with without_add_on(name, *words, folder=folder, environ=environ, inside=inside) as running:
+        yield running
+
+
+@contextmanager
+def without_add_on(
+    name: str, *options: str, folder: Path, environ: Mapping[str, str] | None = None, inside: Sequence[str] = ()
+) -> Iterator[Mitmproxy]:
+    """The same with no add-on but what the options name, on whichever ports they name."""
     process = subprocess.Popen(
-        [program(name), "--listen-host", "127.0.0.1", "--listen-port", "0", "-s", str(script or SCRIPT), *options],
+        [*inside, program(name), "--listen-host", "127.0.0.1", *options],
         cwd=folder,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **(environ or {})},
         stdin=subprocess.DEVNULL,

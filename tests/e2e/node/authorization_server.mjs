@@ -36,6 +36,7 @@ class Adapter {
   async revokeByGrantId(id) { for (const [key, payload] of store) if (payload.grantId === id) store.delete(key); }
 }
 
+const strange = 'p@ss:w%rd +&=/"~';
 const secret = 'canary-secret-of-at-least-32-characters';
 const client = (client_id, token_endpoint_auth_method, more = {}) => ({
   client_id, token_endpoint_auth_method, grant_types: ['client_credentials'], response_types: [], redirect_uris: [],
@@ -57,8 +58,8 @@ const provider = new Provider(issuer, {
   clients: [
     client('post', 'client_secret_post'),
     client('basic', 'client_secret_basic'),
-    client('strange :id+&=', 'client_secret_basic', { client_secret: 'p@ss:w%rd +&=/"~' }),
-    client('strange post', 'client_secret_post', { client_secret: 'p@ss:w%rd +&=/"~' }),
+    client(strange, 'client_secret_basic', { client_secret: strange }),
+    client(`post ${strange}`, 'client_secret_post', { client_secret: strange }),
     client('secret-jwt', 'client_secret_jwt'),
     ...algorithms.map((alg) => client(alg, 'private_key_jwt', { jwks: { keys: [jwks[alg]] } })),
     client('tls', 'tls_client_auth', { tls_client_auth_subject_dn: 'CN=tls' }),

@@ -1,0 +1,143 @@
+"""The last look at a request that carries a credential, and the mask that is kept of it afterwards.
+
+Between our `requestheaders` and the moment in which mitmproxy sends the request on, others may change it: map_remote,
+modify_headers, another script, a person in mitmweb's intercept. So a second add-on stands at the end of mitmproxy's
+chain, behind all of them.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from mitmproxy import ctx, http
+from mitmproxy.hooks import UpdateHook
+from mitmproxy.tls import TlsData
+
+from credential_injector import masking
+from credential_injector.environments import Environment
+from credential_injector.masking import Mask
+from credential_injector.routes import Route
+from credential_injector.token_source import Served
+
+_CHANGES_REQUESTS = ("map_remote", "modify_headers", "upstream_auth")  # mitmproxy's options, as messages name them
+
+
+class _Sent(NamedTuple):
+    route: Route
+    mask: Mask
+    addressed: tuple[object, ...]
+
+
+class Departure:
+    """The add-on at the end of the chain.
+
+    `find` tells whose credential a request would get as it is now; `withdraw` tells a person that it carries none.
+    """
+
+    name = "credential_injector_departure"
+
+    def __init__(
+        self,
+        find: Callable[[http.HTTPFlow], Route | None],
+        withdraw: Callable[[http.HTTPFlow, Environment, str], None],
+    ) -> None:
+        self.masks = False
+        """Whether flows keep a mask instead of the credential (inject_mask)."""
+        self._find = find
+        self._withdraw = withdraw
+        # Weak: a flow that ends in no hook at all must not stay here.
+        self._sent: WeakKeyDictionary[http.HTTPFlow, _Sent] = WeakKeyDictionary()
+
+    def expect(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
+        """The credential is in this request now."""
+        mask = masking.mask_of(route.environment.name, served.token.value, served.token.fingerprint)
+        self._sent[flow] = _Sent(route, mask, _addressed(flow))
+
+    # --- Behind all others --------------------------------------------------------------------------------------------
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Where the body streams, the headers go out after this."""
+        self._look(flow)
+
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        """Where it does not, they go out after this, or when a person has let the request go."""
+        if flow.request.stream:
+            return None
+        if flow.intercepted and flow in self._sent:
+            return self._look_after_edit(flow)
+        self._look(flow)
+        return None
+
+    async def _look_after_edit(self, flow: http.HTTPFlow) -> None:
+        route, mask, _ = self._sent[flow]
+        if self.masks:
+            masking.replace(flow.request.headers, mask.secret, mask.shown)
+        # mitmproxy shows the flow, and waits for the person, only after the last add-on; this one must be later.
+        await ctx.master.addons.trigger_event(UpdateHook([flow]))
+        await flow.wait_for_resume()  # type: ignore[no-untyped-call]
+        if flow not in self._sent:  # `settle_all`
+            for text in mask:
+                masking.drop(flow.request.headers, text)
+            self._withdraw(flow, route.environment, "the add-on ended while a person held the request back")
+            return
+        if self.masks:
+            masking.replace(flow.request.headers, mask.shown, mask.secret)
+        self._look(flow)
+
+    def _look(self, flow: http.HTTPFlow) -> None:
+        sent = self._sent.get(flow)
+        if sent is None or _addressed(flow) == sent.addressed:
+            return
+        given = [option for option in _CHANGES_REQUESTS if option in ctx.options and getattr(ctx.options, option)]
+        who = " or ".join([*given, "another script", "a person"])
+        environment = sent.route.environment
+        route = self._find(flow)
+        # The name alone may be another identity's by now.
+        if route is None or route.environment.name != environment.name or route.source is not sent.route.source:
+            self._take_off(flow, f"{who} has sent the request elsewhere")
+        elif not masking.carries(flow.request.headers, sent.mask.secret):
+            self._take_off(flow, f"{who} has replaced its {environment.header}")
+
+    def _take_off(self, flow: http.HTTPFlow, reason: str) -> None:
+        sent = self._sent.pop(flow)
+        masking.drop(flow.request.headers, sent.mask.secret)
+        self._withdraw(flow, sent.route.environment, reason)
+
+    def tls_start_server(self, _: TlsData) -> None:
+        """Where ssl_insecure was set meanwhile, nobody is verified now: requests that wait for a server go bare."""
+        if not ctx.options.ssl_insecure:
+            return
+        for flow in list(self._sent):
+            if not flow.server_conn.tls_established and self._find(flow) is None:
+                self._take_off(flow, "ssl_insecure was set before the server was verified")
+
+    quic_start_server = tls_start_server  # HTTP/3
+
+    # --- Afterwards ---------------------------------------------------------------------------------------------------
+
+    def settle(self, flow: http.HTTPFlow) -> None:
+        """The request has gone out, or never will: from now on the credential is only remembered."""
+        sent = self._sent.pop(flow, None)
+        if sent is None or not self.masks:
+            return
+        for message in (flow.request, flow.response):
+            if message is not None:
+                masking.replace(message.headers, sent.mask.secret, sent.mask.shown)
+        # What mitmproxy quotes of a malformed answer, and what it keeps of the flow for a person who has changed it.
+        if flow.error is not None:
+            flow.error.msg = masking.masked(flow.error.msg, [sent.mask])
+        flow._backup = masking.masked(flow._backup, [sent.mask])
+
+    def settle_all(self) -> None:
+        """mitmproxy ends, and saves what is still on its way; or the script is loaded anew, and nobody looks at it."""
+        for flow in list(self._sent):
+            if flow.request.stream or flow.request.timestamp_end is not None:
+                self.settle(flow)
+            else:
+                self._take_off(flow, "the add-on ended before all of the request was there")
+
+
+def _addressed(flow: http.HTTPFlow) -> tuple[object, ...]:
+    """All that decides where a request goes and what it carries. Cheap: mitmproxy replaces `fields` as a whole."""
+    data = flow.request.data
+    return data.method, data.scheme, data.host, data.port, data.path, data.authority, data.headers.fields

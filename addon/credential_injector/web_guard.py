@@ -1,0 +1,59 @@
+"""mitmweb's own port, which no client may reach through the proxy.
+
+Before 11.1.2 mitmweb has no login and takes whoever comes from this machine for its user, and through the proxy
+everybody comes from this machine: any client could read every flow and set every option (CVE-2025-23217).
+"""
+
+import asyncio
+import ipaddress
+import re
+
+from mitmproxy import ctx
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.version import VERSION
+
+_FIXED_IN = (11, 1, 2)
+
+
+def is_needed(version: str = VERSION) -> bool:
+    """Whether this mitmproxy lets its clients into mitmweb."""
+    return tuple(map(int, re.findall(r"\d+", version)[:3])) < _FIXED_IN
+
+
+class WebGuard:
+    """Refuses connections to mitmweb's port on this machine."""
+
+    name = "credential_injector_web_guard"
+
+    async def server_connect(self, data: ServerConnectionHookData) -> None:
+        """Other ports pass without a look at their names."""
+        address = data.server.address
+        if address is None or "web_port" not in ctx.options or address[1] != ctx.options.web_port:
+            return
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(address[0], address[1])
+        except OSError:
+            data.server.error = "its name cannot be resolved"
+            return
+        hosts = [str(sockaddr[0]) for *_, sockaddr in found]
+        for host in hosts:
+            if await _is_own(host):
+                data.server.error = "mitmweb cannot be reached through the proxy (CVE-2025-23217); open it directly"
+                return
+        data.server.address = (hosts[0], address[1])  # so that a second look at the name cannot find another address
+
+
+async def _is_own(host: str) -> bool:
+    """Whether an address is this machine's: only those can be bound to."""
+    ip = ipaddress.ip_address(host.partition("%")[0])
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_loopback or ip.is_unspecified:
+        return True
+    try:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, local_addr=(host, 0)
+        )
+    except OSError:
+        return False
+    transport.close()
+    return True

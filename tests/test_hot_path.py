@@ -1,0 +1,135 @@
+"""Nothing is slower by accident. No stopwatch: what happens while a token is at hand is watched and counted.
+
+The add-on and the flows are those that `make bench` measures.
+"""
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from benchmarks.hook import injector, new_flow
+from credential_injector.demo.processes import SCRIPT
+from credential_injector.destinations import Destinations, parse_origin
+from tests.test_token_source import Clock, TokenEndpoint, settle, source
+
+MANY = 1000
+
+
+class Steps:
+    """What a call does: the lines that it runs, the functions of Python and of C that it calls, by module and name."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.lines = 0
+        self.calls: Counter[tuple[str, str]] = Counter()
+        tracing, profiling = sys.gettrace(), sys.getprofile()  # coverage is one
+        sys.settrace(self._line)
+        sys.setprofile(self._call)
+        try:
+            self.result = call()
+        finally:
+            sys.setprofile(profiling)
+            sys.settrace(tracing)
+        del self.calls["sys", "setprofile"]
+
+    def _line(self, frame: FrameType, event: str, arg: Any) -> Any:
+        self.lines += event == "line"
+        return self._line
+
+    def _call(self, frame: FrameType, event: str, arg: Any) -> None:
+        if event == "call":
+            self.calls[frame.f_globals.get("__name__", ""), frame.f_code.co_name] += 1
+        elif event == "c_call":
+            module = getattr(arg, "__module__", None) or type(arg.__self__).__module__
+            self.calls[module, arg.__name__] += 1
+
+    def of(self, *modules: str) -> list[str]:
+        """The calls of functions of these modules."""
+        return [name for module, name in self.calls.elements() if module.split(".")[0] in modules]
+
+
+async def steps(url: str, environments: int = 1) -> Steps:
+    """What the hook does with a request, its token being at hand. `{}` in the URL is the last environment's number."""
+    url = url.format(environments - 1)
+    with injector(environments) as addon:
+        flows = [new_flow(url) for _ in range(3)]
+        for flow in flows[:2]:  # the first waits for the token, and the second fills what is kept for the next ones
+            if (wait := addon.requestheaders(flow)) is not None:
+                await wait
+        return Steps(lambda: addon.requestheaders(flows[2]))
+
+
+NAMED, UNNAMED = "https://api{}.example.com/orders/1", "https://www.example.org/"
+
+
+@pytest.fixture(params=[NAMED, UNNAMED], ids=["named", "unnamed"])
+async def cached(request: pytest.FixtureRequest) -> Steps:
+    return await steps(request.param)
+
+
+def test_nothing_is_awaited_and_no_task_is_made(cached: Steps) -> None:
+    assert cached.result is None
+    assert cached.of("asyncio", "_asyncio") == []
+
+
+def test_no_log_record_is_written(cached: Steps) -> None:
+    """Not even one that a level would drop: asking for the level costs, too."""
+    assert cached.of("logging") == []
+
+
+def test_neither_disk_nor_network_is_touched_and_nothing_imported(cached: Steps) -> None:
+    assert (
+        cached.of("posix", "nt", "os", "io", "_io", "pathlib", "socket", "_socket", "importlib", "builtins.open") == []
+    )
+
+
+async def test_the_clock_is_read_once() -> None:
+    assert (await steps(NAMED)).of("time", "datetime") == ["time"]
+
+
+@pytest.mark.parametrize("url", [NAMED, UNNAMED])
+async def test_a_request_takes_as_many_steps_with_1000_environments_as_with_one(url: str) -> None:
+    one, many = await steps(url), await steps(url, MANY)
+    assert many.lines == one.lines
+    assert many.calls == one.calls
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://api{}.example.com", "https://*.q{}.example.com", "https://example.com/v{}"]
+)
+@pytest.mark.parametrize("path", ["/", "/v1999/orders"])
+def test_a_lookup_takes_as_many_steps_among_1000_origins_as_with_one(origin: str, path: str) -> None:
+    def find(count: int) -> Steps:
+        origins = [parse_origin(origin.format(2000 - number)) for number in range(count, 0, -1)]
+        destinations = Destinations((origin, origin.path) for origin in origins)
+        host = origins[-1].host
+        return Steps(lambda: destinations.find("https", f"a.{host}" if "*" in origin else host, 443, path))
+
+    one, many = find(1), find(MANY)
+    assert (many.lines, many.calls, many.result) == (one.lines, one.calls, one.result)
+
+
+@pytest.mark.parametrize("pause", [3570, 3600], ids=["renewed ahead", "expired"])
+async def test_100_expiries_leave_no_task_behind(pause: float) -> None:
+    endpoint, clock = TokenEndpoint(lifetime=3600), Clock()
+    tokens = source(endpoint, clock)
+    for _ in range(100):
+        await tokens.token()
+        await settle()
+        clock.now += pause
+    assert endpoint.requests == 100
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_loading_the_add_on_imports_neither_requests_nor_authlib() -> None:
+    """Nor what else is only wanted later: with the first token, by the watch of the files, by a store."""
+    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code, str(SCRIPT)], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "credential_injector" in loaded
+    assert loaded.isdisjoint({"authlib", "filelock", "redis", "requests", "watchfiles"})

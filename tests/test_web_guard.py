@@ -1,0 +1,20 @@
+"""Which mitmproxy needs the guard; tests/e2e/test_start.py drives it."""
+
+import pytest
+
+from credential_injector import web_guard
+
+
+@pytest.mark.parametrize(
+    ("version", "needed"),
+    [
+        ("11.0.2", True),
+        ("11.1.1", True),
+        ("11.1.2", False),
+        ("11.1.10", False),
+        ("12.2.3", False),
+        ("13.0.0.dev", False),
+    ],
+)
+def test_mitmweb_has_a_login_since_11_1_2(version: str, needed: bool) -> None:
+    assert web_guard.is_needed(version) == needed
