@@ -26,7 +26,7 @@ def signed(
 ) -> str:
     """A JWT that is valid from `now` (unix seconds) for `lifetime` (seconds). `key` is a JSON Web Key.
 
-    `header` says, beside the algorithm, which key it is. Google wants the scope in the JWT, not beside it.
+    `header` says, beside the algorithm, which key it is.
     """
     jwt = JWTBearerGrant.sign(  # type: ignore[no-untyped-call]
         key,
