@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -163,7 +164,7 @@ async def _callback(way: _Way, state: str, issuer: str) -> AsyncIterator[tuple[s
     try:
         server = await asyncio.start_server(answer, parts.hostname, parts.port)
     except OSError as error:
-        reason = f"{parts.hostname}:{parts.port} cannot be listened at ({error.strerror})"
+        reason = f"{parts.hostname}:{parts.port} cannot be listened at ({os.strerror(error.errno or 0)})"
         raise NoToken("redirect_uri", reason, lasting=True) from None
     try:
         yield fixed or f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/callback", code
