@@ -75,16 +75,15 @@ def _masks(flow: Flow) -> Iterator[Mask]:
     if (earlier := _earlier(flow)) is not None:
         yield from _masks(earlier)
     if isinstance(flow, http.HTTPFlow) and record.was_injected(flow):
-        carried = flow.metadata[record.KEY]
-        secret = masking.find(flow.request.headers, carried["token"])
-        if secret is not None:
-            yield masking.mask_of(carried["environment"], secret, carried["token"])
+        yield from flows.earlier_masks(flow)
 
 
 def _hide(flow: Flow, masks: set[Mask]) -> None:
     earlier = _earlier(flow)
     if isinstance(flow, http.HTTPFlow):
         flows.hide_proxyauth(flow)
+        if record.was_injected(flow):
+            masking.hide(flow.request.headers, flows.earlier_masks(flow))
         for message in filter(None, (flow.request, flow.response)):
             if message.raw_content and (content := message.get_content(strict=False)):
                 masked = masking.masked(content, masks)

@@ -17,15 +17,21 @@ from credential_injector import masking
 from credential_injector.environments import Environment
 from credential_injector.masking import Mask
 from credential_injector.routes import Route
-from credential_injector.token_source import Served
+from credential_injector.token_source import AccessToken, Served
 
 _CHANGES_REQUESTS = ("map_remote", "modify_headers", "upstream_auth")  # mitmproxy's options, as messages name them
 
 
 class _Sent(NamedTuple):
     route: Route
-    mask: Mask
+    token: AccessToken
     addressed: tuple[object, ...]
+
+    @property
+    def masks(self) -> tuple[Mask, ...]:
+        """Of the token, and of what goes with it."""
+        name, header = self.route.environment.name, self.route.header
+        return masking.mask_of(name, header, self.token.value, self.token.fingerprint), *self.route.extra_masks
 
 
 class Departure:
@@ -50,8 +56,7 @@ class Departure:
 
     def expect(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         """The credential is in this request now."""
-        mask = masking.mask_of(route.environment.name, served.token.value, served.token.fingerprint)
-        self._sent[flow] = _Sent(route, mask, _addressed(flow))
+        self._sent[flow] = _Sent(route, served.token, _addressed(flow))
 
     # --- Behind all others --------------------------------------------------------------------------------------------
 
@@ -69,19 +74,18 @@ class Departure:
         return None
 
     async def _look_after_edit(self, flow: http.HTTPFlow) -> None:
-        route, mask, _ = self._sent[flow]
+        sent = self._sent[flow]
         if self.masks:
-            masking.replace(flow.request.headers, mask.secret, mask.shown)
+            masking.hide(flow.request.headers, sent.masks)
         # mitmproxy shows the flow, and waits for the person, only after the last add-on; this one must be later.
         await ctx.master.addons.trigger_event(UpdateHook([flow]))
         await flow.wait_for_resume()  # type: ignore[no-untyped-call]
         if flow not in self._sent:  # `settle_all`
-            for text in mask:
-                masking.drop(flow.request.headers, text)
-            self._withdraw(flow, route.environment, "the add-on ended while a person held the request back")
+            masking.drop(flow.request.headers, sent.masks)
+            self._withdraw(flow, sent.route.environment, "the add-on ended while a person held the request back")
             return
         if self.masks:
-            masking.replace(flow.request.headers, mask.shown, mask.secret)
+            masking.show(flow.request.headers, sent.masks)
         self._look(flow)
 
     def _look(self, flow: http.HTTPFlow) -> None:
@@ -95,12 +99,12 @@ class Departure:
         # The name alone may be another identity's by now.
         if route is None or route.environment.name != environment.name or route.source is not sent.route.source:
             self._take_off(flow, f"{who} has sent the request elsewhere")
-        elif not masking.carries(flow.request.headers, sent.mask.secret):
+        elif not masking.carries(flow.request.headers, sent.masks[0]):
             self._take_off(flow, f"{who} has replaced its {environment.header}")
 
     def _take_off(self, flow: http.HTTPFlow, reason: str) -> None:
         sent = self._sent.pop(flow)
-        masking.drop(flow.request.headers, sent.mask.secret)
+        masking.drop(flow.request.headers, sent.masks)
         self._withdraw(flow, sent.route.environment, reason)
 
     def tls_start_server(self, _: TlsData) -> None:
@@ -120,13 +124,14 @@ class Departure:
         sent = self._sent.pop(flow, None)
         if sent is None or not self.masks:
             return
+        masks = sent.masks
         for message in (flow.request, flow.response):
             if message is not None:
-                masking.replace(message.headers, sent.mask.secret, sent.mask.shown)
+                masking.hide(message.headers, masks)
         # What mitmproxy quotes of a malformed answer, and what it keeps of the flow for a person who has changed it.
         if flow.error is not None:
-            flow.error.msg = masking.masked(flow.error.msg, [sent.mask])
-        flow._backup = masking.masked(flow._backup, [sent.mask])
+            flow.error.msg = masking.masked(flow.error.msg, masks)
+        flow._backup = masking.masked(flow._backup, masks)
 
     def settle_all(self) -> None:
         """mitmproxy ends, and saves what is still on its way; or the script is loaded anew, and nobody looks at it."""

@@ -10,6 +10,8 @@ from mitmproxy.tls import TlsData
 from credential_injector import masking, record
 from credential_injector.destinations import PAGE_ORIGIN, Claim, Origin, is_address, normalise_host
 from credential_injector.environments import Environment
+from credential_injector.masking import Mask
+from credential_injector.token_source import fingerprint
 
 _BY_PROXYAUTH = f'Basic realm="{REALM}"'
 
@@ -83,10 +85,24 @@ def take_back(flow: http.HTTPFlow) -> None:
     """Remove our earlier token, or its mask, from a request that is replayed: it may go elsewhere by now."""
     if flow.is_replay != "request" or not record.was_injected(flow):
         return
-    shown = flow.metadata[record.KEY]["token"]
-    for earlier in (masking.find(flow.request.headers, shown), shown):
-        if earlier is not None:
-            masking.drop(flow.request.headers, earlier)
+    carried = flow.metadata[record.KEY]
+    for name in carried.get("headers", []):
+        flow.request.headers.pop(name, None)
+    masked = masking.mask_of(carried["environment"], "", carried["token"], carried["token"])
+    masking.drop(flow.request.headers, [*earlier_masks(flow), masked])
+
+
+def earlier_masks(flow: http.HTTPFlow) -> list[Mask]:
+    """The masks of what was injected into a flow and is not masked yet."""
+    carried, headers = flow.metadata[record.KEY], flow.request.headers
+    environment, token = carried["environment"], carried["token"]
+    found = masking.find(headers, environment, token)
+    masks = [found] if found is not None else []
+    for name in carried.get("headers", []):
+        value = headers.get(name)
+        if value is not None and not value.startswith(f"<{environment} sha256:"):
+            masks.append(masking.mask_of(environment, name, value, fingerprint(value)))
+    return masks
 
 
 def hide_proxyauth(flow: http.HTTPFlow) -> None:

@@ -92,6 +92,8 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
         expires_at=int(token.expires_at) if expires else None,
         replaced=replaced,
     )
+    if environment.extra_headers:
+        flow.metadata[KEY]["headers"] = [name for name, _ in environment.extra_headers]
 
 
 def retried(flow: Flow, environment: Environment, served: Served) -> None:
@@ -148,6 +150,8 @@ def was_injected(flow: Flow) -> bool:
         and record.get("action") == "injected"
         and all(isinstance(record.get(name), str) for name in ("environment", "token", "source"))
         and isinstance(record.get("replaced", ...), str | None)
+        and isinstance(record.get("headers", []), list)
+        and all(isinstance(name, str) for name in record.get("headers", []))
     )
 
 

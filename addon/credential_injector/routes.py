@@ -19,9 +19,10 @@ from credential_injector.destinations import Destinations, Excluded
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
+from credential_injector.masking import mask_of
 from credential_injector.threads import in_thread
 from credential_injector.token_request import Fields, TokenRequest, Transport
-from credential_injector.token_source import AccessToken, NoToken, TokenSource
+from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
 
 if TYPE_CHECKING:
     from credential_injector.token_store import TokenStore
@@ -55,6 +56,7 @@ class Route:
         "environment",
         "extra_headers",
         "extra_headers_http2",
+        "extra_masks",
         "header",
         "header_http2",
         "prefix",
@@ -70,6 +72,9 @@ class Route:
         self.prefix = f"{environment.prefix} " if environment.prefix else ""
         self.extra_headers: Fields = environment.extra_headers
         self.extra_headers_http2: Fields = tuple((name.lower(), value) for name, value in environment.extra_headers)
+        self.extra_masks = tuple(
+            mask_of(environment.name, name, value, fingerprint(value)) for name, value in environment.extra_headers
+        )
 
 
 class Asking:

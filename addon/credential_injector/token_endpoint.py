@@ -141,7 +141,7 @@ class TokenEndpoint:
         known = self._discovered(conversation, asked_at)
         given = {"CLIENT_ID", *(["CLIENT_SECRET"] if request.client_secret else []), *dict(request.values)}
         method = request.auth_method or known.method(possible(given))
-        url = request.value(endpoint.upper()) or known.endpoint(endpoint, certificate=METHODS[method].certificate)
+        url = known.endpoint(endpoint, certificate=METHODS[method].certificate)
         if endpoint == "token_endpoint":
             self.url = url
         return url, method

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import h2.config
@@ -84,12 +84,7 @@ class Arena:
     def __init__(self, stage: Stage, stack: ExitStack, terminated: ExitStack, authority: Authority) -> None:
         self.stage = stage
         self._stack, self._terminated = stack, terminated
-
-        def issue(name: str, *hosts: str) -> Path:
-            file = stage.folder / f"{name}.pem"
-            file.write_text("".join(authority.issue(name, *hosts)))
-            return file
-
+        issue = partial(authority.file, stage.folder)
         certificate = issue(
             "good", "*.qa.test", "*.wild.test", "a.b.wild.test", "xn--mnchen-3ya.qa.test", SHARED, tell.GOOD
         )

@@ -127,10 +127,9 @@ def authority() -> Authority:
 def certificates(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The file of a CA, and the file of a certificate for this machine and *.qa.test with its key."""
     folder = tmp_path_factory.mktemp("certificates")
-    ca_file, server_file = folder / "ca.pem", folder / "server.pem"
+    ca_file = folder / "ca.pem"
     ca_file.write_text(authority.certificate)
-    server_file.write_text("".join(authority.issue("test server", "localhost", "*.qa.test", "api.test", "127.0.0.1")))
-    return ca_file, server_file
+    return ca_file, authority.file(folder, "server", "localhost", "*.qa.test", "api.test", "127.0.0.1")
 
 
 @contextmanager

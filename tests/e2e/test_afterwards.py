@@ -17,9 +17,10 @@ from mitmproxy import io as mitm_io
 
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, free_port, mitmproxy
 from credential_injector.demo.servers import ProtectedApi, serve
+from tests.certificates import Authority
 from tests.e2e import tell
 from tests.e2e.arena import dial, http1, tls, tunnel
-from tests.e2e.conftest import Authority, Stage
+from tests.e2e.conftest import Stage
 from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.recorder import Recorder
 from tests.e2e.test_start import start_and_fail
@@ -260,7 +261,7 @@ def test_a_request_whose_body_is_still_coming_meanwhile_takes_no_token_elsewhere
 def test_a_server_that_was_connected_unverified_before_gets_no_token(
     stage: Stage, script: Path, authority: Authority
 ) -> None:
-    server = Recorder(authority.issue("another", "another.test"))
+    server = Recorder(authority.file(stage.folder, "another", "another.test"))
     name, port = "api.qa.test", stage.enter(server.listening(tell.GOOD))
     stage.env(f"https://{name}:{port}")
     words = ["-s", tell.__file__, *stage.options({"connection_strategy": "lazy"})]

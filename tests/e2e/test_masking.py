@@ -358,3 +358,39 @@ def test_redact_says_in_one_line_what_is_wrong_and_writes_nothing(
     assert done.output.endswith(f"{told}\n")
     assert [file.name for file in tmp_path.iterdir()] == ["in.mitm"]
     assert (tmp_path / "in.mitm").read_bytes() == source
+
+
+# --- What goes with the credential, and credentials that are short ---
+
+
+def test_headers_beside_the_token_are_masked_taken_back_and_redacted_like_it(stage: Stage, echo: str) -> None:
+    stage.env(f"{stage.http},{echo}", "HEADER_X-Tenant=canary-tenant", "HEADER_X-Key=7")
+    saved, masked, clean = (stage.folder / f"{name}.mitm" for name in ("saved", "masked", "clean"))
+    for file, mask in ((saved, "false"), (masked, "true")):
+        proxy = stage.mitmdump("-w", str(file), inject_mask=mask)
+        assert requests.get(f"{stage.http}/orders", proxies={"http": proxy.url}, timeout=30).status_code == 200
+        proxy.end()
+    assert CliRunner().invoke(main, ["redact", str(saved), str(clean)]).exit_code == 0
+    for file in (masked, clean):
+        assert b"canary-tenant" not in file.read_bytes()
+        (flow,) = saved_flows(file)
+        assert flow.request.headers["X-Tenant"].startswith("<qa sha256:")
+        assert flow.request.headers["X-Key"].startswith("<qa sha256:")
+        assert flow.request.headers["User-Agent"].startswith("python-requests/")
+    received = [dict(headers) for _, headers in stage.api.received]
+    assert [(headers["X-Tenant"], headers["X-Key"]) for headers in received] == [("canary-tenant", "7")] * 2
+
+
+def test_a_short_credential_is_masked_where_it_was_sent_and_nowhere_else(stage: Stage, echo: str) -> None:
+    stage.env(echo, "GRANT_TYPE=static", "VALUE=5", without="SCOPE")
+    env = stage.folder / "envs" / "qa.env"
+    lines = [line for line in env.read_text().splitlines() if line.split("=")[0] in ("HOST", "GRANT_TYPE", "VALUE")]
+    env.write_text("\n".join(lines) + "\n")
+    saved = stage.folder / "saved.mitm"
+    proxy = stage.mitmdump("-w", str(saved), inject_mask="true")
+    answer = requests.get(f"{echo}/15", headers={"X-Mine": "15"}, proxies={"http": proxy.url}, timeout=30)
+    assert answer.headers["Location"] == "/next?token=5"
+    proxy.end()
+    (flow,) = saved_flows(saved)
+    assert flow.request.headers["Authorization"].startswith("Bearer <qa sha256:")
+    assert (flow.request.headers["X-Mine"], flow.request.path) == ("15", "/15")
