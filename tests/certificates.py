@@ -59,9 +59,9 @@ class Authority:
         return file
 
 
-def self_signed(name: str) -> tuple[str, str]:
+def self_signed(name: str, kind: str = "P-256") -> tuple[str, str]:
     """A certificate and its key."""
-    key = KEYS["P-256"]()
+    key = KEYS[kind]()
     return _signed(_unsigned(name, name, key), key), pem_of(key)
 
 

@@ -221,6 +221,14 @@ def pasted(key: str, pem: str) -> str:
             ["ACTOR_TOKEN_COMMAND: is not used with GRANT_TYPE="],
         ),
         (
+            ["GRANT_TYPE=authorization_code", "ISSUER=https://a.example", "REDIRECT_URI=https://b.example:8400/"],
+            ["REDIRECT_URI: is not of this machine with a port, one such as http://127.0.0.1:8400/callback was exp"],
+        ),
+        (
+            ["GRANT_TYPE=authorization_code", "ISSUER=https://a.example", "REDIRECT_URI=http://localhost/callback"],
+            ["REDIRECT_URI: is not of this machine with a port, one such as http://127.0.0.1:8400/callback was exp"],
+        ),
+        (
             ["GRANT_TYPE=device_code", "ISSUER=https://a.example", "AUTHORIZATION_ENDPOINT=https://a.example/a"],
             ["AUTHORIZATION_ENDPOINT: is not used with GRANT_TYPE=device_code"],
         ),

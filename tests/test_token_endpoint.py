@@ -432,10 +432,13 @@ async def test_a_login_that_has_ended_says_so() -> None:
         request = TokenRequest(f"{origin}/token", client_id="abc", auth_method="none", grant_type="device_code")
         endpoint = TokenEndpoint(request, Transport())
         await endpoint.token(NOW, "first")
-        with pytest.raises(NoToken) as error:
-            await endpoint.token(NOW, "first")
-    assert (error.value.code, error.value.lasting) == ("login_required", True)
-    assert error.value.reason.startswith("the login has ended: ")
+        login.valid = "another"
+        for reason in ("the login has ended: ", "nobody has logged in again since the login ended"):
+            with pytest.raises(NoToken, match=f"login_required: {reason}") as error:
+                await endpoint.token(NOW, "first")
+            assert error.value.retry_after == 0.0
+        assert len(login.asked) == 2
+        await endpoint.token(NOW, "another")
 
 
 # --- Discovery ---

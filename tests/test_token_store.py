@@ -20,7 +20,7 @@ from credential_injector import redis_store, token_store
 from credential_injector.routes import open_store
 from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
-from credential_injector.token_store import Fetch, TokenStore, identify, shared
+from credential_injector.token_store import Fetch, TokenStore, identify, keep, shared
 from tests.conftest import tool
 
 REQUEST = TokenRequest("https://login.test/token", "client", client_secret="canary-secret")
@@ -441,6 +441,29 @@ async def test_a_refresh_token_that_could_not_be_stored_is_not_replaced_by_the_s
     assert endpoint.shown == ["first", "refresh-1", "refresh-2"]
     assert store.token is not None
     assert store.token.refresh_token == "refresh-3"
+
+
+@pytest.mark.parametrize("fails", ["read", "write"])
+async def test_a_refresh_token_of_a_new_login_counts_even_where_ours_could_not_be_stored(fails: str) -> None:
+    endpoint, store = Rotating(), Broken()
+    fetch = shared(store, REQUEST, endpoint, endpoint.told)
+    token = await fetch(NOW, None)
+    store.fails.add(fails)
+    await fetch(NOW, token.fingerprint)
+    store.fails.clear()
+    await keep(store, REQUEST, dataclasses.replace(token, refresh_token="of-another-login"))
+    await fetch(NOW, token.fingerprint)
+    assert endpoint.shown == ["first", "refresh-1", "of-another-login"]
+
+
+async def test_a_failure_tells_where_a_login_is_looked_for(where: str) -> None:
+    async def refused(asked_at: float, replaces: str | None) -> AccessToken:
+        raise NoToken("login_required", "nobody has logged in")
+
+    async with opened(where) as store:
+        with pytest.raises(NoToken) as error:
+            await shared(store, REQUEST, refused)(NOW, None)
+    assert error.value.tokens == (where if "://" not in where else "redis://...")
 
 
 async def test_two_proxies_make_one_token_request(where: str) -> None:

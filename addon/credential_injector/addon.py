@@ -7,7 +7,6 @@ not, the hook hands mitmproxy a coroutine, and only this one request (or HTTP/2 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -25,7 +24,7 @@ from credential_injector.clients import admission, admits_everybody
 from credential_injector.departure import Departure
 from credential_injector.destinations import Claim, is_address, is_loopback, is_name, normalise_host
 from credential_injector.environments import Environment, nearest
-from credential_injector.folder import Folder, InvalidEnvironments
+from credential_injector.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
 from credential_injector.retry import Retry
 from credential_injector.routes import Route, Routes, open_store
 from credential_injector.token_source import NoToken, Served
@@ -37,7 +36,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OPTIONS: dict[str, tuple[str | bool, str]] = {
-    "inject_envs": ("envs", "Folder of environment files: from the working directory, else the one beside addon/."),
+    "inject_envs": (
+        DEFAULT_FOLDER,
+        "Folder of environment files: from the working directory, else the one beside addon/.",
+    ),
     "inject_env": ("", "Only these environments (names, comma-separated). Empty: all of them."),
     "inject_clients": (
         "loopback",
@@ -438,20 +440,8 @@ def _refuse_stickyauth(value: str | None) -> None:
 
 
 def _folder() -> Folder:
-    """The folder of the environment files, named as short as it can be. Raises InvalidEnvironments."""
-    given = ctx.options.inject_envs
-    clone = Path(__file__).parents[1]
-    try:
-        path = Path(given).expanduser()
-        places = [path, clone.parent / path] if (clone / "inject.py").is_file() else [path]
-        found = next((place for place in places if place.is_dir()), None)
-    except (OSError, RuntimeError, ValueError):  # too long, of an unknown user, with a NUL
-        path, found = Path(given), None
-    if found is None and given != OPTIONS["inject_envs"][0]:
-        wrong = f"inject_envs: {given}: no such folder, the folder of the environment files was expected"
-        raise InvalidEnvironments([wrong])
     only = [name.strip() for name in ctx.options.inject_env.split(",") if name.strip()]
-    return Folder(found or path, only=only or None)
+    return open_folder(ctx.options.inject_envs, only)
 
 
 def _upstream_proxy() -> str:

@@ -1,10 +1,31 @@
 """The command line: `credential-injector`."""
 
+import asyncio
+import json
+import sys
+import webbrowser
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from credential_injector import __version__
+from credential_injector import __version__, record
+from credential_injector.environments import Environment, nearest
+from credential_injector.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
+from credential_injector.routes import Routes, open_store
+from credential_injector.threads import in_thread
+from credential_injector.token_source import NoToken, Served
+
+if TYPE_CHECKING:
+    from credential_injector.checkup import Checkup
+    from credential_injector.token_store import TokenStore
+
+T = TypeVar("T")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -13,8 +34,15 @@ def main() -> None:
     """A mitmproxy add-on that makes any client's requests arrive authenticated.
 
     \b
-    Example:
+    Examples:
       mitmdump -s "$(credential-injector path)"
+      credential-injector check
+      credential-injector login qa
+      curl -H "$(credential-injector token qa --header)" https://api.qa.example.com/orders
+
+    \b
+    Completion of commands and environment names, in ~/.bashrc (zsh: zsh_source, fish: fish_source):
+      eval "$(_CREDENTIAL_INJECTOR_COMPLETE=bash_source credential-injector)"
     """
 
 
@@ -52,3 +80,250 @@ def path() -> None:
     package = Path(__file__).resolve().parent
     # Installed, the script lies in the package; in a clone, beside it.
     click.echo(next(script for script in (package / "inject.py", package.parent / "inject.py") if script.is_file()))
+
+
+def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    try:
+        names = open_folder(ctx.params.get("envs") or DEFAULT_FOLDER).names()
+    except InvalidEnvironments:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _environment_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where environments and tokens are: the same as mitmproxy's."""
+    command = click.option(
+        "--tokens",
+        default="memory",
+        show_default=True,
+        help="Where tokens live: what mitmproxy's inject_tokens names. A login outlives memory, too.",
+    )(command)
+    return click.option(
+        "--envs",
+        default=DEFAULT_FOLDER,
+        show_default=True,
+        help="Folder of environment files: what mitmproxy's inject_envs names.",
+    )(command)
+
+
+@main.command()
+@click.argument("name", shell_complete=_complete)
+@_environment_options
+@click.option("--header", "form", flag_value="header", help="Print the header as the API gets it.")
+@click.option("--json", "form", flag_value="json", help="Print the token with its expiry and headers.")
+def token(name: str, envs: str, tokens: str, form: str | None) -> None:
+    """Print the token of an environment.
+
+    It comes as the proxy's does: from the store that --tokens names if it is there, else from one token request.
+
+    \b
+    Examples:
+      credential-injector token qa
+      curl -H "$(credential-injector token qa --header)" https://api.qa.example.com/orders
+      credential-injector token qa --tokens ~/tokens.json --json
+    """
+    folder = _folder(envs, name)
+    environment, served = _run(lambda store: _token(folder, store), tokens)
+    prefix = f"{environment.prefix} " if environment.prefix else ""
+    headers = {environment.header: prefix + served.token.value, **dict(environment.extra_headers)}
+    if form == "json":
+        answer = {
+            "environment": environment.name,
+            "access_token": served.token.value,
+            "expires_at": None if served.seconds_left == float("inf") else int(served.token.expires_at),
+            "source": served.source,
+            "headers": headers,
+        }
+        click.echo(json.dumps(answer, indent=2))
+    elif form == "header":
+        click.echo(f"{environment.header}: {headers[environment.header]}")
+    else:
+        click.echo(served.token.value)
+
+
+@main.command()
+@click.argument("names", nargs=-1, shell_complete=_complete)
+@_environment_options
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def check(names: tuple[str, ...], envs: str, tokens: str, as_json: bool) -> None:
+    """Ask for a real token in each environment and tell what is wrong.
+
+    Looks at each file and who may read it, the token endpoint and its TLS, the token's lifetime, the granted scope,
+    and the clock. The exit code is 0 where all is good, 1 where something is wrong, and 2 where it was called wrongly.
+
+    \b
+    Examples:
+      credential-injector check
+      credential-injector check qa uat --json
+    """
+    folder = _folder(envs, *names)
+    checkups = _run(lambda store: _check(folder, store), tokens)
+    if as_json:
+        told = {
+            "ok": all(one.ok for one in checkups),
+            "environments": [{"ok": one.ok, **asdict(one)} for one in checkups],
+        }
+        click.echo(json.dumps(told, indent=2))
+    else:
+        for line in _table(checkups):
+            click.echo(line)
+    if not all(one.ok for one in checkups):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("name", shell_complete=_complete)
+@_environment_options
+@click.option("--browser/--no-browser", default=True, help="Open the browser, or only print the URL.")
+def login(name: str, envs: str, tokens: str, browser: bool) -> None:
+    """Log in to an environment whose API wants a person.
+
+    With GRANT_TYPE=authorization_code in a browser on this machine, with device_code on any device. What comes of it is
+    kept where --tokens says; mitmproxy finds it there, also while it runs, and renews it from then on.
+
+    \b
+    Examples:
+      credential-injector login qa
+      credential-injector login qa --tokens redis://127.0.0.1:6379/0
+    """
+    environment = _run(lambda store: _login(_folder(envs, name), store, browser=browser), tokens)
+    click.echo(f"{environment.name}: logged in")
+
+
+# --- What the commands share ------------------------------------------------------------------------------------------
+
+
+class _WrongCall(click.ClickException):
+    """One line, unlike click's own usage errors."""
+
+    exit_code = 2
+
+
+def _folder(envs: str, *names: str) -> Folder:
+    """The folder, of which only these environments count; without names, all of them."""
+    try:
+        folder = open_folder(envs, names)
+        known = folder.names()
+    except InvalidEnvironments as error:
+        raise _WrongCall(f"--envs: {_mistakes(error.mistakes)}") from None
+    for name in names:
+        if name not in known:
+            meant = nearest(name, known, cutoff=0.5) or f", one of {', '.join(known) or 'none'} was expected"
+            raise _WrongCall(f"{folder.path / name}.env does not exist{meant}")
+    if not known:
+        raise _WrongCall(f"--envs: no environment file in {folder.path.absolute()}")
+    return folder
+
+
+def _mistakes(mistakes: Sequence[str]) -> str:
+    return "\n".join(mistake.removeprefix("inject_envs: ") for mistake in mistakes)
+
+
+def _run(work: Callable[["TokenStore | None"], Coroutine[Any, Any, T]], tokens: str) -> T:
+    """Do it with the store that `tokens` names. Ends the command where there is no token."""
+    try:
+        store = open_store(tokens)
+    except ValueError as error:
+        raise _WrongCall(f"--tokens: {error}") from None
+
+    async def run() -> T:
+        async with AsyncExitStack() as opened:
+            if store is not None:
+                opened.push_async_callback(store.close)
+            return await work(store)
+
+    try:
+        return asyncio.run(run())
+    except InvalidEnvironments as error:
+        raise click.ClickException(_mistakes(error.mistakes)) from None
+
+
+async def _token(folder: Folder, store: "TokenStore | None") -> tuple[Environment, Served]:
+    routes = Routes()
+    routes.load(folder, store)
+    (name,) = routes.names()
+    route = routes.named(name)
+    assert route is not None  # noqa: S101 - its name has just come from there
+    try:
+        return route.environment, await route.source.token()
+    except NoToken as error:
+        raise click.ClickException(f"{name}: {record.failure(route.environment, error)}") from None
+
+
+async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -> Environment:
+    from credential_injector.login import LOGINS, Terminal, log_in  # imports what opens connections
+    from credential_injector.token_store import cause
+
+    (environment,) = folder.read()
+    grant = environment.token_request.grant_type
+    if grant not in LOGINS:
+        raise _WrongCall(f"{environment.file}: GRANT_TYPE={grant} needs no login, only {' and '.join(LOGINS)} do")
+
+    async def browse(url: str) -> None:
+        if not browser:
+            return
+        with suppress(webbrowser.Error):
+            await in_thread(partial(webbrowser.open, url), "browser")
+
+    try:
+        token = await log_in(environment, store, Terminal(partial(click.echo, err=True), browse))
+    except NoToken as error:
+        raise click.ClickException(f"{environment.name}: {record.failure(environment, error)}") from None
+    except Exception as error:  # noqa: BLE001 - whatever the store raises
+        raise click.ClickException(
+            f"{environment.name}: the login cannot be kept ({cause(error)}); name another place with --tokens"
+        ) from None
+    if token.refresh_token is None:
+        click.echo(
+            f"{environment.name}: the server gave no refresh token, so the login lasts for"
+            f" {record.duration(token.expires_at - token.issued_at)}; for a longer one, SCOPE may need offline_access",
+            err=True,
+        )
+    return environment
+
+
+async def _check(folder: Folder, store: "TokenStore | None") -> list["Checkup"]:
+    from credential_injector.checkup import Checkup, check  # imports what opens connections
+
+    environments, mistakes = folder.survey()
+    wrong: dict[str, list[str]] = {}
+    for mistake in mistakes:
+        file, _, what = mistake.partition(": ")
+        wrong.setdefault(file, []).append(what)
+
+    async def one(environment: Environment) -> Checkup:
+        whence = environment.token_request.shown
+        click.echo(f"{environment.name}: {f'asking {whence} for a token' if whence else 'reading'} ...", err=True)
+        done = await check(environment, store, folder.secret_files(environment.name))
+        return replace(done, problems=(*wrong.pop(environment.file, ()), *done.problems))
+
+    checked = await asyncio.gather(*map(one, environments))
+    unread = (Checkup(Path(file).stem, file, problems=tuple(whats)) for file, whats in wrong.items())
+    return sorted([*checked, *unread], key=lambda one: one.name)
+
+
+def _table(checkups: Sequence["Checkup"]) -> Iterator[str]:
+    """Lines for people: a row for each environment, then what is wrong."""
+    rows = [("ENVIRONMENT", "RESULT", "TOKEN", "SCOPE", "CLOCK", "TLS", "TOKENS FROM")]
+    for one in checkups:
+        scope = [*one.scope, *([f"+{one.more_scope} not asked for"] if one.more_scope else [])]
+        rows.append(
+            (
+                one.name,
+                "ok" if one.ok else "WRONG",
+                "-" if one.lifetime is None else f"lives {record.duration(one.lifetime)}",
+                " ".join(scope) or "-",
+                "-" if one.clock_skew is None else f"{one.clock_skew:+.0f} s",
+                one.tls or "-",
+                one.endpoint or (one.file if one.ok else "-"),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    problems = [f"{one.name}: {problem}" for one in checkups for problem in one.problems]
+    yield from ["", *problems] if problems else []
+
+
+if __name__ == "__main__":
+    main(prog_name="credential-injector")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from credential_injector import keys
 from credential_injector.client_authentication import METHODS, possible
@@ -85,6 +86,13 @@ def _issuer(value: str) -> str:
     if "?" in value:
         raise ValueError("holds a query, the issuer exactly as its server writes it was expected")
     return parse_endpoint(value)
+
+
+def _redirect_uri(value: str) -> str:
+    parts = urlsplit(parse_endpoint(value))
+    if parts.scheme != "http" or not parts.port or parts.query:
+        raise ValueError("is not of this machine with a port, one such as http://127.0.0.1:8400/callback was expected")
+    return value
 
 
 def _list(value: str) -> tuple[str, ...]:
@@ -209,6 +217,7 @@ _KEYS: Mapping[str, _Key] = {
     "REQUESTED_TOKEN_TYPE": _Key("values", _line),
     "AUTHORIZATION_ENDPOINT": _Key("values", parse_endpoint),
     "DEVICE_AUTHORIZATION_ENDPOINT": _Key("values", parse_endpoint),
+    "REDIRECT_URI": _Key("values", _redirect_uri),
     "VALUE": _Key("values", _header_value, secret=True),
     "SCOPE": _Key("scope", str),
     "AUDIENCE": _Key("audience", _list),

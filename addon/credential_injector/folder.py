@@ -16,6 +16,8 @@ from credential_injector.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_FOLDER = "envs"
+
 # Milliseconds: changes that come together, as when an editor replaces a file, are told together.
 DEBOUNCE = 200
 STEP = 50
@@ -43,6 +45,11 @@ class _Reading(NamedTuple):
     file: EnvFile
     state: tuple[object, ...]
 
+    @property
+    def secret_files(self) -> list[Path]:
+        """The files in which its secrets stand."""
+        return [*([self.file.path] if self.file.holds_secrets else []), *self.file.secret_files]
+
 
 class Folder:
     """`path/*.env`, or of these the environments that `only` names. `shown_as` is the folder's name in messages."""
@@ -59,6 +66,38 @@ class Folder:
 
         Raises InvalidEnvironments with every mistake of every file.
         """
+        before = self._readings
+        environments, mistakes = self.survey()
+        _warn_of_others(reading for name, reading in self._readings.items() if reading is not before.get(name))
+        if mistakes:
+            raise InvalidEnvironments(mistakes)
+        return environments
+
+    def survey(self) -> tuple[tuple[Environment, ...], list[str]]:
+        """The environments whose files are right, and every mistake. Raises InvalidEnvironments without a folder."""
+        files, mistakes = self._files()
+        for name in self._only or ():
+            if name not in files:
+                meant = nearest(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
+                mistakes.append(f"inject_env: {name}: {self._shown}/{name}.env does not exist{meant}")
+        self._readings = {
+            name: self._reading(name, file) for name, file in files.items() if self._only is None or name in self._only
+        }
+        mistakes += (mistake for reading in self._readings.values() for mistake in reading.file.mistakes)
+        environments = tuple(one.environment for one in self._readings.values() if one.environment is not None)
+        mistakes += _shared_origins(environments)
+        return environments, mistakes
+
+    def names(self) -> list[str]:
+        """The names of the environments, without reading a file. Raises InvalidEnvironments."""
+        return list(self._files()[0])
+
+    def secret_files(self, name: str) -> list[Path]:
+        """The files in which the secrets of an environment stand, as they were read last."""
+        return self._readings[name].secret_files
+
+    def _files(self) -> tuple[dict[str, Path], list[str]]:
+        """The environment files by the names of their environments, and the mistakes in files' names."""
         files: dict[str, Path] = {}
         mistakes: list[str] = []
         try:
@@ -73,21 +112,7 @@ class Folder:
             elif re.search(r"^\.env$|[^.]\.env(\.txt)?$", file.name, re.IGNORECASE) and file.name[:2] != ".#":
                 expected = f"one for each environment such as {self._shown}/qa.env was expected"
                 mistakes.append(f"{self._shown}/{file.name}: the file's name: is not read, {expected}")
-        for name in self._only or ():
-            if name not in files:
-                meant = nearest(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
-                mistakes.append(f"inject_env: {name}: {self._shown}/{name}.env does not exist{meant}")
-        before = self._readings
-        self._readings = {
-            name: self._reading(name, file) for name, file in files.items() if self._only is None or name in self._only
-        }
-        _warn_of_others(reading for name, reading in self._readings.items() if reading is not before.get(name))
-        mistakes += (mistake for reading in self._readings.values() for mistake in reading.file.mistakes)
-        environments = tuple(one.environment for one in self._readings.values() if one.environment is not None)
-        mistakes += _shared_origins(environments)
-        if mistakes:
-            raise InvalidEnvironments(mistakes)
-        return environments
+        return files, mistakes
 
     def take_over(self, before: "Folder") -> None:
         """What `before` has read need not be read again, if it is the same folder."""
@@ -151,12 +176,26 @@ class Folder:
         return {next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in folders}
 
 
+def open_folder(given: str, only: Iterable[str] = ()) -> Folder:
+    """The folder that `inject_envs` names, named as short as it can be: from the working directory, else beside addon/.
+
+    Raises InvalidEnvironments where there is none, unless it is the default.
+    """
+    clone = Path(__file__).parents[1]
+    try:
+        path = Path(given).expanduser()
+        places = [path, clone.parent / path] if (clone / "inject.py").is_file() else [path]
+        found = next((place for place in places if place.is_dir()), None)
+    except (OSError, RuntimeError, ValueError):  # too long, of an unknown user, with a NUL
+        path, found = Path(given), None
+    if found is None and given != DEFAULT_FOLDER:
+        wrong = f"inject_envs: {given}: no such folder, the folder of the environment files was expected"
+        raise InvalidEnvironments([wrong])
+    return Folder(found or path, only=tuple(only) or None)
+
+
 def _warn_of_others(readings: Iterable[_Reading]) -> None:
-    secret = [
-        path
-        for reading in readings
-        for path in (*([reading.file.path] if reading.file.holds_secrets else []), *reading.file.secret_files)
-    ]
+    secret = [path for reading in readings for path in reading.secret_files]
     if exposed := list(dict.fromkeys(filter(permissions.others_can_read, secret))):
         logger.warning(permissions.warning(exposed))
 

@@ -97,7 +97,7 @@ GRANTS: Mapping[str, Grant] = {
     "authorization_code": Grant(
         ("CLIENT_ID",),
         _refresh_token,
-        may=("AUTHORIZATION_ENDPOINT",),
+        may=("AUTHORIZATION_ENDPOINT", "REDIRECT_URI"),
         public=True,
         refreshes=True,
         login_endpoint="AUTHORIZATION_ENDPOINT",

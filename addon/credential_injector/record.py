@@ -4,11 +4,13 @@ A flow is anything with mitmproxy's `metadata`, `marked` and `comment`.
 """
 
 import math
+import shlex
 import traceback
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from credential_injector.environments import Environment
+from credential_injector.folder import DEFAULT_FOLDER
 from credential_injector.token_source import NoToken, Served, Status
 
 KEY = "inject"
@@ -42,8 +44,10 @@ _ADVICE = {
     "invalid_target": "check RESOURCE and AUDIENCE in {file}",
     "invalid_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
     "issuer_mismatch": "write ISSUER in {file} exactly as the server does, with or without a slash at its end",
-    "login_required": "run: credential-injector login {name}",
+    "login_required": "run: credential-injector login {name}{options}",
+    "login_refused": "check CLIENT_ID, SCOPE and REDIRECT_URI in {file}",
     "no_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
+    "redirect_uri": "end the program that listens there, or name another port in REDIRECT_URI in {file}",
     "redirect": "put the address it redirects to into TOKEN_ENDPOINT in {file}",
     "timeout": "check that the server is up and TOKEN_ENDPOINT in {file} is right",
     "unauthorized_client": "ask whoever runs the authorization server to allow this grant to the client",
@@ -166,9 +170,23 @@ def own_error(error: BaseException) -> str:
 
 def no_token(environment: Environment, error: NoToken) -> str:
     """A reason that tells what happened, what to do about it, and when it is tried again."""
+    return f"{failure(environment, error)}; next try in {duration(math.ceil(error.next_try))}"
+
+
+def failure(environment: Environment, error: NoToken) -> str:
+    """What happened, and what to do about it."""
     default = _REFUSED if error.lasting else _TROUBLE
-    advice = _ADVICE.get(error.code, default).format(file=environment.file, name=environment.name)
-    return f"no token ({error.code}): {error.reason}; {advice}; next try in {duration(math.ceil(error.next_try))}"
+    advice = _ADVICE.get(error.code, default).format(
+        file=environment.file, name=environment.name, options=_options(environment, error.tokens)
+    )
+    return f"no token ({error.code}): {error.reason}; {advice}"
+
+
+def _options(environment: Environment, tokens: str) -> str:
+    """What the command line must be told to find the same environment and the same tokens."""
+    folder = environment.file.rpartition("/")[0]
+    options = {"--envs": str(Path(folder).absolute()) if folder not in ("", DEFAULT_FOLDER) else "", "--tokens": tokens}
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
 
 
 def status(environment: Environment, now: Status, counts: str) -> str:

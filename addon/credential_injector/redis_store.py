@@ -65,7 +65,7 @@ class _RedisStore(TokenStore):
     """A key for each identity, which lives as long as its token, and one for its lock."""
 
     def __init__(self, client: Any) -> None:
-        super().__init__("Redis")
+        super().__init__("Redis", "redis://...")  # its URL may hold a password
         self._client = client
 
     @asynccontextmanager

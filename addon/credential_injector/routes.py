@@ -18,7 +18,7 @@ from credential_injector import record
 from credential_injector.destinations import Destinations, Excluded
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
-from credential_injector.grants import FIXED
+from credential_injector.grants import FIXED, GRANTS
 from credential_injector.masking import mask_of
 from credential_injector.threads import in_thread
 from credential_injector.token_request import Fields, TokenRequest, Transport
@@ -285,11 +285,12 @@ class Routes:
             return partial(_fixed_credential, request)
         asking = Asking(request, transport)
         fetch = partial(self._fetch, asking)
-        if self._store is None:
+        store = store_of(request, self._store)
+        if store is None:
             return fetch
         from credential_injector.token_store import shared
 
-        return shared(self._store, request, fetch, partial(setattr, asking, "refresh_token"), timeout=transport.timeout)
+        return shared(store, request, fetch, partial(setattr, asking, "refresh_token"), timeout=transport.timeout)
 
     async def _fetch(self, asking: Asking, asked_at: float, _replaces: str | None) -> AccessToken:
         # By the environments of the moment: a file may have been renamed since the source was made.
@@ -312,7 +313,7 @@ class Routes:
         if asking.url not in self._known_endpoints:
             self._known_endpoints.add(asking.url)
             self._token_endpoints = Excluded(self._known_endpoints)
-        if self._store is None and asking.replaces_refresh_tokens and not known:
+        if asking.replaces_refresh_tokens and not known and store_of(asking.request, self._store) is None:
             logger.warning(
                 f"{', '.join(names)}: the server has replaced the refresh token, and with inject_tokens=memory the new"
                 " one is lost when mitmproxy ends; to keep it, name a file: --set inject_tokens=tokens.json"
@@ -342,6 +343,15 @@ def open_store(where: str) -> "TokenStore | None":
 
         return open_redis(where)
     raise ValueError("is of no known kind; memory, a file, or a redis://, rediss:// or unix:// URL was expected")
+
+
+def store_of(request: TokenRequest, store: "TokenStore | None") -> "TokenStore | None":
+    """Where a request's tokens live: what a person logged in for outlives the process even without a store."""
+    if store is not None or request.grant_type in FIXED or not GRANTS[request.grant_type].login_endpoint:
+        return store
+    from credential_injector.token_store import open_logins
+
+    return open_logins()
 
 
 def _import_token_endpoint() -> ModuleType:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -49,6 +50,7 @@ OAUTH_ERRORS = {
     "temporarily_unavailable",
     "unauthorized_client",
     "unsupported_grant_type",
+    "unsupported_response_type",
     "unsupported_token_type",
     "use_dpop_nonce",
 }
@@ -66,6 +68,10 @@ class TokenEndpoint:
         """Unix seconds."""
         self.url = request.endpoint
         """Empty: the issuer has not been asked for it yet."""
+        self.last: Answer | None = None
+        """What the server said last to a request of a token, or of a login."""
+        self._ended = ""
+        """The refresh token of a login that has ended."""
 
     async def token(self, asked_at: float, refresh_token: str = "") -> AccessToken:
         """Ask for a token once. `asked_at` is now, in unix seconds. Raises NoToken.
@@ -76,9 +82,10 @@ class TokenEndpoint:
         if grant.refreshes:
             refresh_token = refresh_token or request.value("REFRESH_TOKEN")
             request = request.with_value("REFRESH_TOKEN", refresh_token)
-            if not refresh_token:
+            if not refresh_token or refresh_token == self._ended:
                 # Asked again as soon as somebody has logged in: this has cost nobody anything.
-                raise NoToken("login_required", "nobody has logged in", retry_after=0.0)
+                since = " again since the login ended" if self._ended else ""
+                raise NoToken("login_required", f"nobody has logged in{since}", retry_after=0.0)
         try:
             token = await self.ask(
                 lambda url: (("grant_type", grant_type(request)), *grant.form(request, url, asked_at)),
@@ -87,7 +94,8 @@ class TokenEndpoint:
             )
         except NoToken as error:
             if grant.login_endpoint and error.code == "invalid_grant":
-                raise NoToken("login_required", f"the login has ended: {error.reason}", lasting=True) from None
+                self._ended = refresh_token
+                raise NoToken("login_required", f"the login has ended: {error.reason}", retry_after=0.0) from None
             raise
         return replace(token, refresh_token=(token.refresh_token or refresh_token) if grant.refreshes else None)
 
@@ -107,21 +115,29 @@ class TokenEndpoint:
             url, method = self.where(conversation, asked_at, endpoint)
             request = replace(self._request, endpoint=url)
             message = dict(request.headers), urlencode([*grant(url), *_fields(request)])
-            answer = conversation.post(url, *METHODS[method].apply(request, url, asked_at, message))
-            return read(answer, request, asked_at)
+            self.last = None
+            self.last = conversation.post(url, *METHODS[method].apply(request, url, asked_at, message))
+            return read(self.last, request, asked_at)
 
+        return await self._converse(exchange)
+
+    async def authorization_endpoint(self, asked_at: float) -> tuple[str, str]:
+        """Where a person logs in, and the issuer whose login that is, if it is known. Raises NoToken."""
+        url, _ = await self._converse(partial(self.where, asked_at=asked_at, endpoint="authorization_endpoint"))
+        return url, self._request.issuer
+
+    async def _converse(self, conversation: Callable[[Conversation], T]) -> T:
         try:
-            return await self._server.converse(exchange, self._request.shown)
+            return await self._server.converse(conversation, self._request.shown)
         except NoToken:
             self._discovered_at = 0.0  # the server may have moved
             raise
 
-    def where(self, conversation: Conversation, asked_at: float, endpoint: str = "token_endpoint") -> tuple[str, str]:
+    def where(self, conversation: Conversation, asked_at: float, endpoint: str) -> tuple[str, str]:
         """An endpoint, by its name in RFC 8414, and how the client authenticates there. Raises NoToken."""
         request = self._request
         if not request.issuer:
-            url = request.endpoint if endpoint == "token_endpoint" else request.value(endpoint.upper())
-            return url, request.auth_method
+            return request.value(endpoint.upper()) or request.endpoint, request.auth_method
         known = self._discovered(conversation, asked_at)
         given = {"CLIENT_ID", *(["CLIENT_SECRET"] if request.client_secret else []), *dict(request.values)}
         method = request.auth_method or known.method(possible(given))
@@ -174,9 +190,7 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
 
     Raises NoToken for anything else; its text holds nothing of the server's but a well-formed error code.
     """
-    said = _json_object(answer.body)
-    if answer.status != 200 or said is None or "error" in said:
-        raise _refusal(answer, said, request, asked_at)
+    said = accepted(answer, request, asked_at)
     value, kind = said.get("access_token"), said.get("token_type")
     # RFC 8693 section 2.2.1: a token that was exchanged for another kind than an access token is N_A.
     if kind is not None and (not isinstance(kind, str) or kind.lower() not in ("bearer", "n_a")):
@@ -193,9 +207,28 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
     return AccessToken(value, asked_at, expires_at, refresh_token=refresh_token if usable else None)
 
 
+def accepted(answer: Answer, request: TokenRequest, asked_at: float) -> dict[str, Any]:
+    """The JSON object of an answer that is no error. Raises NoToken."""
+    said = _json_object(answer.body)
+    if answer.status != 200 or said is None or "error" in said:
+        raise _refusal(answer, said, request, asked_at)
+    return said
+
+
+def granted_scope(answer: Answer) -> list[str] | None:
+    """What the answer says of the token's scope; None where it says nothing: it is what was asked for."""
+    scope = (_json_object(answer.body) or {}).get("scope")
+    return scope.split() if isinstance(scope, str) else None
+
+
+def server_time(answer: Answer) -> float | None:
+    """Unix seconds of the answer's Date header, which tells whole seconds (RFC 9110 section 6.6.1)."""
+    return _moment(answer.headers.get("Date", ""))
+
+
 def _refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest, asked_at: float) -> NoToken:
     status = answer.status
-    code = _error_code(said)
+    code = error_code(said)
     retry_after = _retry_after(answer.headers, asked_at)
     if code is not None or 400 <= status < 500:
         busy = status in (408, 425, 429) or status >= 500
@@ -219,7 +252,7 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return said if isinstance(said, dict) else None
 
 
-def _error_code(said: dict[str, Any] | None) -> str | None:
+def error_code(said: Mapping[str, Any] | None) -> str | None:
     """The OAuth error code, if it is a known one: a server may write anything there, a piece of the secret included."""
     code = said.get("error") if said else None
     return code if isinstance(code, str) and code in OAUTH_ERRORS else None
@@ -228,15 +261,17 @@ def _error_code(said: dict[str, Any] | None) -> str | None:
 def _retry_after(headers: Mapping[str, str], asked_at: float) -> float | None:
     """Seconds to wait (RFC 9110 section 10.2.3: a number, or a date)."""
     text = headers.get("Retry-After", "").strip()
+    moment = asked_at + float(text) if re.fullmatch(r"[0-9]{1,10}", text) else _moment(text)
+    return None if moment is None else min(max(moment - asked_at, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _moment(text: str) -> float | None:
+    """Unix seconds of a date in a header."""
     try:
-        if re.fullmatch(r"[0-9]{1,10}", text):
-            seconds = float(text)
-        else:
-            moment = parsedate_to_datetime(text)
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - asked_at
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
 def _expires_at(token: str, expires_in: object, asked_at: float) -> float:

@@ -32,11 +32,19 @@ class NoToken(Exception):
 
     `code` is the OAuth error code (RFC 6749 section 5.2) or one of ours: unreachable, timeout, redirect, http_<status>,
     invalid_response, expired, internal, no_metadata, issuer_mismatch, invalid_metadata, unsupported_auth_method,
-    login_required. `reason` is a sentence of ours: nothing that the server wrote is repeated.
+    login_required, login_refused, redirect_uri. `reason` is a sentence of ours: nothing that the server wrote is
+    repeated.
     """
 
     def __init__(
-        self, code: str, reason: str, *, lasting: bool = False, retry_after: float | None = None, next_try: float = 0.0
+        self,
+        code: str,
+        reason: str,
+        *,
+        lasting: bool = False,
+        retry_after: float | None = None,
+        next_try: float = 0.0,
+        tokens: str = "",
     ) -> None:
         super().__init__(f"{code}: {reason}")
         self.code = code
@@ -47,6 +55,8 @@ class NoToken(Exception):
         """Seconds that the server asked us to wait."""
         self.next_try = next_try
         """Seconds until the next token request may go out."""
+        self.tokens = tokens
+        """Where a login is to be stored, as the command line's --tokens names it; empty for its default."""
 
 
 def fingerprint(value: str) -> str:
@@ -226,8 +236,7 @@ class TokenSource:
         failure = self._failure
         if failure is None or not failure.failed_at <= now < failure.retry_at:
             return None
-        error, wait = failure.error, failure.retry_at - now
-        return NoToken(error.code, error.reason, lasting=error.lasting, retry_after=error.retry_after, next_try=wait)
+        return NoToken(**{**vars(failure.error), "next_try": failure.retry_at - now})
 
     def _fly(self) -> asyncio.Task[None]:
         """The token request that is under way, or a new one."""

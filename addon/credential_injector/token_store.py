@@ -26,7 +26,7 @@ import filelock
 from credential_injector import permissions
 from credential_injector.threads import in_thread
 from credential_injector.token_request import TokenRequest
-from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, sendable
+from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ LOCK_WAIT = 1.5  # times a token request's timeout: whoever holds the lock makes
 FILE_PATIENCE = 5.0  # seconds for reading or writing the file; on a network disk that hangs, it would take for ever
 LARGEST_FILE = 64 << 20  # bytes
 FILE_VERSION = 1
+LOGINS = "~/.mitmproxy/credential-injector.tokens"  # in the folder of mitmproxy's own secrets, whose name never changes
 LATEST = 253402300800.0  # unix seconds: the year 10000, before which a token must expire; dates overflow there
 
 # The hash takes about 0.1 s and 16 MiB (OWASP's advice for passwords): the names in a stolen store must not make it
@@ -55,7 +56,16 @@ def open_file(where: str) -> "TokenStore":
     path = _file(where)
     if permissions.others_can_read(path):
         logger.warning(f"inject_tokens: {permissions.warning([path])}")
-    return _FileStore(path)
+    return _FileStore(path, str(path))
+
+
+def open_logins() -> "TokenStore":
+    """The user's own file, for what a person logged in for where no store is named."""
+    path = Path(LOGINS)
+    with suppress(OSError, RuntimeError):  # that it cannot be used is told when it is
+        path = path.expanduser()
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    return _FileStore(path, option="")
 
 
 def shared(
@@ -73,10 +83,21 @@ def shared(
     Raises what `fetch` raises and nothing else: without the store, every one makes its own token request.
     """
     identity = ""
-    ours_is_newer = False  # than the stored refresh token, which was used up; what came could not be stored
+    stored: AccessToken | None = None
+    used_up: str | None = None  # the stored refresh token, where the one that came for it could not be stored
+
+    async def ask(asked_at: float, replaces: str | None) -> AccessToken:
+        nonlocal used_up
+        try:
+            token = await fetch(asked_at, replaces)
+        except NoToken as error:
+            error.tokens = store.option
+            raise
+        used_up = stored.refresh_token if stored is not None else None
+        return token
 
     async def fetch_or_take(asked_at: float, replaces: str | None) -> AccessToken:
-        nonlocal identity, ours_is_newer
+        nonlocal identity, stored, used_up
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with AsyncExitStack() as lock:
@@ -86,27 +107,31 @@ def shared(
                 stored = await store.read(identity)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
                 store.failed(error)
-                token = await fetch(asked_at, replaces)
-                ours_is_newer = True
-                return token
-            if stored is not None and stored.refresh_token and not ours_is_newer:
+                return await ask(asked_at, replaces)
+            if stored is not None and stored.refresh_token and stored.refresh_token != used_up:
                 refresh_with(stored.refresh_token)
             if stored is not None and stored.fingerprint != replaces:
                 taken = _taken(stored, asked_at, waited=loop.time() - began)
                 if taken is not None:
                     store.works()
                     return taken
-            token = await fetch(asked_at, replaces)
-            ours_is_newer = True
+            token = await ask(asked_at, replaces)
             try:
                 await store.write(identity, token, asked_at)
-                ours_is_newer = False
+                stored, used_up = token, None
                 store.works()
             except Exception as error:  # noqa: BLE001 - the token is there all the same
                 store.failed(error)
             return token
 
     return fetch_or_take
+
+
+async def keep(store: "TokenStore", request: TokenRequest, token: AccessToken) -> None:
+    """Store a token that came without `shared`: that of a login. Raises whatever the store raises."""
+    identity = await in_thread(partial(identify, request), "token store")
+    async with store.lock(identity):
+        await store.write(identity, token, token.issued_at)
 
 
 def identify(request: TokenRequest) -> str:
@@ -132,9 +157,11 @@ class TokenStore(ABC):
     A broken store is told once, and once more when it works again.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, option: str = "") -> None:
         self._name = name
         """As messages name it."""
+        self.option = option
+        """As the command line's --tokens names it; empty for its default."""
         self._broken = False
 
     @abstractmethod
@@ -158,7 +185,7 @@ class TokenStore(ABC):
         if not self._broken:
             self._broken = True
             logger.warning(
-                f"inject_tokens: {self._name} cannot be used ({_cause(error)});"
+                f"inject_tokens: {self._name} cannot be used ({cause(error)});"
                 " until it can, tokens are kept in memory and shared with nobody"
             )
 
@@ -169,7 +196,7 @@ class TokenStore(ABC):
             logger.info(f"inject_tokens: {self._name} can be used again")
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """What the operating system said; the libraries' own messages may repeat more."""
     seen: BaseException | None = error
     while seen is not None:
@@ -247,8 +274,8 @@ def _file(where: str) -> Path:
 class _FileStore(TokenStore):
     """A JSON file: `{"version": 1, "tokens": {identity: entry}}`, each entry as `entry_of` makes it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
+    def __init__(self, path: Path, option: str) -> None:
+        super().__init__(str(path), option)
         self._path = path
 
     @asynccontextmanager

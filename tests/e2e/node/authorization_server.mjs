@@ -65,10 +65,10 @@ const provider = new Provider(issuer, {
     client('tls', 'tls_client_auth', { tls_client_auth_subject_dn: 'CN=tls' }),
     client('self-signed', 'self_signed_tls_client_auth', { jwks: { keys: [jwks['self-signed']] } }),
     client('refresh', 'client_secret_basic', { ...person, grant_types: ['authorization_code', 'refresh_token'] }),
-    client('native', 'none', {
+    ...['native', 'short'].map((id) => client(id, 'none', {
       ...person, application_type: 'native',
       grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
-    }),
+    })),
     client('api', 'client_secret_basic', { grant_types: [], scope: undefined }),
   ],
   scopes: ['openid', 'offline_access', 'read', 'write'],
@@ -79,7 +79,7 @@ const provider = new Provider(issuer, {
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   rotateRefreshToken: true,
   ttl: {
-    AccessToken: (ctx, token, owner) => (owner.clientId === 'refresh' ? 2 : 300),
+    AccessToken: (ctx, token, owner) => (['refresh', 'short'].includes(owner.clientId) ? 2 : 300),
     ClientCredentials: 300, RefreshToken: 3600, Grant: 3600, DeviceCode: 120, Interaction: 600, Session: 600, IdToken: 300,
   },
   discovery: { mtls_endpoint_aliases: { token_endpoint: `${tlsIssuer}/token` } },

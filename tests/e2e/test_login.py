@@ -1,0 +1,217 @@
+"""A person's login through oidc-provider's own pages in a real browser, and the proxy that uses what comes of it."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from credential_injector.demo.processes import Mitmproxy
+from tests.e2e.conftest import Chromium, Curl, Reply, Stage
+from tests.e2e.oidc_provider import OidcProvider
+
+WAIT = 30  # seconds
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a user who has never started mitmproxy."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def browser(chromium: Chromium) -> webdriver.Chrome:
+    # Its pages want a font from there.
+    return chromium("--host-resolver-rules=MAP fonts.googleapis.com 127.0.0.1")
+
+
+@pytest.fixture
+def login(stage: Stage) -> Iterator[Callable[..., Mitmproxy]]:
+    """Start `credential-injector login`."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Mitmproxy:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "credential_injector.cli", "login", "--no-browser", *arguments],
+                cwd=stage.folder,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            running = Mitmproxy(process)
+            stack.callback(running.end)
+            return running
+
+        yield start
+
+
+def env(stage: Stage, server: OidcProvider, *lines: str) -> None:
+    scope = "SCOPE=openid offline_access read"
+    stage.env(server.api, f"ISSUER={server.issuer}", scope, *lines, without="TOKEN_ENDPOINT,CLIENT_SECRET")
+
+
+def authenticate(browser: webdriver.Chrome, url: str, until: str) -> str:
+    """Log in and consent, as the pages ask, until the text comes; the page's text."""
+    browser.get(url)
+
+    def proceed(browser: webdriver.Chrome) -> str | None:
+        text = browser.find_element(By.TAG_NAME, "body").text
+        if re.search(until, text):
+            return text
+        for field in browser.find_elements(By.NAME, "login"):
+            field.send_keys("alice")
+            browser.find_element(By.NAME, "password").send_keys("anything")
+        for button in browser.find_elements(By.CSS_SELECTOR, "button[type=submit]")[:1]:
+            button.click()
+        return None
+
+    shown = WebDriverWait(browser, WAIT, ignored_exceptions=[Exception]).until(proceed)
+    assert shown is not None
+    return shown
+
+
+def in_the_browser(browser: webdriver.Chrome, running: Mitmproxy) -> None:
+    page = authenticate(browser, running.wait_for(r"^(http://\S+)$")[1], until="back to the terminal")
+    assert page == "qa: back to the terminal, which tells how it went; this page can be closed"
+    running.wait_for("^qa: logged in$")
+    assert running.process.wait(WAIT) == 0
+
+
+def answered(curl: Curl, proxy: Mitmproxy, server: OidcProvider, status: int) -> Reply:
+    """The first answer with this status: it takes up to a second until the proxy looks for a login again."""
+
+    def answer(_: object) -> Reply | None:
+        reply = curl("--proxy", proxy.url, f"{server.api}/orders")
+        return reply if reply.status == status else None
+
+    reply = WebDriverWait(proxy, WAIT).until(answer)  # type: ignore[type-var]  # it waits for anything
+    assert reply is not None
+    return reply
+
+
+def test_a_login_in_the_browser_serves_a_proxy_that_runs_already(
+    stage: Stage,
+    oidc_provider: OidcProvider,
+    browser: webdriver.Chrome,
+    login: Callable[..., Mitmproxy],
+    curl: Curl,
+    home: Path,
+) -> None:
+    env(stage, oidc_provider, "GRANT_TYPE=authorization_code", "CLIENT_ID=native")
+    proxy = stage.mitmdump()
+    blocked = curl("--proxy", proxy.url, f"{oidc_provider.api}/orders")
+    assert blocked.status == 502
+    assert "nobody has logged in; run: credential-injector login qa; next try" in blocked.body
+    assert oidc_provider.stats()["token_requests"] == 0
+
+    in_the_browser(browser, login("qa"))
+    answered(curl, proxy, oidc_provider, 200)
+    assert oidc_provider.stats()["token_requests"] == 1
+    store = home / ".mitmproxy" / "credential-injector.tokens"
+    assert store.stat().st_mode & 0o077 == 0
+
+
+def test_a_code_on_another_device_is_a_login_too(
+    stage: Stage,
+    oidc_provider: OidcProvider,
+    browser: webdriver.Chrome,
+    login: Callable[..., Mitmproxy],
+    curl: Curl,
+) -> None:
+    (stage.folder / "envs").mkdir()
+    env(stage, oidc_provider, "GRANT_TYPE=device_code", "CLIENT_ID=native")
+    (stage.folder / "envs").rename(stage.folder / "other envs")
+    proxy = stage.mitmdump(inject_envs="other envs", inject_tokens="shared tokens")
+    blocked = curl("--proxy", proxy.url, f"{oidc_provider.api}/orders")
+    command = re.search(r"run: credential-injector login (.*); next try", blocked.body)
+    assert command is not None
+    arguments = shlex.split(command[1])
+    assert arguments == [
+        *("qa", "--envs", str(stage.folder / "other envs")),
+        *("--tokens", str(stage.folder / "shared tokens")),
+    ]
+
+    running = login(*arguments)
+    code = running.wait_for(r"^and enter ([A-Z-]+), or open$")[1]
+    url = running.wait_for(r"^(http://\S+user_code=\S+)$")[1]
+    assert url.endswith(code)
+    authenticate(browser, url, until="Sign-in Success")
+    running.wait_for("^qa: logged in$")
+    assert running.process.wait(WAIT) == 0
+    answered(curl, proxy, oidc_provider, 200)
+
+
+def test_two_proxies_that_share_a_login_never_show_a_used_refresh_token(
+    stage: Stage,
+    oidc_provider: OidcProvider,
+    browser: webdriver.Chrome,
+    login: Callable[..., Mitmproxy],
+    curl: Curl,
+) -> None:
+    """oidc-provider ends the login when it sees one twice. The tokens live for 2 s, so that both proxies refresh."""
+    env(stage, oidc_provider, "GRANT_TYPE=authorization_code", "CLIENT_ID=short")
+    in_the_browser(browser, login("qa"))
+    proxies = [stage.mitmdump(), stage.mitmdump()]
+    urls = [proxy.url for proxy in proxies]
+
+    def calls(url: str) -> list[int]:
+        statuses = [200]
+        while oidc_provider.stats()["token_requests"] < 8 and statuses[-1] == 200:
+            statuses.append(curl("--proxy", url, f"{oidc_provider.api}/orders").status)
+        return statuses
+
+    with ThreadPoolExecutor(4) as pool:
+        statuses = [status for some in pool.map(calls, urls * 2) for status in some]
+    assert set(statuses) == {200}
+    assert all(any("token fetched" in line for line in proxy.log) for proxy in proxies)
+    # Neither do the other commands, of which the first refreshes in any case.
+    for arguments in (["check"], ["token", "qa", "--header"]):
+        command = [sys.executable, "-m", "credential_injector.cli", *arguments]
+        done = subprocess.run(command, cwd=stage.folder, capture_output=True, text=True, check=True)
+    assert curl("-H", done.stdout.strip(), f"{oidc_provider.api}/orders").status == 200
+    assert curl("--proxy", urls[0], f"{oidc_provider.api}/orders").status == 200
+
+
+def test_a_login_that_the_server_has_ended_is_asked_for_again_and_found_at_once(
+    stage: Stage,
+    oidc_provider: OidcProvider,
+    browser: webdriver.Chrome,
+    login: Callable[..., Mitmproxy],
+    curl: Curl,
+    home: Path,
+) -> None:
+    env(stage, oidc_provider, "GRANT_TYPE=authorization_code", "CLIENT_ID=short")
+    proxy = stage.mitmdump()
+
+    in_the_browser(browser, login("qa"))
+    answered(curl, proxy, oidc_provider, 200)
+    store = home / ".mitmproxy" / "credential-injector.tokens"
+    (entry,) = json.loads(store.read_text())["tokens"].values()
+    for _ in range(2):  # shown twice, which ends the login
+        requests.post(
+            f"{oidc_provider.issuer}/token",
+            data={"grant_type": "refresh_token", "client_id": "short", "refresh_token": entry["refresh_token"]},
+            timeout=WAIT,
+        )
+    ended = answered(curl, proxy, oidc_provider, 502)
+    assert re.search("the login (has )?ended", ended.body)
+    assert "; run: credential-injector login qa; next try" in ended.body
+    in_the_browser(browser, login("qa"))
+    answered(curl, proxy, oidc_provider, 200)
