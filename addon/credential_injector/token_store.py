@@ -25,7 +25,7 @@ import filelock
 
 from credential_injector import permissions
 from credential_injector.threads import in_thread
-from credential_injector.token_request import TokenRequest
+from credential_injector.token_request import DEFAULT_TIMEOUT, TokenRequest
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def shared(
     fetch: Fetch,
     refresh_with: Callable[[str], None] = lambda _: None,
     *,
-    timeout: float = 10.0,
+    timeout: float = DEFAULT_TIMEOUT,
 ) -> Fetch:
     """`fetch`, made by one at a time of all who share the store; the others take the token that it stored.
 
@@ -130,7 +130,7 @@ def shared(
 async def keep(store: "TokenStore", request: TokenRequest, token: AccessToken) -> None:
     """Store a token that came without `shared`: that of a login. Raises whatever the store raises."""
     identity = await in_thread(partial(identify, request), "token store")
-    async with store.lock(identity):
+    async with store.lock(identity, LOCK_WAIT * DEFAULT_TIMEOUT):
         await store.write(identity, token, token.issued_at)
 
 
