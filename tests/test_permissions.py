@@ -7,6 +7,7 @@ import pytest
 from credential_injector import permissions
 from credential_injector.folder import Folder
 from credential_injector.routes import open_store
+from tests.certificates import self_signed
 
 LINES = "HOST=https://api.example.com\nCLIENT_ID=me\n"
 
@@ -35,6 +36,17 @@ def test_it_is_the_file_with_the_secret_in_it_that_counts(tmp_path: Path, caplog
     write(tmp_path / "qa.env", f'{LINES}CLIENT_SECRET_FILE="{secret.name}"\n', 0o644)
     Folder(tmp_path).read()
     assert caplog.messages == [f"other users of this machine can read secrets; run: chmod 600 '{secret}'"]
+
+
+@pytest.mark.parametrize(("with_key", "warns"), [(False, False), (True, True)])
+def test_a_certificate_is_public_unless_a_key_stands_beside_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, with_key: bool, warns: bool
+) -> None:
+    certificate, key = self_signed("ca")
+    ca = write(tmp_path / "ca.pem", certificate + (key if with_key else ""), 0o644)
+    write(tmp_path / "qa.env", f"{LINES}CLIENT_SECRET=canary\nCA_FILE={ca.name}\n", 0o600)
+    Folder(tmp_path).read()
+    assert [f"chmod 600 {ca}" in line for line in caplog.messages] == [True] * warns
 
 
 def test_many_files_are_named_in_one_line(tmp_path: Path) -> None:

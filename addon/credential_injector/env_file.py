@@ -48,10 +48,10 @@ class EnvFile:
         self.shown = shown
         """The path as messages name it: `envs/qa.env`."""
         self.mistakes: list[str] = []
-        self.secret_files: list[Path] = []
+        self.files: list[Path] = []
         """The files that its _FILE keys name."""
-        self.holds_secrets = False
-        """Whether a secret stands in the file itself."""
+        self.secret_files: list[Path] = []
+        """Those of them that nobody else should read, and the env file itself where it holds a secret."""
         self.runs_commands = False
         """Whether a secret comes from a command, which may print another one next time."""
 
@@ -105,7 +105,7 @@ class EnvFile:
             bindings[key] = Binding(value, line, parsed.key)
         return bindings
 
-    def secret(self, key: str, how: str, value: str) -> str:
+    def value(self, key: str, how: str, value: str, *, secret: bool) -> str:
         """The value itself, the text of the file that it names (`_FILE`), or what a command prints (`_COMMAND`).
 
         Raises ValueError.
@@ -113,17 +113,25 @@ class EnvFile:
         if how and not value:
             raise ValueError("is empty, a value was expected")
         if how == "_FILE":
-            self.secret_files.append(self.path.parent / value)
+            self.files.append(self.path.parent / value)
             try:
-                return self.secret_files[-1].read_text(encoding="utf-8-sig").rstrip("\r\n")
+                text = self.files[-1].read_text(encoding="utf-8-sig").rstrip("\r\n")
             except (OSError, ValueError) as error:
                 wrong = f"names a file that cannot be read ({_reason(error)}), a path beside the env file was expected"
                 raise ValueError(wrong) from None
+            self._keep_private(self.files[-1], text)
+            return text
         if how == "_COMMAND":
             self.runs_commands = True
             logger.info(f"{self.shown}: {key}: running the command")
             return _output(value, self.path.parent)
+        if secret:
+            self._keep_private(self.path, value)
         return value
+
+    def _keep_private(self, path: Path, text: str) -> None:
+        if "-----BEGIN CERTIFICATE-----" not in text or "PRIVATE KEY-----" in text:  # a certificate alone is public
+            self.secret_files.append(path)
 
     def _interpolated(self, key: str, value: str, line: int, earlier: Mapping[str, str | None]) -> str | None:
         parts = []

@@ -301,8 +301,7 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
         given[name] = shown
         try:
             extra = _extra_name(family, name) if family else ""
-            file.holds_secrets |= key.secret and not how
-            value = key.parse(file.secret(shown, how, binding.value))
+            value = key.parse(file.value(shown, how, binding.value, secret=key.secret))
             if family or key.field == "values":
                 value = (*values.get(key.field, ()), (extra or name, value))
             values[key.field] = value

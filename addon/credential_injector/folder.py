@@ -45,11 +45,6 @@ class _Reading(NamedTuple):
     file: EnvFile
     state: tuple[object, ...]
 
-    @property
-    def secret_files(self) -> list[Path]:
-        """The files in which its secrets stand."""
-        return [*([self.file.path] if self.file.holds_secrets else []), *self.file.secret_files]
-
 
 class Folder:
     """`path/*.env`, or of these the environments that `only` names. `shown_as` is the folder's name in messages."""
@@ -94,7 +89,7 @@ class Folder:
 
     def secret_files(self, name: str) -> list[Path]:
         """The files in which the secrets of an environment stand, as they were read last."""
-        return self._readings[name].secret_files
+        return list(dict.fromkeys(self._readings[name].file.secret_files))
 
     def _files(self) -> tuple[dict[str, Path], list[str]]:
         """The environment files by the names of their environments, and the mistakes in files' names."""
@@ -162,17 +157,17 @@ class Folder:
 
     def _reading(self, name: str, file: Path) -> _Reading:
         earlier = self._readings.get(name)
-        if earlier is not None and earlier.state == _state(file, earlier.file.secret_files):
+        if earlier is not None and earlier.state == _state(file, earlier.file.files):
             return earlier
         reading = EnvFile(file, f"{self._shown}/{file.name}")
         before = _state(file, ())  # so that a change during the reading counts as one after it
         environment = read(reading)
-        return _Reading(environment, reading, before + _state(None, reading.secret_files))
+        return _Reading(environment, reading, before + _state(None, reading.files))
 
     def _watched(self) -> set[Path]:
         """The folders whose changes matter; of one that does not exist, the one in which it would be made."""
         folders = {self.path.resolve()}
-        folders |= {file.resolve().parent for one in self._readings.values() for file in one.file.secret_files}
+        folders |= {file.resolve().parent for one in self._readings.values() for file in one.file.files}
         return {next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in folders}
 
 
@@ -195,7 +190,7 @@ def open_folder(given: str, only: Iterable[str] = ()) -> Folder:
 
 
 def _warn_of_others(readings: Iterable[_Reading]) -> None:
-    secret = [path for reading in readings for path in reading.secret_files]
+    secret = [path for reading in readings for path in reading.file.secret_files]
     if exposed := list(dict.fromkeys(filter(permissions.others_can_read, secret))):
         logger.warning(permissions.warning(exposed))
 
