@@ -548,7 +548,7 @@ async def test_one_that_is_cancelled_while_it_waits_does_not_take_the_lock_later
 async def test_whoever_waited_too_long_goes_on_without_the_lock(
     where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(token_store, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(token_store, "LOCK_WAIT", 0.02)
     stuck, endpoint = TokenEndpoint("stuck"), TokenEndpoint()
     stuck.may_answer.clear()
     async with opened(where) as one, opened(where) as two:
@@ -573,7 +573,7 @@ class Broken(TokenStore):
         self.locked = 0
 
     @asynccontextmanager
-    async def lock(self, identity: str) -> AsyncIterator[None]:
+    async def lock(self, identity: str, wait: float) -> AsyncIterator[None]:
         self._may_fail("lock")
         self.locked += 1
         try:
@@ -895,7 +895,7 @@ async def test_a_disk_that_hangs_costs_no_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(token_store, "FILE_PATIENCE", 0.1)
-    monkeypatch.setattr(token_store, "LOCK_WAIT", 0.1)
+    monkeypatch.setattr(token_store, "LOCK_WAIT", 0.01)
     returns = threading.Event()
     endpoint = TokenEndpoint()
     async with opened(tmp_path / "tokens") as store:

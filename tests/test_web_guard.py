@@ -1,4 +1,4 @@
-"""Which mitmproxy needs the guard; tests/e2e/test_start.py drives it."""
+"""Which mitmproxy needs the guard, and for which port; tests/e2e/test_start.py drives it."""
 
 import pytest
 
@@ -18,3 +18,9 @@ from credential_injector import web_guard
 )
 def test_mitmweb_has_a_login_since_11_1_2(version: str, needed: bool) -> None:
     assert web_guard.is_needed(version) == needed
+
+
+def test_a_port_that_nobody_knows_cannot_be_guarded() -> None:
+    web_guard.refuse_any_port(8081)
+    with pytest.raises(ValueError, match="name one, or use mitmproxy 12"):
+        web_guard.refuse_any_port(0)

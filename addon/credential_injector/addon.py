@@ -81,6 +81,8 @@ class CredentialInjector:
             "stickyauth": _refuse_stickyauth,
         }
         self.addons = [WebGuard()] if web_guard.is_needed() else []
+        if self.addons:
+            self._uses["web_port"] = web_guard.refuse_any_port
         self._running = self._ended = False
 
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher without a word -------------
@@ -372,11 +374,11 @@ class CredentialInjector:
     # --- Its answer ---------------------------------------------------------------------------------------------------
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        self._departure.settle(flow)
+        self._departure.settle(flow, ended=False)
         self._retry.hold_back(flow)
 
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
-        self._departure.settle(flow)  # another add-on has answered in the API's place
+        self._departure.settle(flow)
         if not self._retry.wants(flow):
             return None
         route = self._routes.named(flow.metadata[record.KEY]["environment"])

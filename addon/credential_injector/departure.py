@@ -119,15 +119,23 @@ class Departure:
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
 
-    def settle(self, flow: http.HTTPFlow) -> None:
-        """The request has gone out, or never will: from now on the credential is only remembered."""
-        sent = self._sent.pop(flow, None)
-        if sent is None or not self.masks:
+    def settle(self, flow: http.HTTPFlow, *, ended: bool = True) -> None:
+        """The request has gone out, or never will: from now on the credential is only remembered.
+
+        Until the flow has `ended`, more of the answer may come, and repeat the credential.
+        """
+        sent = self._sent.get(flow)
+        if sent is None:
+            return
+        if ended or not self.masks:
+            del self._sent[flow]
+        if not self.masks:
             return
         masks = sent.masks
         for message in (flow.request, flow.response):
-            if message is not None:
-                masking.hide(message.headers, masks)
+            for headers in (message.headers, message.trailers) if message is not None else ():
+                if headers is not None:
+                    masking.hide(headers, masks)
         # What mitmproxy quotes of a malformed answer, and what it keeps of the flow for a person who has changed it.
         if flow.error is not None:
             flow.error.msg = masking.masked(flow.error.msg, masks)

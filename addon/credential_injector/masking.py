@@ -40,8 +40,9 @@ def find(headers: Headers, environment: str, shown: str) -> Mask | None:
 
 
 def hide(headers: Headers, masks: Iterable[Mask]) -> None:
-    """Put the masks in the credentials' place."""
+    """Put the masks in the credentials' place; where they are already, they stay."""
     for mask in masks:
+        _replace(headers, mask, mask.shown, mask.secret)
         _replace(headers, mask, mask.secret, mask.shown)
 
 

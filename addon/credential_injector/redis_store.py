@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from credential_injector import token_store
 from credential_injector.destinations import is_loopback, normalise_host
 from credential_injector.token_source import AccessToken
 from credential_injector.token_store import TokenStore, entry_of, kept_until, parsed, token_of
@@ -19,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOCK_LIFE = 15.0  # seconds after which Redis frees the lock of a proxy that was killed
 REDIS_PATIENCE = 1.0  # seconds for one command, its connection included
 LARGEST_VALUE = 4 << 20  # bytes of one token; a token endpoint's answer holds 1 MiB at most
 
@@ -71,16 +69,14 @@ class _RedisStore(TokenStore):
         self._client = client
 
     @asynccontextmanager
-    async def lock(self, identity: str) -> AsyncIterator[None]:
-        lock = self._client.lock(
-            f"{_key(identity)}:lock", timeout=LOCK_LIFE, blocking_timeout=token_store.LOCK_WAIT, thread_local=False
-        )
+    async def lock(self, identity: str, wait: float) -> AsyncIterator[None]:
+        lock = self._client.lock(f"{_key(identity)}:lock", timeout=wait, blocking_timeout=wait, thread_local=False)
         # Our own value, as an acquire() that is cancelled may have taken the lock all the same.
         value = secrets.token_hex().encode()
         gone = False
         try:
             try:
-                async with asyncio.timeout(token_store.LOCK_WAIT + REDIS_PATIENCE):
+                async with asyncio.timeout(wait + REDIS_PATIENCE):
                     await lock.acquire(token=value)
             except Exception:
                 gone = True
@@ -88,7 +84,7 @@ class _RedisStore(TokenStore):
             yield
         finally:
             if not gone:
-                with suppress(Exception):  # it ends by itself after LOCK_LIFE
+                with suppress(Exception):  # it ends by itself after `wait`
                     await self._in_time(lock.do_release(value))
 
     async def read(self, identity: str) -> AccessToken | None:

@@ -290,7 +290,7 @@ class Routes:
             return fetch
         from credential_injector.token_store import shared
 
-        return shared(store, request, fetch, partial(setattr, asking, "refresh_token"))
+        return shared(store, request, fetch, partial(setattr, asking, "refresh_token"), timeout=transport.timeout)
 
     async def _fetch(self, asking: Asking, asked_at: float, _replaces: str | None) -> AccessToken:
         # By the environments of the moment: a file may have been renamed since the source was made.

@@ -8,6 +8,8 @@ from credential_injector.destinations import is_address, is_loopback, is_name, n
 
 Fields = tuple[tuple[str, str], ...]
 
+DEFAULT_TIMEOUT = 10.0  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
@@ -54,7 +56,7 @@ class Transport:
     """A file of such certificates. Empty: those that certifi knows."""
     proxy: str | None = field(default=None, repr=False)
     """The URL of an HTTP proxy, maybe with a password. Empty: directly. None: the file does not say."""
-    timeout: float = 10.0
+    timeout: float = DEFAULT_TIMEOUT
     """Seconds for all of a token request, discovery included."""
     insecure_tls: bool = False
     """Nobody verifies who answers."""

@@ -25,7 +25,7 @@ import filelock
 
 from credential_injector import permissions
 from credential_injector.threads import in_thread
-from credential_injector.token_request import TokenRequest
+from credential_injector.token_request import DEFAULT_TIMEOUT, TokenRequest
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ T = TypeVar("T")
 Fetch = Callable[[float, str | None], Awaitable[AccessToken]]
 """One token request, as TokenSource takes it: now in unix seconds, and the fingerprint of the token to be replaced."""
 
-LOCK_WAIT = 15.0  # seconds: whoever holds the lock makes one token request, which takes 10 s, or TIMEOUT
+LOCK_WAIT = 1.5  # times a token request's timeout: whoever holds the lock makes one
 FILE_PATIENCE = 5.0  # seconds for reading or writing the file; on a network disk that hangs, it would take for ever
 LARGEST_FILE = 64 << 20  # bytes
 FILE_VERSION = 1
@@ -69,11 +69,17 @@ def open_logins() -> "TokenStore":
 
 
 def shared(
-    store: "TokenStore", request: TokenRequest, fetch: Fetch, refresh_with: Callable[[str], None] = lambda _: None
+    store: "TokenStore",
+    request: TokenRequest,
+    fetch: Fetch,
+    refresh_with: Callable[[str], None] = lambda _: None,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
 ) -> Fetch:
     """`fetch`, made by one at a time of all who share the store; the others take the token that it stored.
 
     Before, `refresh_with` is told the stored refresh token, if there is one: another proxy may have got it.
+    `timeout` is that of a token request, in seconds.
     Raises what `fetch` raises and nothing else: without the store, every one makes its own token request.
     """
     identity = ""
@@ -97,7 +103,7 @@ def shared(
         async with AsyncExitStack() as lock:
             try:
                 identity = identity or await in_thread(partial(identify, request), "token store")
-                await lock.enter_async_context(store.lock(identity))
+                await lock.enter_async_context(store.lock(identity, LOCK_WAIT * timeout))
                 stored = await store.read(identity)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
                 store.failed(error)
@@ -124,7 +130,7 @@ def shared(
 async def keep(store: "TokenStore", request: TokenRequest, token: AccessToken) -> None:
     """Store a token that came without `shared`: that of a login. Raises whatever the store raises."""
     identity = await in_thread(partial(identify, request), "token store")
-    async with store.lock(identity):
+    async with store.lock(identity, LOCK_WAIT * DEFAULT_TIMEOUT):
         await store.write(identity, token, token.issued_at)
 
 
@@ -159,8 +165,8 @@ class TokenStore(ABC):
         self._broken = False
 
     @abstractmethod
-    def lock(self, identity: str) -> AbstractAsyncContextManager[None]:
-        """Wait for whoever asks for this identity's token, at most LOCK_WAIT: then go on without the lock."""
+    def lock(self, identity: str, wait: float) -> AbstractAsyncContextManager[None]:
+        """Wait for whoever asks for this identity's token, so many seconds at most: then go on without the lock."""
 
     @abstractmethod
     async def read(self, identity: str) -> AccessToken | None:
@@ -273,12 +279,12 @@ class _FileStore(TokenStore):
         self._path = path
 
     @asynccontextmanager
-    async def lock(self, identity: str) -> AsyncIterator[None]:
+    async def lock(self, identity: str, wait: float) -> AsyncIterator[None]:
         async with AsyncExitStack() as lock:
             with suppress(filelock.Timeout):
                 # 16 bits of the identity: two that share a lock only wait for each other, and the folder's listing
                 # is of no use to whoever guesses at a secret.
-                await lock.enter_async_context(_locked(self._beside(f"lock-{identity[-4:]}")))
+                await lock.enter_async_context(_locked(self._beside(f"lock-{identity[-4:]}"), wait))
             yield
 
     async def read(self, identity: str) -> AccessToken | None:
@@ -338,8 +344,8 @@ class _FileStore(TokenStore):
 
 
 @asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    """Hold a file's lock. Raises filelock.Timeout after LOCK_WAIT, or OSError.
+async def _locked(path: Path, wait: float) -> AsyncIterator[None]:
+    """Hold a file's lock. Raises filelock.Timeout after `wait` seconds, or OSError.
 
     One thread takes, holds and frees it: whoever is cancelled, at whatever moment, leaves nothing locked behind.
     """
@@ -348,7 +354,7 @@ async def _locked(path: Path) -> AsyncIterator[None]:
 
     def hold() -> None:
         try:
-            with filelock.FileLock(path, timeout=LOCK_WAIT, mode=0o600):
+            with filelock.FileLock(path, timeout=wait, mode=0o600):
                 held.set_result(None)
                 done.wait()
         except Exception as error:  # noqa: BLE001 - it is raised where the lock is awaited
@@ -358,7 +364,7 @@ async def _locked(path: Path) -> AsyncIterator[None]:
     held.set_running_or_notify_cancel()
     threading.Thread(target=hold, name="token store", daemon=True).start()
     try:
-        async with asyncio.timeout(LOCK_WAIT + FILE_PATIENCE):
+        async with asyncio.timeout(wait + FILE_PATIENCE):
             await asyncio.wrap_future(held)
         yield
     finally:

@@ -20,6 +20,15 @@ def is_needed(version: str = VERSION) -> bool:
     return tuple(map(int, re.findall(r"\d+", version)[:3])) < _FIXED_IN
 
 
+def refuse_any_port(value: int) -> None:
+    """The option web_port. Raises ValueError where nobody knows which port mitmweb will have."""
+    if value == 0:
+        raise ValueError(
+            "is 0, but mitmweb of this mitmproxy has no login, and clients can be kept away from a known port only;"
+            " name one, or use mitmproxy 12"
+        )
+
+
 class WebGuard:
     """Refuses connections to mitmweb's port on this machine."""
 

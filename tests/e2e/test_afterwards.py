@@ -50,7 +50,7 @@ def recorded(file: Path) -> list[dict[str, Any]]:
 
 
 def test_map_remote_takes_the_request_elsewhere_without_its_token(stage: Stage, evil: tuple[ProtectedApi, str]) -> None:
-    stage.env(stage.http)
+    stage.env(stage.http, "HEADER_X-Tenant=canary-tenant")
     saved = stage.folder / "saved.mitm"
     proxy = stage.mitmdump("--map-remote", f"|{stage.http}/steal|{evil[1]}/open", "-w", str(saved))
     assert get(proxy, f"{stage.http}/steal").url == f"{stage.http}/steal"
@@ -59,6 +59,7 @@ def test_map_remote_takes_the_request_elsewhere_without_its_token(stage: Stage, 
     proxy.end()
     assert len(evil[0].received) == 1
     assert credentials(evil[0]) == []
+    assert "canary-tenant" not in str(evil[0].received)
     withdrawn, injected = recorded(saved)
     assert (withdrawn["action"], withdrawn["marked"]) == ("skipped", ":warning:")
     assert injected["action"] == "injected"
@@ -165,7 +166,7 @@ def test_a_request_that_a_person_edits_in_mitmweb_takes_no_token_elsewhere(
 def test_a_flow_that_a_person_edits_and_replays_takes_no_earlier_token_elsewhere(
     stage: Stage, evil: tuple[ProtectedApi, str], mask: str
 ) -> None:
-    stage.env(stage.http)
+    stage.env(stage.http, "HEADER_X-Tenant=canary-tenant")
     with mitmweb(stage, inject_mask=mask) as (proxy, web):
         assert get(proxy, f"{stage.http}/orders").status_code == 200
         (flow,) = web.flows()
@@ -182,6 +183,7 @@ def test_a_flow_that_a_person_edits_and_replays_takes_no_earlier_token_elsewhere
     assert [value.split(" ")[0] for value in credentials(stage.api)] == ["Bearer", "Bearer"]
     assert stage.api.statuses == {200: 2}
     assert credentials(evil[0]) == []
+    assert "canary-tenant" not in str(evil[0].received)
 
 
 # --- The script is loaded anew, as whoever edits it sees it ---
