@@ -120,3 +120,8 @@ def test_a_refresh_token_that_is_used_up_by_a_checkup_is_replaced_in_the_store(t
             assert asyncio.run(check(same, store)).ok
     assert [b"refresh_token=first" in one for one in received] == [True, False]
     assert b"refresh_token=second" in received[1]
+
+
+def test_a_credential_that_stands_in_the_file_is_asked_of_nobody() -> None:
+    found = asyncio.run(check(environment("", grant_type="static", values=(("VALUE", "abc"),)), None))
+    assert (found.ok, found.endpoint, found.lifetime) == (True, "", None)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import math
 import os
 import re
 import signal
@@ -50,6 +51,7 @@ class Server:
         self.asked.append(dict(parse_qsl(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         status = "400 Bad Request" if "error" in answer else "200 OK"
+        status = "503 Service Unavailable" if answer.get("error") == "temporarily_unavailable" else status
         start_response(status, [("Content-Type", "application/json")])
         return [json.dumps(answer).encode()]
 
@@ -298,26 +300,27 @@ def test_the_wait_ends_with_what_to_do_after_words_of_progress(store: TokenStore
 
 
 @pytest.mark.parametrize(
-    ("answers", "outcome"),
+    ("errors", "pauses", "outcome"),
     [
-        ([{"error": "authorization_pending"}, TOKEN], ""),
-        ([{"error": "slow_down"}, {"error": "authorization_pending"}, TOKEN], ""),
-        ([{"error": "expired_token"}], "login_required: nobody has entered the code in time"),
-        ([{"error": "access_denied"}], "access_denied"),
+        (["authorization_pending"], [1.0, 1.0], ""),
+        (["slow_down", "authorization_pending"], [1.0, 6.0, 6.0], ""),
+        (["temporarily_unavailable", "temporarily_unavailable", "slow_down"], [1.0, 2.0, 4.0, 9.0], ""),
+        (["expired_token"], [1.0], "login_required: nobody has entered the code in time"),
+        (["authorization_pending", "access_denied"], [1.0, 1.0], "access_denied"),
     ],
 )
 def test_a_device_code_is_asked_for_until_the_server_decides(
-    store: TokenStore, monkeypatch: pytest.MonkeyPatch, answers: list[dict[str, Any]], outcome: str
+    store: TokenStore, monkeypatch: pytest.MonkeyPatch, errors: list[str], pauses: list[float], outcome: str
 ) -> None:
-    pauses: list[float] = []
+    paused: list[float] = []
     sleep = asyncio.sleep
 
     async def at_once(seconds: float) -> None:
-        pauses.append(seconds)
+        paused.append(seconds)
         await sleep(0)
 
     monkeypatch.setattr("credential_injector.login.asyncio.sleep", at_once)
-    server, person = Server(DEVICE, *answers), Person()
+    server, person = Server(DEVICE, *({"error": error} for error in errors), TOKEN), Person()
     with environment(server, "device_code", SCOPE="read") as where:
         if outcome:
             with pytest.raises(NoToken, match=outcome):
@@ -329,14 +332,25 @@ def test_a_device_code_is_asked_for_until_the_server_decides(
     assert (server.asked[0]["client_id"], server.asked[0]["scope"]) == ("abc", "read")
     urn = "urn:ietf:params:oauth:grant-type:device_code"
     assert {(one["grant_type"], one["device_code"]) for one in server.asked[1:]} == {(urn, "canary-device")}
-    waits = {"slow_down": 5.0}
-    expected = [1.0]
-    for answer in answers[:-1]:
-        expected.append(expected[-1] + waits.get(answer["error"], 0.0))
-    assert pauses == expected
+    assert paused == pauses
     assert "canary" not in "".join(person.told)
     assert "https://login.example.com/device" in person.told[0]
     assert "ABCD-EFGH" in person.told[0]
+
+
+@pytest.mark.parametrize(("interval", "pause"), [(None, 5.0), ("7", 5.0), (0, 1.0), (10**400, 60.0), (math.nan, 1.0)])
+def test_an_odd_interval_is_made_a_reasonable_one(
+    store: TokenStore, monkeypatch: pytest.MonkeyPatch, interval: object, pause: float
+) -> None:
+    paused: list[float] = []
+
+    async def at_once(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr("credential_injector.login.asyncio.sleep", at_once)
+    with environment(Server({**DEVICE, "interval": interval}, TOKEN), "device_code") as where:
+        Person().log_in(where, store)
+    assert paused == [pause]
 
 
 @pytest.mark.parametrize(

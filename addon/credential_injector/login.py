@@ -176,10 +176,7 @@ async def _callback(way: _Way, state: str, issuer: str) -> AsyncIterator[tuple[s
 def _target(head: bytes) -> SplitResult | None:
     """What a GET asks for."""
     found = re.match(rb"GET (/[\x21-\x7e]*) HTTP/1", head)
-    try:
-        return urlsplit(f"http://callback{found[1].decode()}") if found else None
-    except ValueError:
-        return None
+    return urlsplit(f"http://callback{found[1].decode()}") if found else None
 
 
 def _received(
@@ -286,7 +283,8 @@ def _device(answer: Answer, request: TokenRequest, asked_at: float) -> _Device:
 
     def seconds(name: str, default: float, longest: float) -> float:
         value = said.get(name, default)
-        return min(max(float(value), 1.0), longest) if type(value) in (int, float) else default
+        # In this order NaN becomes 1, too.
+        return min(longest, max(1.0, value)) if type(value) in (int, float) else default
 
     uri, code = text("verification_uri", "verification_url"), text("user_code")
     complete = text("verification_uri_complete")

@@ -93,7 +93,7 @@ def server() -> Iterator[tuple[str, str]]:
 
 
 GRANTS = {
-    "password": ["USERNAME=me@example.com", "PASSWORD_FILE=strange"],
+    "password": ["USERNAME=me@example.com", "PASSWORD_FILE=secret"],
     "jwt_bearer": [
         "PRIVATE_KEY_FILE=key.pem",
         "JWT_ISSUER=service@example.com",
@@ -102,7 +102,7 @@ GRANTS = {
         "JWT_LIFETIME=60",
     ],
     "token_exchange": [
-        "SUBJECT_TOKEN_FILE=strange",
+        "SUBJECT_TOKEN_FILE=secret",
         f"SUBJECT_TOKEN_TYPE={URN}:token-type:jwt",
         "ACTOR_TOKEN_COMMAND=echo actor",
         f"REQUESTED_TOKEN_TYPE={URN}:token-type:access_token",
@@ -116,7 +116,7 @@ def write(stage: Stage, server: tuple[str, str], grant: str, *lines: str) -> Non
     client = [] if grant == "jwt_bearer" else [f"CLIENT_ID='{STRANGE}'", f"CLIENT_SECRET='{STRANGE}'"]
     without = "CLIENT_ID,CLIENT_SECRET,SCOPE"
     stage.env(api, f"TOKEN_ENDPOINT={endpoint}", f"GRANT_TYPE={grant}", *client, *lines, without=without)
-    (stage.folder / "envs" / "strange").write_text(f"{STRANGE}\n")
+    (stage.folder / "envs" / "secret").write_text(f"{STRANGE}\n")
     (stage.folder / "envs" / "key.pem").write_text(KEY)
 
 

@@ -7,10 +7,6 @@ from typing import Any
 import pytest
 import requests
 
-from credential_injector.folder import Folder
-from credential_injector.routes import open_store
-from credential_injector.token_source import AccessToken
-from credential_injector.token_store import identify
 from tests.certificates import Authority
 from tests.conftest import node_package, tool
 from tests.e2e.conftest import Curl, Stage
@@ -183,37 +179,6 @@ def test_a_refresh_token_is_rotated_and_a_store_keeps_the_last(
                 assert get(f"{oidc_provider.api}/orders", proxy.url).status_code == 200
             warned = any("the server has replaced the refresh token" in line for line in proxy.log)
             assert warned == (store == "memory")
-
-
-async def test_without_a_login_the_command_is_told_and_after_it_its_refresh_token_serves(
-    stage: Stage, oidc_provider: OidcProvider
-) -> None:
-    env(
-        stage,
-        oidc_provider,
-        "GRANT_TYPE=authorization_code",
-        f"AUTHORIZATION_ENDPOINT={oidc_provider.issuer}/auth",
-        "TOKEN_ENDPOINT_AUTH_METHOD=client_secret_basic",
-        "CLIENT_ID=refresh",
-        f"CLIENT_SECRET={SECRET}",
-        "SCOPE=openid offline_access read",
-    )
-    where = str(stage.folder / "tokens.json")
-    proxy = stage.mitmdump(inject_tokens=where)
-    answer = get(f"{oidc_provider.api}/orders", proxy.url)
-    assert answer.status_code == 502
-    assert "no token (login_required): nobody has logged in; run: credential-injector login qa; next" in answer.text
-    assert oidc_provider.stats()["token_requests"] == 0
-
-    # As the command does it; its access token has expired since.
-    (environment,) = Folder(stage.folder / "envs").read()
-    store = open_store(where)
-    assert store is not None
-    login = AccessToken("expired", 1.0, 2.0, refresh_token=oidc_provider.refresh_token())
-    await store.write(identify(environment.token_request), login, 1.0)
-    while (answer := get(f"{oidc_provider.api}/orders", proxy.url)).status_code == 502:
-        assert "login_required" in answer.text
-    assert (answer.status_code, answer.json()["client_id"]) == (200, "refresh")
 
 
 @pytest.mark.parametrize(
