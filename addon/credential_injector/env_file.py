@@ -48,8 +48,10 @@ class EnvFile:
         self.shown = shown
         """The path as messages name it: `envs/qa.env`."""
         self.mistakes: list[str] = []
-        self.secret_files: list[Path] = []
+        self.named_files: list[Path] = []
         """The files that its _FILE keys name."""
+        self.secret_files: list[Path] = []
+        """Those of them that are for nobody else to read."""
         self.holds_secrets = False
         """Whether a secret stands in the file itself."""
         self.runs_commands = False
@@ -105,17 +107,19 @@ class EnvFile:
             bindings[key] = Binding(value, line, parsed.key)
         return bindings
 
-    def secret(self, key: str, how: str, value: str) -> str:
+    def secret(self, key: str, how: str, value: str, *, public: bool = False) -> str:
         """The value itself, the text of the file that it names (`_FILE`), or what a command prints (`_COMMAND`).
 
-        Raises ValueError.
+        `public`: anybody may read that file. Raises ValueError.
         """
         if how and not value:
             raise ValueError("is empty, a value was expected")
         if how == "_FILE":
-            self.secret_files.append(self.path.parent / value)
+            named = self.path.parent / value
+            self.named_files.append(named)
+            self.secret_files += [] if public else [named]
             try:
-                return self.secret_files[-1].read_text(encoding="utf-8-sig").rstrip("\r\n")
+                return named.read_text(encoding="utf-8-sig").rstrip("\r\n")
             except (OSError, ValueError) as error:
                 wrong = f"names a file that cannot be read ({_reason(error)}), a path beside the env file was expected"
                 raise ValueError(wrong) from None

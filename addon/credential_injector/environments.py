@@ -149,6 +149,8 @@ class _Key(NamedTuple):
     parse: Callable[[str], object]
     secret: bool = False
     """A secret may also come from a file (`_FILE`) or from a command's standard output (`_COMMAND`)."""
+    public: bool = False
+    """Anybody may read it, although it may come from there, too: a certificate."""
 
 
 _HEADERS_OF_HTTP = {
@@ -201,7 +203,7 @@ _KEYS: Mapping[str, _Key] = {
     "PRIVATE_KEY": _Key("values", keys.private_key, secret=True),
     "KEY_ID": _Key("values", _line),
     "SIGNING_ALG": _Key("values", _one_of(*keys.ALGORITHMS)),
-    "CLIENT_CERT": _Key("values", keys.certificate, secret=True),
+    "CLIENT_CERT": _Key("values", keys.certificate, secret=True, public=True),
     "CLIENT_KEY": _Key("values", keys.private_key, secret=True),
     "USERNAME": _Key("values", _line),
     "PASSWORD": _Key("values", _line, secret=True),
@@ -222,7 +224,7 @@ _KEYS: Mapping[str, _Key] = {
     "SCOPE": _Key("scope", str),
     "AUDIENCE": _Key("audience", _list),
     "RESOURCE": _Key("resource", _list),
-    "CA": _Key("ca", keys.certificate, secret=True),
+    "CA": _Key("ca", keys.certificate, secret=True, public=True),
     "PROXY": _Key("proxy", parse_proxy, secret=True),
     "TIMEOUT": _Key("timeout", _seconds(60)),
     "INSECURE_TLS": _Key("insecure_tls", _true),
@@ -301,8 +303,8 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
         given[name] = shown
         try:
             extra = _extra_name(family, name) if family else ""
-            file.holds_secrets |= key.secret and not how
-            value = key.parse(file.secret(shown, how, binding.value))
+            file.holds_secrets |= key.secret and not key.public and not how
+            value = key.parse(file.secret(shown, how, binding.value, public=key.public))
             if family or key.field == "values":
                 value = (*values.get(key.field, ()), (extra or name, value))
             values[key.field] = value

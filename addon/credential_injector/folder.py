@@ -161,17 +161,17 @@ class Folder:
 
     def _reading(self, name: str, file: Path) -> _Reading:
         earlier = self._readings.get(name)
-        if earlier is not None and earlier.state == _state(file, earlier.file.secret_files):
+        if earlier is not None and earlier.state == _state(file, earlier.file.named_files):
             return earlier
         reading = EnvFile(file, f"{self._shown}/{_printable(file.name)}")
         before = _state(file, ())  # so that a change during the reading counts as one after it
         environment = read(reading)
-        return _Reading(environment, reading, before + _state(None, reading.secret_files))
+        return _Reading(environment, reading, before + _state(None, reading.named_files))
 
     def _watched(self) -> set[Path]:
         """The folders whose changes matter; of one that does not exist, the one in which it would be made."""
         folders = {self.path.resolve()}
-        folders |= {file.resolve().parent for one in self._readings.values() for file in one.file.secret_files}
+        folders |= {file.resolve().parent for one in self._readings.values() for file in one.file.named_files}
         return {next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in folders}
 
 
