@@ -135,7 +135,7 @@ def test_nobody_is_trusted_but_the_authorities_that_are_named(authority: Authori
             Transport(ca=other.read_text(), ca_file=str(ours)),
         ):
             error = refusal(url, transport)
-            assert error.code == "unreachable"
+            assert error.code == "untrusted"
             assert "its certificate is not trusted" in error.reason
         assert asked == []
         for transport in (Transport(ca=authority.certificate), Transport(ca_file=str(ours))):

@@ -96,7 +96,7 @@ def test_a_refusal_tells_of_the_clock_too() -> None:
     [
         (True, False, "verified", ""),
         (False, True, "NOT VERIFIED", ""),
-        (False, False, "", "its certificate is not trusted"),
+        (False, False, "", "name the authority that issued it in CA_FILE in"),
     ],
 )
 def test_the_servers_tls_is_told(tmp_path: Path, trusts: bool, insecure: bool, tls: str, problem: str) -> None:

@@ -197,9 +197,9 @@ def test_what_is_wrong_is_told_below_the_table_and_by_the_exit_code(
     assert [problem.partition(";")[0].partition(",")[0] for problem in problems] == [
         "scope: not granted: admin",
         f"secret: no token (invalid_client): {server[1]} answered 401",
-        "twice: HOST: claims https://good.example.com",
+        "twice: envs/twice.env: HOST: claims https://good.example.com",
         *(["twice: other users of this machine can read secrets"] if os.name == "posix" else []),
-        "typo: SCOP: unknown key (line 5)",
+        "typo: envs/typo.env: SCOP: unknown key (line 5)",
     ]
 
 
@@ -244,11 +244,14 @@ def test_environments_are_checked_at_the_same_time(run: Run, tmp_path: Path) -> 
         assert run("check").returncode == 0
 
 
-def test_an_empty_folder_is_a_wrong_call(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arguments", "file"), [(["check"], "dev.env"), (["token", "qa"], "qa.env")])
+def test_an_empty_folder_is_a_wrong_call(run: Run, tmp_path: Path, arguments: list[str], file: str) -> None:
     (tmp_path / "envs").mkdir()
-    done = run("check")
+    done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"Error: --envs: no environment file in {tmp_path / 'envs'}\n"
+    assert done.stderr == (
+        f"Error: --envs: no environment file in {tmp_path / 'envs'}; write {file} there, or name another folder\n"
+    )
 
 
 # --- completion ---

@@ -108,7 +108,7 @@ def test_memory_is_no_store() -> None:
         ("", "is not a file"),
         (".", "is not a file"),
         (os.devnull, "is not a file"),
-        ("no/such/canary/tokens.json", "in a folder that does not exist"),
+        ("no/such/canary/tokens.json", "in a folder that does not exist, .* or redis://host:6379/0, was expected"),
         ("~no-such-user-canary/tokens.json", "is malformed"),
         ("canary\0", "is malformed"),
         ("canary" * 1000, "is malformed|does not exist"),

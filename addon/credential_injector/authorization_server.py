@@ -32,6 +32,7 @@ from credential_injector.token_source import NoToken
 T = TypeVar("T")
 
 LARGEST_ANSWER = 1 << 20  # bytes
+_UNTRUSTED = "its certificate is not trusted"
 
 # Their debug records hold requests and tokens, and mitmweb's event log keeps debug records.
 for _name in ("authlib", "requests", "urllib3"):
@@ -131,7 +132,9 @@ class Conversation:
                 return self._answer(method, url, headers, body)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             how = " through the proxy" if self._proxy(url) else ""
-            raise NoToken("unreachable", f"{shown(url)} cannot be reached{how} ({_cause(error)})") from None
+            cause = _cause(error)
+            code = "untrusted" if cause.startswith(_UNTRUSTED) else "unreachable"
+            raise NoToken(code, f"{shown(url)} cannot be reached{how} ({cause})") from None
 
     def _answer(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Answer:
         with self._session.request(
@@ -244,7 +247,7 @@ def _cause(error: BaseException) -> str:
     cause = type(error).__name__
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {seen.verify_message}"
+            return f"{_UNTRUSTED}: {seen.verify_message}"
         if isinstance(seen, ssl.SSLError):
             return "the TLS handshake failed"
         if isinstance(seen, OSError) and seen.strerror:

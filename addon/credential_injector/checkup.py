@@ -75,8 +75,9 @@ async def check(environment: Environment, store: "TokenStore | None", secret_fil
             asked.append((asked_at, loop.time() - began))
 
     where = store_of(request, store)
-    timeout = environment.transport.timeout
-    source = TokenSource(fetch if where is None else shared(where, request, fetch, refresh_with, timeout=timeout))
+    source = TokenSource(
+        fetch if where is None else shared(where, request, fetch, refresh_with, timeout=environment.transport.timeout)
+    )
     source.refresh()
     token, skew, scope, more = None, None, list[str](), 0
     try:

@@ -206,12 +206,15 @@ def _folder(envs: str, *names: str) -> Folder:
         known = folder.names()
     except InvalidEnvironments as error:
         raise _WrongCall(f"--envs: {_mistakes(error.mistakes)}") from None
+    if not known:
+        raise _WrongCall(
+            f"--envs: no environment file in {folder.path.absolute()}; write {(*names, 'dev')[0]}.env"
+            " there, or name another folder"
+        )
     for name in names:
         if name not in known:
-            meant = nearest(name, known, cutoff=0.5) or f", one of {', '.join(known) or 'none'} was expected"
+            meant = nearest(name, known, cutoff=0.5) or f", one of {', '.join(known)} was expected"
             raise _WrongCall(f"{folder.path / name}.env does not exist{meant}")
-    if not known:
-        raise _WrongCall(f"--envs: no environment file in {folder.path.absolute()}")
     return folder
 
 
@@ -288,8 +291,7 @@ async def _check(folder: Folder, store: "TokenStore | None") -> list["Checkup"]:
     environments, mistakes = folder.survey()
     wrong: dict[str, list[str]] = {}
     for mistake in mistakes:
-        file, _, what = mistake.partition(": ")
-        wrong.setdefault(file, []).append(what)
+        wrong.setdefault(mistake.partition(": ")[0], []).append(mistake)
 
     async def one(environment: Environment) -> Checkup:
         whence = environment.token_request.shown

@@ -52,6 +52,7 @@ _ADVICE = {
     "timeout": "check that the server is up and TOKEN_ENDPOINT in {file} is right",
     "unauthorized_client": "ask whoever runs the authorization server to allow this grant to the client",
     "unreachable": "check TOKEN_ENDPOINT in {file}, and the network or VPN",
+    "untrusted": "name the authority that issued it in CA_FILE in {file}, or have the server's certificate mended",
     "unsupported_auth_method": "ask whoever runs the authorization server which TOKEN_ENDPOINT_AUTH_METHOD to use",
     "unsupported_grant_type": "check GRANT_TYPE and TOKEN_ENDPOINT in {file}",
 }

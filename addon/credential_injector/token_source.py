@@ -30,10 +30,10 @@ JITTER = 0.2  # of a back-off, at random, so that many proxies do not return tog
 class NoToken(Exception):
     """There is no token.
 
-    `code` is the OAuth error code (RFC 6749 section 5.2) or one of ours: unreachable, timeout, redirect, http_<status>,
-    invalid_response, expired, internal, no_metadata, issuer_mismatch, invalid_metadata, unsupported_auth_method,
-    login_required, login_refused, redirect_uri. `reason` is a sentence of ours: nothing that the server wrote is
-    repeated.
+    `code` is the OAuth error code (RFC 6749 section 5.2) or one of ours: unreachable, untrusted, timeout, redirect,
+    http_<status>, invalid_response, expired, internal, no_metadata, issuer_mismatch, invalid_metadata,
+    unsupported_auth_method, login_required, login_refused, redirect_uri. `reason` is a sentence of ours: nothing that
+    the server wrote is repeated.
     """
 
     def __init__(

@@ -272,7 +272,9 @@ def _file(where: str) -> Path:
     if taken:
         raise ValueError("is not a file, a file's path was expected")
     if not folder:
-        raise ValueError("is in a folder that does not exist, a file in a folder that does was expected")
+        raise ValueError(
+            "is in a folder that does not exist, a file in a folder that does, or redis://host:6379/0, was expected"
+        )
     return path
 
 
