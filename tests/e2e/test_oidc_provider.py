@@ -1,6 +1,7 @@
 """Against a certified authorization server and an API that introspects its tokens, with Postman's runner too."""
 
 import os
+import shlex
 import subprocess
 from typing import Any
 
@@ -202,7 +203,8 @@ async def test_without_a_login_the_command_is_told_and_after_it_its_refresh_toke
     proxy = stage.mitmdump(inject_tokens=where)
     answer = get(f"{oidc_provider.api}/orders", proxy.url)
     assert answer.status_code == 502
-    assert "no token (login_required): nobody has logged in; run: credential-injector login qa; next" in answer.text
+    command = f"credential-injector login qa --tokens {shlex.quote(where)}"
+    assert f"no token (login_required): nobody has logged in; run: {command}; next" in answer.text
     assert oidc_provider.stats()["token_requests"] == 0
 
     # As the command does it; its access token has expired since.
