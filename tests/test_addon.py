@@ -327,6 +327,32 @@ async def test_a_refresh_token_that_memory_will_lose_is_told_once(
     assert SECRET not in caplog.text
 
 
+async def test_a_refresh_token_outlives_a_change_of_the_way_to_the_server(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    shown: list[str] = []
+
+    class TokenEndpoint:
+        url = "https://login.example.com/t"
+
+        def __init__(self, request: TokenRequest, transport: Transport) -> None:
+            pass
+
+        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
+            shown.append(refresh_token)
+            return AccessToken(f"{len(shown)}", asked_at, asked_at + 60, refresh_token=f"refresh-{len(shown)}")
+
+    monkeypatch.setattr(routes._import_token_endpoint(), "TokenEndpoint", TokenEndpoint)
+    proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}")
+    await proxy.send()
+    proxy.set(ssl_verify_upstream_trusted_ca="ca.pem")
+    await proxy.send()
+    proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}-2")
+    await proxy.send()
+    assert shown == ["", "refresh-1", ""]
+
+
 async def test_another_method_is_blocked_with_a_reason(proxy: Proxy, endpoint: Endpoint) -> None:
     proxy.env("METHODS=GET,HEAD")
     flow = await proxy.send(request(method="DELETE"))

@@ -4,6 +4,7 @@ import asyncio
 import re
 import ssl
 import time
+from contextlib import AbstractAsyncContextManager
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,28 @@ def test_a_refresh_token_that_is_used_up_by_a_checkup_is_replaced_in_the_store(t
 def test_a_credential_that_stands_in_the_file_is_asked_of_nobody() -> None:
     found = asyncio.run(check(environment("", grant_type="static", values=(("VALUE", "abc"),)), None))
     assert (found.ok, found.endpoint, found.lifetime) == (True, "", None)
+
+
+@pytest.mark.parametrize(("next_one", "lost"), [("second", True), ("first", False), (None, False)])
+def test_a_refresh_token_that_a_checkup_without_a_store_uses_up_is_told(next_one: str | None, lost: bool) -> None:
+    found = checked(
+        {**TOKEN, "refresh_token": next_one}, grant_type="refresh_token", values=(("REFRESH_TOKEN", "first"),)
+    )
+    assert ["the server has replaced the refresh token" in problem for problem in found.problems] == [True] * lost
+    assert "second" not in repr(found)
+
+
+def test_a_checkup_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_file(str(tmp_path / "tokens.json"))
+    lock, waits = store.lock, list[float]()
+
+    def watched(identity: str, wait: float) -> AbstractAsyncContextManager[None]:
+        waits.append(wait)
+        return lock(identity, wait)
+
+    monkeypatch.setattr(store, "lock", watched)
+    with answering(http(200, TOKEN)) as (endpoint, _):
+        assert asyncio.run(check(environment(endpoint, Transport(timeout=60)), store)).ok
+    assert waits == [90]

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from credential_injector.cli import main
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
+from tests.certificates import Authority
 
 SECRET = "canary-secret"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -200,6 +201,15 @@ def test_what_is_wrong_is_told_below_the_table_and_by_the_exit_code(
         *(["twice: other users of this machine can read secrets"] if os.name == "posix" else []),
         "typo: envs/typo.env: SCOP: unknown key (line 5)",
     ]
+
+
+def test_anybody_may_read_a_certificate(run: Run, tmp_path: Path, server: tuple[DemoAuthorizationServer, str]) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text(Authority().certificate)
+    authority.chmod(0o644)
+    env(tmp_path, "qa", server[1], "CA_FILE=../ca.pem")
+    done = run("check")
+    assert (done.returncode, "chmod" in done.stdout + done.stderr) == (0, False)
 
 
 def test_only_the_named_environments_are_checked_and_told_as_json(

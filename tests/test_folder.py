@@ -1,4 +1,5 @@
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -48,6 +49,21 @@ def test_a_command_runs_again_only_when_its_file_changes_or_is_to_be_forgotten(e
     assert secrets(folder)["qa"] == "2"
     assert folder.forget(["qa"])
     assert secrets(folder)["qa"] == "3"
+
+
+def test_a_name_that_no_terminal_should_see_can_be_printed(envs: Path) -> None:
+    (envs / "\x1b[2J.env").touch()
+    (envs / os.fsdecode(b"\xff.env")).touch()
+    (envs / "\x07.ENV").touch()
+    folder = Folder(envs, shown_as="envs")
+    with pytest.raises(InvalidEnvironments) as error:
+        folder.read()
+    assert [mistake.partition(": ")[0] for mistake in error.value.mistakes] == [
+        "envs/?.ENV",
+        "envs/?[2J.env",
+        "envs/?.env",
+    ]
+    assert folder.names() == ["?[2J", "?"]
 
 
 def test_only_what_may_tell_another_secret_is_forgotten(envs: Path) -> None:

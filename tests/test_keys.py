@@ -1,5 +1,5 @@
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa, x25519
 
 from credential_injector import keys
 from tests.certificates import KEYS, Authority, pem_of, self_signed
@@ -18,6 +18,11 @@ from tests.certificates import KEYS, Authority, pem_of, self_signed
 def test_the_kind_of_a_key_tells_its_algorithms(kind: str, algorithms: tuple[str, ...]) -> None:
     assert keys.algorithms(pem_of(KEYS[kind]())) == algorithms
     assert set(algorithms) <= set(keys.ALGORITHMS)
+
+
+def test_a_short_rsa_key_has_no_algorithm_whose_signature_is_longer() -> None:
+    pem = pem_of(rsa.generate_private_key(65537, 1024))
+    assert keys.algorithms(pem) == ("RS256", "RS384", "RS512", "PS256", "PS384")
 
 
 @pytest.mark.parametrize("key", [x25519.X25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256K1())])

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from credential_injector.demo.servers import serve
 from credential_injector.destinations import parse_origin
 from credential_injector.environments import Environment
 from credential_injector.login import Terminal, log_in
-from credential_injector.token_request import TokenRequest
+from credential_injector.token_request import TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken
 from credential_injector.token_store import TokenStore, identify, open_file
 
@@ -137,6 +137,21 @@ def test_the_code_is_exchanged_with_the_verifier_of_its_challenge_and_the_refres
     (page,) = person.pages
     assert (page.status_code, page.headers["Cache-Control"]) == (200, "no-store")
     assert "canary" not in page.text + "".join(person.told)
+
+
+def test_a_login_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_take(
+    store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, waits = store.lock, list[float]()
+
+    def watched(identity: str, wait: float) -> AbstractAsyncContextManager[None]:
+        waits.append(wait)
+        return lock(identity, wait)
+
+    monkeypatch.setattr(store, "lock", watched)
+    with environment(Server(TOKEN)) as where:
+        Person(good).log_in(replace(where, transport=Transport(timeout=60)), store)
+    assert waits == [90]
 
 
 def test_no_two_logins_have_the_same_state_or_challenge(store: TokenStore) -> None:

@@ -147,6 +147,19 @@ def test_a_redirect_is_not_followed() -> None:
     assert asked == []
 
 
+def test_where_a_redirect_leads_does_not_matter() -> None:
+    with answering(http(302, b"", "Location: http://[canary")) as (request, _):
+        assert refusal(request).code == "redirect"
+
+
+def test_a_redirect_with_an_endless_body_is_read_no_further_than_any_answer() -> None:
+    pieces = [b"X" * (1 << 20)] * 64
+    head = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n"
+    with answering(head, *pieces, 60.0) as (request, _):
+        error = refusal(request)
+    assert (error.code, error.reason) == ("invalid_response", f"{request.endpoint} answered more than 1 MiB")
+
+
 def test_a_server_that_refuses_the_connection_is_unreachable() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -474,6 +487,7 @@ class Issuer:
         self.document: dict[str, Any] = {}
         self.asked: list[str] = []
         self.status = "200 OK"
+        self.answer: dict[str, Any] = TOKEN
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         path = environ["PATH_INFO"]
@@ -483,7 +497,7 @@ class Issuer:
             start_response("200 OK" if found else "404 Not Found", [("Content-Type", "application/json")])
             return [json.dumps(self.document).encode()]
         start_response(self.status, [("Content-Type", "application/json")])
-        return [json.dumps(TOKEN).encode()]
+        return [json.dumps(self.answer).encode()]
 
 
 @contextmanager
@@ -514,6 +528,17 @@ async def test_an_issuer_is_asked_once_a_day_and_after_a_failure(place: str, ask
             with pytest.raises(NoToken, match="http_503"):
                 await endpoint.token(NOW + 86401)
         assert issuer.asked == ["POST /t", *asked, "POST /t"]
+
+
+async def test_an_issuer_is_not_asked_again_while_a_person_logs_in_with_a_code() -> None:
+    with discovered() as (issuer, request):
+        endpoint = TokenEndpoint(request, Transport())
+        issuer.status = "400 Bad Request"
+        for code in ("authorization_pending", "slow_down", "authorization_pending"):
+            issuer.answer = {"error": code}
+            with pytest.raises(NoToken, match=code):
+                await endpoint.token(NOW)
+        assert issuer.asked == [OAUTH, "POST /t", "POST /t", "POST /t"]
 
 
 async def test_what_an_issuer_published_counts_until_it_publishes_something_else() -> None:

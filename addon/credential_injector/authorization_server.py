@@ -84,6 +84,8 @@ class Conversation:
         self._transport = transport
         self._certificate = certificate
         self._session = requests.Session()
+        # Even where none is followed, requests reads all of a redirect's body, however long, to know the next request.
+        self._session.get_redirect_target = lambda _: None  # type: ignore[assignment]
         self._session.trust_env = False  # no .netrc, and no proxy from the environment, which may be ourselves
         self._session.headers.clear()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

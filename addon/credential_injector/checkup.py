@@ -84,6 +84,7 @@ async def check(environment: Environment, store: "TokenStore | None", secret_fil
         token = (await source.token()).token
     except NoToken as error:
         problems.append(record.failure(environment, error))
+    problems += _lost(environment, token) if where is None else []
     if endpoint.last is not None:
         skew = _skew(server_time(endpoint.last), *asked[-1])
     if token is not None and endpoint.last is not None:
@@ -110,6 +111,16 @@ async def check(environment: Environment, store: "TokenStore | None", secret_fil
         clock_skew=skew,
         problems=tuple(problems),
     )
+
+
+def _lost(environment: Environment, token: AccessToken | None) -> list[str]:
+    given = environment.token_request.value("REFRESH_TOKEN") or None
+    if token is None or token.refresh_token == given:
+        return []
+    return [
+        "the server has replaced the refresh token, and without a store the new one is lost; put another one into"
+        f" {environment.file}, and name a file with --tokens that is mitmproxy's inject_tokens, too"
+    ]
 
 
 def _tls(request: TokenRequest, *, insecure: bool, answered: bool) -> str:

@@ -108,7 +108,7 @@ class EnvFile:
     def value(self, key: str, how: str, value: str, *, secret: bool) -> str:
         """The value itself, the text of the file that it names (`_FILE`), or what a command prints (`_COMMAND`).
 
-        Raises ValueError.
+        `secret`: what stands in the file itself is for nobody else to read. Raises ValueError.
         """
         if how and not value:
             raise ValueError("is empty, a value was expected")

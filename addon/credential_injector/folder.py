@@ -52,8 +52,7 @@ class Folder:
     def __init__(self, path: Path, *, only: Iterable[str] | None = None, shown_as: str | None = None) -> None:
         self.path = path
         self._only = None if only is None else tuple(only)
-        # A name that is not UTF-8 could stand in no comment and no answer.
-        self._shown = shown_as or str(path).encode(errors="replace").decode()
+        self._shown = _printable(shown_as or str(path))
         self._readings: dict[str, _Reading] = {}
 
     def read(self) -> tuple[Environment, ...]:
@@ -103,10 +102,10 @@ class Folder:
             ) from None
         for file in found:
             if file.suffix == ".env" and not file.name.startswith("."):
-                files[file.stem] = file
+                files[_printable(file.stem)] = file
             elif re.search(r"^\.env$|[^.]\.env(\.txt)?$", file.name, re.IGNORECASE) and file.name[:2] != ".#":
                 expected = f"one for each environment such as {self._shown}/qa.env was expected"
-                mistakes.append(f"{self._shown}/{file.name}: the file's name: is not read, {expected}")
+                mistakes.append(f"{self._shown}/{_printable(file.name)}: the file's name: is not read, {expected}")
         return files, mistakes
 
     def take_over(self, before: "Folder") -> None:
@@ -159,7 +158,7 @@ class Folder:
         earlier = self._readings.get(name)
         if earlier is not None and earlier.state == _state(file, earlier.file.files):
             return earlier
-        reading = EnvFile(file, f"{self._shown}/{file.name}")
+        reading = EnvFile(file, f"{self._shown}/{_printable(file.name)}")
         before = _state(file, ())  # so that a change during the reading counts as one after it
         environment = read(reading)
         return _Reading(environment, reading, before + _state(None, reading.files))
@@ -187,6 +186,11 @@ def open_folder(given: str, only: Iterable[str] = ()) -> Folder:
         wrong = f"inject_envs: {given}: no such folder, the folder of the environment files was expected"
         raise InvalidEnvironments([wrong])
     return Folder(found or path, only=tuple(only) or None)
+
+
+def _printable(name: str) -> str:
+    """A file's name as messages have it: what is not UTF-8 could stand in no output, and a terminal obeys controls."""
+    return "".join(character if character.isprintable() else "?" for character in name)
 
 
 def _warn_of_others(readings: Iterable[_Reading]) -> None:

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+# With the bytes that its key must have at least (RFC 8017 sections 9.1.1 and 9.2).
+_RSA = {"RS256": 62, "RS384": 78, "RS512": 94, "PS256": 66, "PS384": 98, "PS512": 130}
 _CURVES = {"secp256r1": ("ES256", "P-256"), "secp384r1": ("ES384", "P-384"), "secp521r1": ("ES512", "P-521")}
 
 ALGORITHMS = (*_RSA, *(algorithm for algorithm, _ in _CURVES.values()), "EdDSA")
@@ -40,7 +41,7 @@ def algorithms(pem: str) -> tuple[str, ...]:
     """The signature algorithms that a private key is for, the usual one first. None: it cannot sign a JWT."""
     key = _loaded(pem)
     if isinstance(key, rsa.RSAPrivateKey):
-        return _RSA
+        return tuple(algorithm for algorithm, least in _RSA.items() if key.key_size >= 8 * least)
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
         return (_CURVES[key.curve.name][0],)
     return ("EdDSA",) if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else ()

@@ -66,7 +66,7 @@ async def log_in(environment: Environment, store: "TokenStore | None", terminal:
 
     token = (await TokenSource(fetch).token()).token
     if (where := store_of(request, store)) is not None:
-        await keep(where, request, token)
+        await keep(where, request, token, request_timeout=environment.transport.timeout)
     return token
 
 

@@ -118,6 +118,8 @@ class Routes:
         self._environments: tuple[Environment, ...] = ()
         self._routes: dict[str, Route] = {}
         self._sources: dict[tuple[TokenRequest, Transport], TokenSource] = {}
+        self._asking: dict[TokenRequest, Asking] = {}
+        """The last that was made for each."""
         self._way: dict[str, str] = {}
         self._counts: dict[str, Counts] = {}
         self._destinations: Destinations[Route] = Destinations()
@@ -213,9 +215,11 @@ class Routes:
                 environment, sources[key], self._counts.setdefault(environment.name, Counts())
             )
             entries += [(origin, route) for origin in environment.origins]
+        requests = {request for request, _ in sources}
         self._sources, self._destinations = sources, Destinations(entries)
+        self._asking = {asking.request: asking for asking in self._asking.values() if asking.request in requests}
         self._hosts = Destinations((replace(origin, scheme="", port=0, path=""), route) for origin, route in entries)
-        self._known_endpoints |= {request.endpoint for request, _ in sources if request.endpoint}
+        self._known_endpoints |= {request.endpoint for request in requests if request.endpoint}
         self._token_endpoints = Excluded(self._known_endpoints)
         self._announce(before)
 
@@ -284,6 +288,11 @@ class Routes:
         if request.grant_type in FIXED:
             return partial(_fixed_credential, request)
         asking = Asking(request, transport)
+        if (before := self._asking.get(request)) is not None:
+            asking.refresh_token = (
+                before.refresh_token
+            )  # the file's may be used up, whatever the way or the store is now
+        self._asking[request] = asking
         fetch = partial(self._fetch, asking)
         store = store_of(request, self._store)
         if store is None:

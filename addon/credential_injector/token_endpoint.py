@@ -54,6 +54,7 @@ OAUTH_ERRORS = {
     "unsupported_token_type",
     "use_dpop_nonce",
 }
+_PENDING = ("authorization_pending", "slow_down")  # RFC 8628 section 3.5: a login goes on, nothing has failed
 
 
 class TokenEndpoint:
@@ -129,8 +130,9 @@ class TokenEndpoint:
     async def _converse(self, conversation: Callable[[Conversation], T]) -> T:
         try:
             return await self._server.converse(conversation, self._request.shown)
-        except NoToken:
-            self._discovered_at = 0.0  # the server may have moved
+        except NoToken as error:
+            if error.code not in _PENDING:
+                self._discovered_at = 0.0  # the server may have moved
             raise
 
     def where(self, conversation: Conversation, asked_at: float, endpoint: str) -> tuple[str, str]:

@@ -127,10 +127,15 @@ def shared(
     return fetch_or_take
 
 
-async def keep(store: "TokenStore", request: TokenRequest, token: AccessToken) -> None:
-    """Store a token that came without `shared`: that of a login. Raises whatever the store raises."""
+async def keep(
+    store: "TokenStore", request: TokenRequest, token: AccessToken, *, request_timeout: float = DEFAULT_TIMEOUT
+) -> None:
+    """Store a token that came without `shared`: that of a login. Raises whatever the store raises.
+
+    `request_timeout` is that of a token request, in seconds.
+    """
     identity = await in_thread(partial(identify, request), "token store")
-    async with store.lock(identity, LOCK_WAIT * DEFAULT_TIMEOUT):
+    async with store.lock(identity, LOCK_WAIT * request_timeout):
         await store.write(identity, token, token.issued_at)
 
 
