@@ -877,6 +877,20 @@ async def test_at_the_end_each_environment_gets_a_line(proxy: Proxy, caplog: pyt
     assert not any(message.startswith("dev: 0") for message in caplog.messages)
 
 
+@pytest.mark.parametrize(("grant", "waits"), [("refresh_token", True), ("client_credentials", False)])
+async def test_mitmproxy_ends_only_when_a_refresh_token_that_was_shown_has_its_successor(
+    proxy: Proxy, endpoint: Endpoint, grant: str, waits: bool
+) -> None:
+    refreshes = "GRANT_TYPE=refresh_token\nREFRESH_TOKEN=first" if grant == "refresh_token" else ""
+    proxy.env(refreshes)
+    proxy.context.master.commands.call("inject.refresh", "qa")
+    leaving = proxy.addon.done()
+    assert (leaving is not None) == waits
+    if waits:
+        await leaving
+        assert endpoint.asked == ["qa"]
+
+
 async def test_without_any_file_it_says_how_to_make_one(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     proxy.set(inject_envs=str(proxy.folder))
     (line,) = caplog.messages

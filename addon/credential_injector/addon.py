@@ -175,7 +175,8 @@ class CredentialInjector:
                 " clients (inject_clients=loopback,192.168.1.23/32), set proxyauth, or set listen_host=127.0.0.1"
             )
 
-    def done(self) -> None:
+    def done(self) -> Awaitable[None] | None:
+        """mitmproxy waits for what this returns where it ends, and not where it loads the script anew."""
         self._ended = True
         self._routes.close()
         self._departure.settle_all()
@@ -183,6 +184,7 @@ class CredentialInjector:
             ctx.master.addons.remove(self._departure)  # type: ignore[no-untyped-call]
         for line in self._routes.summary():
             logger.info(line)
+        return self._routes.farewell()
 
     # --- Commands -----------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LAST_WAIT = 5.0  # seconds
 LISTED = 20  # environments that are named one by one in the log when they are loaded
 
 
@@ -197,6 +198,21 @@ class Routes:
         """Stop following the files."""
         if self._following is not None:
             self._following.cancel()
+
+    def farewell(self) -> "asyncio.Task[None] | None":
+        """What mitmproxy should wait for before it ends: a refresh token that is shown may be used up, and only the
+        answer holds the next one. It takes LAST_WAIT at most. None: there is nothing to wait for.
+        """
+        flights = [
+            source.flight
+            for (request, _), source in self._sources.items()
+            if request.grant_type in GRANTS and GRANTS[request.grant_type].refreshes and source.flight is not None
+        ]
+
+        async def wait() -> None:
+            await asyncio.wait(flights, timeout=LAST_WAIT)
+
+        return asyncio.create_task(wait()) if flights else None
 
     def use(self, environments: tuple[Environment, ...]) -> None:
         """Environments of one token identity share a source, and a source outlives changes that do not concern it.

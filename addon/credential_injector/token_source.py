@@ -206,6 +206,11 @@ class TokenSource:
         self._fly()
 
     @property
+    def flight(self) -> "asyncio.Task[None] | None":
+        """The token request that is under way. It never raises."""
+        return None if self._flight is None or self._flight.done() else self._flight
+
+    @property
     def used(self) -> bool:
         """Whether a token has ever been asked for."""
         return self._last is not None or self._failure is not None

@@ -298,6 +298,7 @@ def test_mitmweb_cannot_be_reached_through_the_proxy(stage: Stage, host: str) ->
     port = free_port()
     with stage.mitmproxy("mitmweb", web_port=port, web_open_browser="false") as proxy:
         through = {"http": proxy.url}
+        assert proxy.web_url  # it listens, too
         read = requests.get(f"http://{host}:{port}/flows", proxies=through, timeout=30)
         written = requests.put(f"http://{host}:{port}/options", json={}, proxies=through, timeout=30)
         other = requests.get(f"{stage.http}/orders", proxies=through, timeout=30)
