@@ -14,7 +14,13 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Server
 from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook, HttpRequestHook
+from mitmproxy.proxy.layers.http._hooks import (
+    HttpErrorHook,
+    HttpRequestHeadersHook,
+    HttpRequestHook,
+    HttpResponseHeadersHook,
+    HttpResponseHook,
+)
 from mitmproxy.proxy.layers.quic import QuicStartServerHook
 from mitmproxy.proxy.layers.tls import TlsStartServerHook
 from mitmproxy.proxy.mode_specs import ProxyMode
@@ -1084,3 +1090,16 @@ async def test_a_proxy_that_everybody_can_reach_and_that_lets_everybody_in_is_to
     told = [line for line in caplog.messages if "lets every client in" in line]
     assert len(told) == warns
     assert all("listens on " + ", ".join(hosts) in line and "set proxyauth" in line for line in told)
+
+
+async def test_a_trailer_that_repeats_the_token_is_masked_too(proxy: Proxy) -> None:
+    proxy.env()
+    proxy.set(inject_mask=True)
+    flow = await proxy.send()
+    value = token(flow)
+    assert value is not None
+    flow.response = http.Response.make(200)
+    await proxy.context.master.addons.handle_lifecycle(HttpResponseHeadersHook(flow))
+    flow.response.trailers = http.Headers(x_echo=value)
+    await proxy.context.master.addons.handle_lifecycle(HttpResponseHook(flow))
+    assert flow.response.trailers["x-echo"].startswith("Bearer <qa sha256:")

@@ -213,7 +213,8 @@ class CredentialInjector:
         if flow.response is not None or flow.error is not None or not flow.live:
             return None
         try:
-            flows.take_back(flow)
+            if flow.is_replay == "request":
+                flows.take_back(flow)
             route = self._match(flow)
             if route is None:
                 return None
@@ -253,7 +254,7 @@ class CredentialInjector:
         route = self._routes.find(request.scheme, name, request.port, request.path)
         claims = flows.contradictions(flow, name)
         if route is None:
-            if record.was_injected(flow):
+            if flow.is_replay == "request" and record.was_injected(flow):
                 record.forget(flow)
             if claims:
                 self._near_miss(flow, name, claims)

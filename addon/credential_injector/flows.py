@@ -83,7 +83,7 @@ def replaced(flow: http.HTTPFlow, environment: Environment) -> str | None:
 
 def take_back(flow: http.HTTPFlow) -> None:
     """Remove our earlier token, or its mask, from a request that is replayed: it may go elsewhere by now."""
-    if flow.is_replay != "request" or not record.was_injected(flow):
+    if not record.was_injected(flow):
         return
     carried = flow.metadata[record.KEY]
     for name in carried.get("headers", []):

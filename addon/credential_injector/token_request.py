@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from credential_injector.destinations import is_address, is_loopback, is_name, normalise_host
 
@@ -78,13 +78,7 @@ def parse_endpoint(value: str) -> str:
     Raises ValueError.
     """
     malformed = "is malformed, a URL such as https://login.example.com/oauth2/v2.0/token was expected"
-    try:
-        parts = urlsplit(value)
-        host, port = normalise_host(parts.hostname or ""), parts.port
-    except ValueError:
-        raise ValueError(malformed) from None
-    if parts.scheme not in ("http", "https") or port == 0 or not (is_name(host) or is_address(host)):
-        raise ValueError(malformed)
+    parts, host = _split(value, malformed)
     if re.search(r"[\s\x00-\x1f\x7f\\]", value) or not value.isascii():
         raise ValueError(malformed)
     if parts.username is not None or "#" in value:
@@ -99,13 +93,19 @@ def parse_proxy(value: str) -> str:
     if value.lower() in ("", "direct"):
         return ""
     malformed = "is malformed, a proxy such as http://proxy.example.com:3128, or direct, was expected"
-    try:
-        parts = urlsplit(value)
-        host, _ = normalise_host(parts.hostname or ""), parts.port
-    except ValueError:
-        raise ValueError(malformed) from None
-    if parts.scheme not in ("http", "https") or not (is_name(host) or is_address(host)):
-        raise ValueError(malformed)
+    parts, _ = _split(value, malformed)
     if parts.path not in ("", "/") or parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ValueError(malformed)
     return value
+
+
+def _split(url: str, malformed: str) -> tuple[SplitResult, str]:
+    """The parts of an http or https URL, and its normalised host. Raises ValueError with this text."""
+    try:
+        parts = urlsplit(url)
+        host, port = normalise_host(parts.hostname or ""), parts.port
+    except ValueError:
+        raise ValueError(malformed) from None
+    if parts.scheme not in ("http", "https") or port == 0 or not (is_name(host) or is_address(host)):
+        raise ValueError(malformed)
+    return parts, host
