@@ -1103,3 +1103,19 @@ async def test_a_trailer_that_repeats_the_token_is_masked_too(proxy: Proxy) -> N
     flow.response.trailers = http.Headers(x_echo=value)
     await proxy.context.master.addons.handle_lifecycle(HttpResponseHook(flow))
     assert flow.response.trailers["x-echo"].startswith("Bearer <qa sha256:")
+
+
+async def test_a_token_endpoint_that_an_issuer_publishes_gets_no_token_either(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def published(_name: str, asking: Asking, asked_at: float) -> AccessToken:
+        asking._endpoint = SimpleNamespace(url="https://api.example.com/published/token")
+        return AccessToken("token", asked_at, asked_at + 3600)
+
+    monkeypatch.setattr(routes, "_request_token", published)
+    (proxy.folder / "qa.env").write_text(
+        f"HOST=https://api.example.com\nISSUER=https://api.example.com\nCLIENT_ID=me\nCLIENT_SECRET={SECRET}\n"
+    )
+    proxy.set(inject_envs=str(proxy.folder))
+    assert token(await proxy.send()) == "Bearer token"
+    assert token(await proxy.send(request("https://api.example.com/published/token"))) is None
