@@ -16,7 +16,7 @@ from typing import Any
 
 from mitmproxy.version import VERSION
 
-from benchmarks import expiry, hook, newman, processor, profiles, startup, throughput
+from benchmarks import chain, expiry, hook, newman, profiles, startup, throughput
 from benchmarks.results import Part
 
 HERE = Path(__file__).parent
@@ -25,7 +25,7 @@ ROUNDS = float(os.environ.get("ROUNDS", "1"))
 STACK = f"python{platform.python_version()}-mitmproxy{VERSION}"
 PARTS: dict[str, Callable[[Callable[[str], None]], Part]] = {
     "throughput": lambda progress: throughput.part(progress, ROUNDS),
-    "processor": lambda progress: processor.part(progress, ROUNDS),
+    "chain": lambda progress: chain.part(progress, ROUNDS),
     "hook": lambda progress: hook.part(progress, ROUNDS),
     "startup": lambda progress: startup.part(progress, ROUNDS),
     "expiry": lambda progress: expiry.part(progress, ROUNDS),

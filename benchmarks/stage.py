@@ -81,7 +81,7 @@ class Stage:
 
     def proxy(self, configuration: str) -> Proxy:
         """Start mitmdump in one of the configurations. It runs as long as the stage."""
-        open_ = configuration in ("bare", "bare again", "empty script")
+        open_ = configuration in ("bare", "bare again")
         http, https = (self.ports[name] for name in (("open", "open_tls") if open_ else ("guarded", "guarded_tls")))
         ports = [free_port() for _ in range(3)]
         options = [
@@ -94,8 +94,6 @@ class Stage:
         ]
         if configuration == "modify_headers":
             options += ["--set", f"modify_headers=|~q|Authorization|Bearer {TOKEN}"]
-        elif configuration == "empty script":
-            options += ["-s", str(HERE / "empty_script.py")]
         elif configuration == "add-on":
             self.environment(self.folder / "envs")
             options += ["-s", str(SCRIPT)]

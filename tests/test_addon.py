@@ -1,6 +1,7 @@
 """The hooks, with mitmproxy's own test helpers."""
 
 import asyncio
+import gc
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -691,6 +692,45 @@ async def test_a_blocked_request_is_answered_unless_its_body_streams_and_then_go
     assert proxy.addon._pending == {}
 
 
+async def test_where_the_last_look_fails_the_request_goes_on_without_its_token(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.env()
+    flow = await proxy.send()
+    flow.request.path = "/elsewhere"
+    monkeypatch.setattr(proxy.addon, "_objection", lambda *_: 1 / 0)
+    await flow.wait_for_resume()  # type: ignore[no-untyped-call]
+    assert (action(flow), token(flow)) == ("skipped", None)
+    assert "an error of the add-on's own (ZeroDivisionError in " in flow.metadata["inject"]["reason"]
+
+
+async def test_ssl_insecure_takes_the_token_off_a_request_that_waits_for_its_server(proxy: Proxy) -> None:
+    proxy.env()
+    proxy.env(name="plain", host="http://api.example.com")
+    waiting, connected, plain = request(), request(), request("http://api.example.com/")
+    for flow in (waiting, connected, plain):
+        flow.server_conn.timestamp_tls_setup = None
+        await proxy.send(flow)
+    connected.server_conn.timestamp_tls_setup = 1.0
+    proxy.set(ssl_insecure=True)
+    assert [action(flow) for flow in (waiting, connected, plain)] == ["skipped", "injected", "injected"]
+    assert token(waiting) is None
+    assert "ssl_insecure was set before the server was verified" in waiting.comment
+
+
+@pytest.mark.parametrize("hook", ["streamed request", HttpResponseHeadersHook, HttpErrorHook])
+async def test_nobody_looks_at_a_request_that_has_gone_out(proxy: Proxy, hook: Any) -> None:
+    proxy.env()
+    flow = await proxy.send()
+    if hook == "streamed request":
+        flow.request.stream, hook = True, HttpRequestHook
+    await proxy.context.master.addons.handle_lifecycle(hook(flow))
+    flow.request.host = "elsewhere.example.com"
+    await flow.wait_for_resume()  # type: ignore[no-untyped-call]
+    assert (action(flow), token(flow)) == ("injected", "Bearer token-qa-1")
+    assert "wait_for_resume" not in vars(flow)
+
+
 async def test_a_blocked_request_whose_client_goes_away_is_forgotten(proxy: Proxy, endpoint: Endpoint) -> None:
     proxy.env()
     proxy.set(stream_large_bodies="1m")
@@ -908,6 +948,48 @@ async def test_without_any_file_it_says_how_to_make_one(proxy: Proxy, caplog: py
     assert caplog.messages[-1].startswith("No environment file in ")
 
 
+@pytest.mark.parametrize(("keys", "imported"), [("", True), ("GRANT_TYPE=static\nVALUE=it", False), (None, False)])
+async def test_what_asks_for_tokens_is_imported_soon_after_the_start_where_there_are_any_to_ask_for(
+    proxy: Proxy, keys: str | None, imported: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(routes, "IMPORT_AFTER", 0)
+    monkeypatch.setattr(routes, "_import_requests", lambda: done.append("imported"))
+    if keys is not None:
+        credential = "" if keys else f"CLIENT_ID=me\nCLIENT_SECRET={SECRET}\n"
+        (proxy.folder / "qa.env").write_text(f"HOST=https://api.example.com\n{credential}{keys}\n")
+        proxy.set(inject_envs=str(proxy.folder))
+    before = asyncio.all_tasks()
+    proxy.addon._routes.prepare()
+    (preparing,) = asyncio.all_tasks() - before
+    await preparing
+    assert done == (["imported"] if imported else [])
+
+
+async def test_nothing_is_imported_any_more_when_mitmproxy_ends(proxy: Proxy) -> None:
+    before = asyncio.all_tasks()
+    proxy.addon._routes.prepare()
+    (preparing,) = asyncio.all_tasks() - before
+    proxy.addon.done()
+    await asyncio.wait([preparing])
+    assert preparing.cancelled()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("wrong", [True, False])
+async def test_garbage_is_collected_after_a_load_as_before(proxy: Proxy, enabled: bool, wrong: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+    try:
+        if wrong:
+            with pytest.raises(exceptions.OptionsError):
+                proxy.env("NO_SUCH_KEY=1")
+        else:
+            proxy.env()
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
 async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -1043,7 +1125,7 @@ async def test_a_token_does_not_follow_its_environments_name_to_another_identity
     assert token(flow) == "Bearer token-qa-1"
     proxy.env("SCOPE=other", host="https://elsewhere.example.com")
     flow.request.host = flow.client_conn.sni = "elsewhere.example.com"
-    await proxy.context.master.addons.handle_lifecycle(HttpRequestHook(flow))
+    await flow.wait_for_resume()  # type: ignore[no-untyped-call]
     assert token(flow) is None
     assert action(flow) == "skipped"
 

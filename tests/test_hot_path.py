@@ -12,8 +12,11 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from mitmproxy import ctx
+from mitmproxy.addonmanager import traverse
 
 from benchmarks.hook import injector, new_flow
+from credential_injector import web_guard
 from credential_injector.demo.processes import SCRIPT
 from credential_injector.destinations import Destinations, parse_origin
 from tests.test_token_source import Clock, TokenEndpoint, settle, source
@@ -124,6 +127,17 @@ async def test_100_expiries_leave_no_task_behind(pause: float) -> None:
         clock.now += pause
     assert endpoint.requests == 100
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_mitmproxy_has_no_more_add_ons_to_visit_than_the_one_in_the_script() -> None:
+    with injector(1) as addon:
+        before = list(traverse(ctx.master.addons.chain))  # type: ignore[no-untyped-call]
+        addon.running()
+        try:
+            assert list(traverse(ctx.master.addons.chain)) == before  # type: ignore[no-untyped-call]
+            assert hasattr(addon, "addons") == web_guard.is_needed()
+        finally:
+            addon.done()
 
 
 def test_loading_the_add_on_imports_neither_requests_nor_authlib() -> None:

@@ -22,7 +22,7 @@ from mitmproxy.types import Choice
 from credential_injector import flows, record, web_guard
 from credential_injector.clients import admission, admits_everybody
 from credential_injector.departure import Departure
-from credential_injector.destinations import Claim, is_address, is_loopback, is_name, normalise_host
+from credential_injector.destinations import Claim, Destination, is_address, is_loopback, is_name, normalise_host
 from credential_injector.environments import Environment, nearest
 from credential_injector.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
 from credential_injector.retry import Retry
@@ -80,8 +80,8 @@ class CredentialInjector:
             "inject_tokens": self._use_tokens,
             "stickyauth": _refuse_stickyauth,
         }
-        self.addons = [WebGuard()] if web_guard.is_needed() else []
-        if self.addons:
+        if web_guard.is_needed():
+            self.addons = [WebGuard()]
             self._uses["web_port"] = web_guard.refuse_any_port
         self._running = self._ended = False
 
@@ -115,7 +115,9 @@ class CredentialInjector:
 
     def configure(self, updated: set[str]) -> None:
         mistakes: list[str] = []
-        self._ssl_insecure = ctx.options.ssl_insecure
+        trusted, self._ssl_insecure = not self._ssl_insecure, ctx.options.ssl_insecure
+        if trusted and self._ssl_insecure:
+            self._departure.distrust()
         self._routes.reach(ca_file=ctx.options.ssl_verify_upstream_trusted_ca or "", proxy=_upstream_proxy())
         for option in updated & self._uses.keys():
             try:
@@ -149,7 +151,7 @@ class CredentialInjector:
     def running(self) -> None:
         self._running = True
         self._routes.follow()
-        ctx.master.addons.add(self._departure)  # type: ignore[no-untyped-call]
+        self._routes.prepare()
         self._distrust_connections()
         self._warn_of_open_door()
 
@@ -180,8 +182,6 @@ class CredentialInjector:
         self._ended = True
         self._routes.close()
         self._departure.settle_all()
-        if self._departure in ctx.master.addons:
-            ctx.master.addons.remove(self._departure)  # type: ignore[no-untyped-call]
         for line in self._routes.summary():
             logger.info(line)
         return self._routes.farewell()
@@ -249,19 +249,18 @@ class CredentialInjector:
 
     def _match(self, flow: http.HTTPFlow) -> Route | None:
         """The route of a request that is to get a token. None: it is left as it is, or it has been blocked."""
-        request = flow.request
-        name = flows.destination(flow)
-        route = self._routes.find(request.scheme, name, request.port, request.path)
-        claims = flows.contradictions(flow, name)
+        destination = flows.destination(flow)
+        route = self._routes.find(destination)
+        claims = flows.contradictions(flow, destination)
         if route is None:
             if flow.is_replay == "request" and record.was_injected(flow):
                 record.forget(flow)
             if claims:
-                self._near_miss(flow, name, claims)
+                self._near_miss(flow, destination.host, claims)
             return None
-        if flows.is_preflight(request):
+        if flows.is_preflight(flow.request):
             return None  # a browser asks whether it may send the request at all, and never with a credential
-        objection = self._objection(flow, name, route.environment, claims)
+        objection = self._objection(flow, destination, route.environment, claims)
         if objection is None:
             return route if _overwrites(flow, route.environment) else None
         if objection.blocks:
@@ -272,33 +271,33 @@ class CredentialInjector:
 
     def _found(self, flow: http.HTTPFlow) -> Route | None:
         """The route whose token the request may carry as it is now."""
-        request = flow.request
-        name = flows.destination(flow)
-        route = self._routes.find(request.scheme, name, request.port, request.path)
-        if route is None or self._objection(flow, name, route.environment, flows.contradictions(flow, name)):
+        destination = flows.destination(flow)
+        route = self._routes.find(destination)
+        if route is None:
             return None
-        return route
+        claims = flows.contradictions(flow, destination)
+        return None if self._objection(flow, destination, route.environment, claims) else route
 
     def _objection(
-        self, flow: http.HTTPFlow, name: str, environment: Environment, claims: list[Claim]
+        self, flow: http.HTTPFlow, destination: Destination, environment: Environment, claims: list[Claim]
     ) -> "_Objection | None":
         """Why this request must not get the token of the environment that its destination belongs to."""
         request = flow.request
         if claims:
-            return _Objection("destination", f"the connection goes to {name}, but {claims[0]}")
+            return _Objection("destination", f"the connection goes to {destination.host}, but {claims[0]}")
         if not self._admits_client(flow):
             client = flow.client_conn.peername[0] if flow.client_conn.peername else "unknown"
             return _Objection(
                 "client",
                 f"client {client} is not in inject_clients ({ctx.options.inject_clients}); add it there to let it in",
             )
-        if self._routes.is_token_endpoint(request.scheme, name, request.port, request.path):
+        if self._routes.is_token_endpoint(destination):
             return _Objection(
                 "token endpoint", "it goes to the token endpoint, where clients bring their own credentials"
             )
-        if (page := flows.is_from_elsewhere(flow, name, environment)) is not None:
+        if (page := flows.is_from_elsewhere(flow, destination, environment)) is not None:
             return _Objection("page", f"{page}; to let it in, add its origin to ORIGINS in {environment.file}")
-        if request.scheme == "https" and self._unverified(flow, name):
+        if destination.scheme == "https" and self._unverified(flow, destination.host):
             reason = (
                 "ssl_insecure is or was set, or the add-on is newer than the connection, so nobody verified who gets"
                 " the token; unset it, and connect again"
@@ -320,7 +319,8 @@ class CredentialInjector:
                 return
 
     def _unverified(self, flow: http.HTTPFlow, name: str) -> bool:
-        if not self._ssl_insecure and not any(flows.may_use(flow, made) for made in self._insecure.values()):
+        made_so = self._insecure and any(flows.may_use(flow, made) for made in self._insecure.values())
+        if not self._ssl_insecure and not made_so:
             return False
         return not (is_loopback(name) and is_loopback(normalise_host(flow.request.host)))
 
@@ -336,9 +336,9 @@ class CredentialInjector:
         http2 = request.is_http2 or request.is_http3
         header = route.header_http2 if http2 else route.header
         replaced = flows.replaced(flow, route.environment)
-        flows.write(request, header, route.prefix + served.token.value)
+        flows.write(request, header, route.prefix + served.token.value, replaces=replaced is not None)
         for name, value in route.extra_headers_http2 if http2 else route.extra_headers:
-            flows.write(request, name, value)
+            flows.write(request, name, value, replaces=True)
         record.injected(flow, route.environment, served, replaced)
         self._departure.expect(flow, route, served)
         route.counts.injected += 1
@@ -346,9 +346,11 @@ class CredentialInjector:
             logger.info(f"{route.environment.name}: first request with a token goes to {request.host}")
 
     def request(self, flow: http.HTTPFlow) -> None:
-        if (blocked := self._pending.pop(flow.id, None)) is None:
+        if flow.request.stream:
+            self._departure.gone(flow)
+        if flow.id not in self._pending:
             return
-        environment, reason = blocked
+        environment, reason = self._pending.pop(flow.id)
         if flow.request.stream:
             record.blocked(flow, environment, reason, streams=True)
         elif flow.response is None:

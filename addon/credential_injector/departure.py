@@ -1,19 +1,21 @@
 """The last look at a request that carries a credential, and the mask that is kept of it afterwards.
 
 Between our `requestheaders` and the moment in which mitmproxy sends the request on, others may change it: map_remote,
-modify_headers, another script, a person in mitmweb's intercept. So a second add-on stands at the end of mitmproxy's
-chain, behind all of them.
+modify_headers, another script, a person in mitmweb's intercept. After each hook mitmproxy awaits the flow's
+`wait_for_resume`, and then calls nobody any more (`handle_hook`, the same in mitmproxy 11 and 12). So that is where we
+look, in flows that carry a credential. An add-on at the end of the chain would come before the person, and would make
+every request of every host dearer: mitmproxy visits each add-on eight times a request.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 from mitmproxy.hooks import UpdateHook
-from mitmproxy.tls import TlsData
 
-from credential_injector import masking
+from credential_injector import masking, record
 from credential_injector.environments import Environment
 from credential_injector.masking import Mask
 from credential_injector.routes import Route
@@ -35,12 +37,10 @@ class _Sent(NamedTuple):
 
 
 class Departure:
-    """The add-on at the end of the chain.
+    """The way out of a request with a credential.
 
     `find` tells whose credential a request would get as it is now; `withdraw` tells a person that it carries none.
     """
-
-    name = "credential_injector_departure"
 
     def __init__(
         self,
@@ -57,36 +57,31 @@ class Departure:
     def expect(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         """The credential is in this request now."""
         self._sent[flow] = _Sent(route, served.token, _addressed(flow))
+        flow.wait_for_resume = partial(self._leave, flow)  # type: ignore[method-assign]
+
+    def gone(self, flow: http.HTTPFlow) -> None:
+        """The headers have gone out: what happens to them from now on is no matter."""
+        vars(flow).pop("wait_for_resume", None)
 
     # --- Behind all others --------------------------------------------------------------------------------------------
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Where the body streams, the headers go out after this."""
+    async def _leave(self, flow: http.HTTPFlow) -> None:
+        """After `requestheaders`, as the headers of a streamed body go out then; and after `request`."""
+        if flow.intercepted:
+            await self._held_back(flow)
         self._look(flow)
 
-    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
-        """Where it does not, they go out after this, or when a person has let the request go."""
-        if flow.request.stream:
-            return None
-        if flow.intercepted and flow in self._sent:
-            return self._look_after_edit(flow)
-        self._look(flow)
-        return None
-
-    async def _look_after_edit(self, flow: http.HTTPFlow) -> None:
+    async def _held_back(self, flow: http.HTTPFlow) -> None:
         sent = self._sent[flow]
         if self.masks:
             masking.hide(flow.request.headers, sent.masks)
-        # mitmproxy shows the flow, and waits for the person, only after the last add-on; this one must be later.
-        await ctx.master.addons.trigger_event(UpdateHook([flow]))
-        await flow.wait_for_resume()  # type: ignore[no-untyped-call]
+            await ctx.master.addons.trigger_event(UpdateHook([flow]))  # mitmweb has shown the credential already
+        await type(flow).wait_for_resume(flow)  # type: ignore[no-untyped-call]
         if flow not in self._sent:  # `settle_all`
             masking.drop(flow.request.headers, sent.masks)
             self._withdraw(flow, sent.route.environment, "the add-on ended while a person held the request back")
-            return
-        if self.masks:
+        elif self.masks:
             masking.show(flow.request.headers, sent.masks)
-        self._look(flow)
 
     def _look(self, flow: http.HTTPFlow) -> None:
         sent = self._sent.get(flow)
@@ -95,7 +90,11 @@ class Departure:
         given = [option for option in _CHANGES_REQUESTS if option in ctx.options and getattr(ctx.options, option)]
         who = " or ".join([*given, "another script", "a person"])
         environment = sent.route.environment
-        route = self._find(flow)
+        try:
+            route = self._find(flow)
+        except Exception as error:  # noqa: BLE001 - mitmproxy would let the request hang
+            self._take_off(flow, record.own_error(error))
+            return
         # The name alone may be another identity's by now.
         if route is None or route.environment.name != environment.name or route.source is not sent.route.source:
             self._take_off(flow, f"{who} has sent the request elsewhere")
@@ -104,18 +103,15 @@ class Departure:
 
     def _take_off(self, flow: http.HTTPFlow, reason: str) -> None:
         sent = self._sent.pop(flow)
+        self.gone(flow)
         masking.drop(flow.request.headers, sent.masks)
         self._withdraw(flow, sent.route.environment, reason)
 
-    def tls_start_server(self, _: TlsData) -> None:
-        """Where ssl_insecure was set meanwhile, nobody is verified now: requests that wait for a server go bare."""
-        if not ctx.options.ssl_insecure:
-            return
+    def distrust(self) -> None:
+        """ssl_insecure is set: from now on nobody verifies the servers that requests still wait for."""
         for flow in list(self._sent):
             if not flow.server_conn.tls_established and self._find(flow) is None:
                 self._take_off(flow, "ssl_insecure was set before the server was verified")
-
-    quic_start_server = tls_start_server  # HTTP/3
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
 
@@ -127,6 +123,7 @@ class Departure:
         sent = self._sent.get(flow)
         if sent is None:
             return
+        self.gone(flow)
         if ended or not self.masks:
             del self._sent[flow]
         if not self.masks:

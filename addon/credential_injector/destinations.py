@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,7 @@ T = TypeVar("T")
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LONGEST_NAME = 253  # RFC 1035 section 2.3.4, in the dotted form
+LONGEST_ADDRESS = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
 
 _ORIGIN = re.compile(
     r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?"
@@ -59,6 +61,17 @@ class Origin:
         return self.base + self.path
 
 
+class Destination(NamedTuple):
+    """Where a request goes."""
+
+    scheme: str
+    host: str
+    """Normalised. For an address, the name against which the server is verified, if there is one."""
+    port: int
+    path: str
+    """With its query, as it is sent."""
+
+
 def parse_page_origin(text: str) -> str:
     """Read one origin of an ORIGINS line, as a browser writes it into the Origin header (RFC 6454 section 6.2).
 
@@ -95,10 +108,15 @@ def normalise_host(host: str) -> str:
 
 def is_address(host: str) -> bool:
     """Whether a normalised host is an IP address. With a zone (RFC 6874) it is none, as that may be any text."""
-    if "%" in host or (":" not in host and not host[-1:].isdigit()):
+    if ":" not in host and not host[-1:].isdigit():
         return False
+    return len(host) <= LONGEST_ADDRESS and "%" not in host and _parses(host)
+
+
+@lru_cache(maxsize=1024)
+def _parses(address: str) -> bool:
     try:
-        ipaddress.ip_address(host)
+        ipaddress.ip_address(address)
     except ValueError:
         return False
     return True

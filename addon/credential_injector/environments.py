@@ -422,25 +422,32 @@ _EXPECTED = {
 
 def _canonical(key: str) -> str:
     """Keys are case-insensitive; the user's own part of a TOKEN_PARAM_ or TOKEN_HEADER_ stays as it is written."""
-    family = _family(key.upper())
-    return family + key[len(family) :] if family else key.upper()
+    name = key.upper()
+    family = _family(name)
+    return family + key[len(family) :] if family else name
 
 
 def _family(key: str) -> str:
     """The family that a key belongs to; empty for any other key."""
+    if key in _KEYS:
+        return ""
     return next((family for family in _KEY_FAMILIES if key.startswith(family)), "")
 
 
 def _shown(key: str, line: int) -> str:
     """The key, or only its line: a pasted secret on a line of its own looks like a key, as does `CLIENT_SECRET:it`."""
     name = _canonical(key)
-    family = next((family for family in _KEY_FAMILIES if name.startswith(family)), "")
+    if name in _KEYS:
+        return name
+    family = _family(name)
     plain = re.fullmatch(r"[A-Za-z_-]*", name.removeprefix(family)) if family else re.fullmatch(r"[A-Z_]{1,40}", key)
     return name if plain or name in _known_keys() else f"line {line}"
 
 
 def _source(key: str) -> tuple[str, str]:
     """`CLIENT_SECRET_FILE` -> `CLIENT_SECRET`, `_FILE`."""
+    if key in _KEYS:
+        return key, ""
     for how in ("_FILE", "_COMMAND"):
         if key.endswith(how) and key[: -len(how) + 1] not in _KEY_FAMILIES:
             return key[: -len(how)], how

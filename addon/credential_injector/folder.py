@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -95,7 +96,7 @@ class Folder:
         files: dict[str, Path] = {}
         mistakes: list[str] = []
         try:
-            found = sorted(self.path.iterdir()) if self.path.is_dir() else []
+            found = sorted(self.path.iterdir(), key=attrgetter("name")) if self.path.is_dir() else []
         except OSError as error:
             raise InvalidEnvironments(
                 [f"{self._shown}: cannot be read ({error.strerror}), a folder was expected"]
@@ -190,6 +191,8 @@ def open_folder(given: str, only: Iterable[str] = ()) -> Folder:
 
 def _printable(name: str) -> str:
     """A file's name as messages have it: what is not UTF-8 could stand in no output, and a terminal obeys controls."""
+    if name.isprintable():
+        return name
     return "".join(character if character.isprintable() else "?" for character in name)
 
 

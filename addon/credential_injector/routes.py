@@ -4,18 +4,19 @@ They follow the files: a change is taken into use when every file is right, and 
 """
 
 import asyncio
+import gc
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from credential_injector import record
-from credential_injector.destinations import Destinations, Excluded
+from credential_injector.destinations import Destination, Destinations, Excluded, Origin
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LAST_WAIT = 5.0  # seconds
+IMPORT_AFTER = 1.0  # seconds after the start, when the first connections have been served
 LISTED = 20  # environments that are named one by one in the log when they are loaded
 
 
@@ -129,6 +131,7 @@ class Routes:
         """The URLs of the token endpoints, as far as they are known."""
         self._token_endpoints = Excluded()
         self._following: asyncio.Task[None] | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def load(self, folder: Folder, store: "TokenStore | None") -> None:
@@ -140,13 +143,14 @@ class Routes:
             self._folder = folder  # to be followed, even if there is nothing in it that could be used yet
         else:
             folder.take_over(self._folder)
-        environments = folder.read()
-        if store is not self._store:
-            self._sources = {}  # theirs know the other store
-            if self._store is not None:
-                self._start(self._store.close())
-        self._folder, self._store, self.mistakes = folder, store, ()
-        self.use(environments)
+        with _nothing_collected():
+            environments = folder.read()
+            if store is not self._store:
+                self._sources = {}  # theirs know the other store
+                if self._store is not None:
+                    self._start(self._store.close())
+            self._folder, self._store, self.mistakes = folder, store, ()
+            self.use(environments)
         if self._following is not None:
             self.follow()
 
@@ -157,17 +161,17 @@ class Routes:
             self._way = way
             self.use(self._environments)
 
-    def find(self, scheme: str, host: str, port: int, path: str) -> Route | None:
-        """The route of a destination (see `Destinations.find`)."""
-        return self._destinations.find(scheme, host, port, path)
+    def find(self, destination: Destination) -> Route | None:
+        """The route of the most specific origin (see `Destinations.find`)."""
+        return self._destinations.find(*destination)
 
     def of_host(self, host: str) -> Route | None:
         """A route of this host, whatever the scheme, port and path."""
         return self._hosts.find("", host, 0, "/")
 
-    def is_token_endpoint(self, scheme: str, host: str, port: int, path: str) -> bool:
+    def is_token_endpoint(self, destination: Destination) -> bool:
         """Whether tokens are asked for there. Whoever asks brings a credential of its own."""
-        return self._token_endpoints.holds(scheme, host, port, path)
+        return self._token_endpoints.holds(*destination)
 
     def named(self, name: str) -> Route | None:
         """The route of an environment."""
@@ -194,10 +198,20 @@ class Routes:
             if route.environment.name == name or (not name and route.source.used):
                 route.source.refresh()
 
+    def prepare(self) -> None:
+        """Import soon what the first token request needs: with clients that wait for it, that takes far longer."""
+        self._preparing = asyncio.create_task(self._prepare())
+
+    async def _prepare(self) -> None:
+        await asyncio.sleep(IMPORT_AFTER)
+        if self._asking:
+            await in_thread(_import_requests, "import of requests")
+
     def close(self) -> None:
-        """Stop following the files."""
-        if self._following is not None:
-            self._following.cancel()
+        """Stop what goes on beside the requests."""
+        for task in (self._following, self._preparing):
+            if task is not None:
+                task.cancel()
 
     def farewell(self) -> "asyncio.Task[None] | None":
         """What mitmproxy should wait for before it ends: a refresh token that is shown may be used up, and only the
@@ -234,7 +248,9 @@ class Routes:
         requests = {request for request, _ in sources}
         self._sources, self._destinations = sources, Destinations(entries)
         self._asking = {asking.request: asking for asking in self._asking.values() if asking.request in requests}
-        self._hosts = Destinations((replace(origin, scheme="", port=0, path=""), route) for origin, route in entries)
+        self._hosts = Destinations(
+            (Origin("", origin.host, 0, "", origin.wildcard), route) for origin, route in entries
+        )
         self._known_endpoints |= {request.endpoint for request in requests if request.endpoint}
         self._token_endpoints = Excluded(self._known_endpoints)
         self._announce(before)
@@ -259,7 +275,8 @@ class Routes:
 
     def follow(self) -> None:
         """Take every change of the files into use from now on."""
-        self.close()
+        if self._following is not None:
+            self._following.cancel()
         if self._folder is not None:
             self._following = asyncio.create_task(self._follow(self._folder))
 
@@ -377,6 +394,22 @@ def store_of(request: TokenRequest, store: "TokenStore | None") -> "TokenStore |
     from credential_injector.token_store import open_logins
 
     return open_logins()
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """10,000 files make half a million objects that stay: to look for garbage among them takes a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _import_requests() -> None:
+    from credential_injector import authorization_server  # noqa: F401 - to have it
 
 
 def _import_token_endpoint() -> ModuleType:
