@@ -77,29 +77,30 @@ class Departure:
             masking.hide(flow.request.headers, sent.masks)
             await ctx.master.addons.trigger_event(UpdateHook([flow]))  # mitmweb has shown the credential already
         await type(flow).wait_for_resume(flow)  # type: ignore[no-untyped-call]
-        if flow not in self._sent:  # `settle_all`
-            masking.drop(flow.request.headers, sent.masks)
-            self._withdraw(flow, sent.route.environment, "the add-on ended while a person held the request back")
-        elif self.masks:
+        if self.masks and flow in self._sent:  # it has not been taken off meanwhile
             masking.show(flow.request.headers, sent.masks)
 
     def _look(self, flow: http.HTTPFlow) -> None:
         sent = self._sent.get(flow)
         if sent is None or _addressed(flow) == sent.addressed:
             return
-        given = [option for option in _CHANGES_REQUESTS if option in ctx.options and getattr(ctx.options, option)]
-        who = " or ".join([*given, "another script", "a person"])
-        environment = sent.route.environment
+        options = [option for option in _CHANGES_REQUESTS if option in ctx.options and getattr(ctx.options, option)]
+        who = " or ".join([*options, "another script", "a person"])
+        self._decide_again(flow, f"{who} has sent the request elsewhere")
+        if flow in self._sent and not masking.carries(flow.request.headers, sent.masks[0]):
+            self._take_off(flow, f"{who} has replaced its {sent.route.environment.header}")
+
+    def _decide_again(self, flow: http.HTTPFlow, reason: str) -> None:
+        """Take the credential off where it would not be given now, for that reason."""
+        given = self._sent[flow].route
         try:
             route = self._find(flow)
-        except Exception as error:  # noqa: BLE001 - mitmproxy would let the request hang
+        except Exception as error:  # noqa: BLE001 - mitmproxy would send it on, or let it hang
             self._take_off(flow, record.own_error(error))
             return
         # The name alone may be another identity's by now.
-        if route is None or route.environment.name != environment.name or route.source is not sent.route.source:
-            self._take_off(flow, f"{who} has sent the request elsewhere")
-        elif not masking.carries(flow.request.headers, sent.masks[0]):
-            self._take_off(flow, f"{who} has replaced its {environment.header}")
+        if route is None or route.environment.name != given.environment.name or route.source is not given.source:
+            self._take_off(flow, reason)
 
     def _take_off(self, flow: http.HTTPFlow, reason: str) -> None:
         sent = self._sent.pop(flow)
@@ -110,8 +111,8 @@ class Departure:
     def distrust(self) -> None:
         """ssl_insecure is set: from now on nobody verifies the servers that requests still wait for."""
         for flow in list(self._sent):
-            if not flow.server_conn.tls_established and self._find(flow) is None:
-                self._take_off(flow, "ssl_insecure was set before the server was verified")
+            if not flow.server_conn.tls_established:
+                self._decide_again(flow, "ssl_insecure was set before the server was verified")
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
 
@@ -141,7 +142,9 @@ class Departure:
     def settle_all(self) -> None:
         """mitmproxy ends, and saves what is still on its way; or the script is loaded anew, and nobody looks at it."""
         for flow in list(self._sent):
-            if flow.request.stream or flow.request.timestamp_end is not None:
+            if flow.intercepted and "wait_for_resume" in vars(flow):
+                self._take_off(flow, "the add-on ended while a person held the request back")
+            elif flow.request.stream or flow.request.timestamp_end is not None:
                 self.settle(flow)
             else:
                 self._take_off(flow, "the add-on ended before all of the request was there")
