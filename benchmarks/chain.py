@@ -35,8 +35,8 @@ from credential_injector.demo.processes import SCRIPT
 from credential_injector.demo.servers import serve
 
 FLOWS = 20  # in each round: few enough for the processor's caches, as a request that has just been read
-ROUNDS = 300
-PROCESSES = 3  # one after the other: each has its memory elsewhere
+ROUNDS = 120
+PROCESSES = 2  # one after the other: each has its memory elsewhere
 CONFIGURATIONS: dict[str, dict[str, object]] = {
     "bare": {},
     "bare again": {},

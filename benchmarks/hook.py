@@ -28,7 +28,7 @@ from credential_injector.token_source import AccessToken
 ENVIRONMENTS = (1, 100, 10_000)
 FLOWS = 1000  # in each round, each of them new to the hook
 ROUNDS = 15
-PROCESSES = 3  # for each number of environments, in turn
+PROCESSES = 2  # for each number of environments, in turn
 SERVED = 100_000  # requests, after which the hook must be as fast as before
 HEADERS = (
     (b"User-Agent", b"Mozilla/5.0 (X11; Linux x86_64)"),

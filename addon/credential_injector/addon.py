@@ -372,6 +372,7 @@ class CredentialInjector:
         self._insecure.pop(data.server.id, None)
 
     def client_disconnected(self, client: Client) -> None:
+        self._departure.settle_all_of(client)
         # mitmproxy does not tell when a connection ends that went by an upstream proxy.
         for made in [made for made in self._insecure.values() if made.context.client is client]:
             del self._insecure[made.conn.id]

@@ -10,9 +10,9 @@ every request of every host dearer: mitmproxy visits each add-on eight times a r
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
+from mitmproxy.connection import Client
 from mitmproxy.hooks import UpdateHook
 
 from credential_injector import masking, record
@@ -51,8 +51,7 @@ class Departure:
         """Whether flows keep a mask instead of the credential (inject_mask)."""
         self._find = find
         self._withdraw = withdraw
-        # Weak: a flow that ends in no hook at all must not stay here.
-        self._sent: WeakKeyDictionary[http.HTTPFlow, _Sent] = WeakKeyDictionary()
+        self._sent: dict[http.HTTPFlow, _Sent] = {}
 
     def expect(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         """The credential is in this request now."""
@@ -138,6 +137,11 @@ class Departure:
         if flow.error is not None:
             flow.error.msg = masking.masked(flow.error.msg, masks)
         flow._backup = masking.masked(flow._backup, masks)
+
+    def settle_all_of(self, client: Client) -> None:
+        """It has gone: whatever ended in no hook at all must not stay here."""
+        for flow in [flow for flow in self._sent if flow.client_conn is client]:
+            self.settle(flow)
 
     def settle_all(self) -> None:
         """mitmproxy ends, and saves what is still on its way; or the script is loaded anew, and nobody looks at it."""

