@@ -731,6 +731,16 @@ async def test_nobody_looks_at_a_request_that_has_gone_out(proxy: Proxy, hook: A
     assert "wait_for_resume" not in vars(flow)
 
 
+async def test_a_request_with_a_token_that_no_hook_ends_is_settled_when_its_client_goes_away(proxy: Proxy) -> None:
+    proxy.env()
+    proxy.set(inject_mask=True)
+    flow, other = await proxy.send(), await proxy.send()
+    proxy.addon.client_disconnected(flow.client_conn)
+    assert str(token(flow)).startswith("Bearer <qa sha256:")
+    assert token(other) == "Bearer token-qa-1"
+    assert list(proxy.addon._departure._sent) == [other]
+
+
 async def test_a_blocked_request_whose_client_goes_away_is_forgotten(proxy: Proxy, endpoint: Endpoint) -> None:
     proxy.env()
     proxy.set(stream_large_bodies="1m")
