@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -58,7 +59,9 @@ def measure() -> None:
             for part in parts
         ],
     }
-    (RESULTS / f"{STACK}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    # The rounds of a figure in one line.
+    text = re.sub(r"\[[-+\d.eE,\s]*\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(figures, indent=1))
+    (RESULTS / f"{STACK}.json").write_text(text + "\n")
     progress("done")
 
 
