@@ -17,7 +17,7 @@ for _name in [name for name in sys.modules if name.partition(".")[0] == "credent
     del sys.modules[_name]
 
 _NEEDED = {
-    "urllib3": "urllib3",
+    "requests": "requests",
     "authlib": "Authlib",
     "dotenv": "python-dotenv",
     "filelock": "filelock",

@@ -187,7 +187,7 @@ def test_a_clone_that_is_not_installed_runs_with_the_dependencies_alone(stage: S
         process.communicate()
 
 
-@pytest.mark.parametrize("missing", [("urllib3",), ("authlib", "dotenv")])
+@pytest.mark.parametrize("missing", [("requests",), ("authlib", "dotenv")])
 def test_a_missing_dependency_is_told_in_one_line_with_the_command_that_installs_it(
     stage: Stage, missing: tuple[str, ...]
 ) -> None:
@@ -197,7 +197,7 @@ def test_a_missing_dependency_is_told_in_one_line_with_the_command_that_installs
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
-    packages = {"urllib3": "urllib3", "authlib": "Authlib", "dotenv": "python-dotenv"}
+    packages = {"requests": "requests", "authlib": "Authlib", "dotenv": "python-dotenv"}
     named = [packages[name] for name in missing]
     (line,) = (line for line in done.stdout.splitlines() if "credential injector" in line)
     assert f"needs {', '.join(named)}, which mitmproxy's Python does not have" in line
