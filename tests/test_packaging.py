@@ -7,6 +7,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,17 @@ def test_a_dependency_has_bounds_and_its_reason_in_the_readme(requirement: str) 
     reasons = [reason for names, *reason in rows if name in re.split(r"[ ,()]+", names)]
     assert len(reasons) == 1
     assert len(reasons[0][0]) > 5
+
+
+def test_the_script_asks_for_all_that_it_imports_and_that_nothing_else_brings() -> None:
+    told = set(re.findall(r'^    "\w+": "([\w-]+)",$', (ROOT / "addon" / "inject.py").read_text(), re.MULTILINE))
+    needed = names(PROJECT["dependencies"]) - {"mitmproxy", "click"}  # click is the command line's
+    brought = names(metadata.requires("mitmproxy")) | names(metadata.requires("requests"))
+    assert told <= needed <= told | brought
+
+
+def names(requirements: list[str] | None) -> set[str]:
+    return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements or ()}
 
 
 def test_the_readme_tells_of_no_dependency_that_is_not_there() -> None:
