@@ -35,7 +35,7 @@ from credential_injector.demo.processes import SCRIPT
 from credential_injector.demo.servers import serve
 
 FLOWS = 20  # in each round: few enough for the processor's caches, as a request that has just been read
-ROUNDS = 120
+ROUNDS = 80
 PROCESSES = 2  # one after the other: each has its memory elsewhere
 CONFIGURATIONS: dict[str, dict[str, object]] = {
     "bare": {},

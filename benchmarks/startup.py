@@ -59,7 +59,7 @@ def part(progress: Callable[[str], None], rounds: float) -> Part:
                 most=20.0,
             ),
         ],
-        "Before the first token. Memory is what is resident (VmRSS) two seconds later.",
+        "Before the first token. Memory is what is resident (VmRSS) a second and a half later.",
     )
 
 
@@ -81,7 +81,7 @@ def _start(options: list[str], folder: Path) -> tuple[float, float]:
                     raise SystemExit("mitmdump did not start") from None
                 time.sleep(STEP)
         milliseconds = (time.perf_counter() - begun) * 1000
-        time.sleep(2)  # what is loaded late is there by now: the watch of the files, and requests
+        time.sleep(1.5)  # what is loaded late is there by now: the watch of the files, and requests
         status = Path(f"/proc/{process.pid}/status").read_text()
     finally:
         process.terminate()
