@@ -1,6 +1,6 @@
 """HTTP exchanges with an authorization server. The only room that opens connections.
 
-Importing this imports requests, which takes a while: the add-on does it with its first token request.
+Importing this imports requests, which takes a while: the add-on does it soon after its start, or with its first token.
 """
 
 import asyncio
