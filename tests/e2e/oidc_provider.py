@@ -41,6 +41,10 @@ class OidcProvider:
         """A refresh token of the client `refresh`, as somebody who logs in gets it."""
         return str(requests.get(f"{self.api}/refresh_token", timeout=10).json()["refresh_token"])
 
+    def end_access_tokens(self) -> None:
+        """The API refuses those that are out from now on; refresh tokens stay."""
+        assert requests.get(f"{self.api}/end_access_tokens", timeout=10).json()["ended"] > 0
+
 
 @contextmanager
 def running(ca: Path, server: Path) -> Iterator[OidcProvider]:

@@ -2,7 +2,7 @@
 // (RFC 7662), JWTs are verified (RFC 9068).
 // Reads a line of JSON: {"server": PEM of a certificate and its key, "ca": PEM, "jwks": {client_id: a public JWK}}.
 // Prints one line of JSON with the origins. GET /stats on the API tells how many token requests and calls there were;
-// POST /refresh_token there makes the client "refresh" a refresh token, as a login would.
+// /refresh_token there makes the client "refresh" a refresh token, as a login would; /end_access_tokens ends all that are out.
 // Ends when its standard input does, so it cannot outlive the test that started it.
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -79,7 +79,7 @@ const provider = new Provider(issuer, {
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   rotateRefreshToken: true,
   ttl: {
-    AccessToken: (ctx, token, owner) => (['refresh', 'short'].includes(owner.clientId) ? 2 : 300),
+    AccessToken: (ctx, token, owner) => (owner.clientId === 'short' ? 2 : 300),
     ClientCredentials: 300, RefreshToken: 3600, Grant: 3600, DeviceCode: 120, Interaction: 600, Session: 600, IdToken: 300,
   },
   discovery: { mtls_endpoint_aliases: { token_endpoint: `${tlsIssuer}/token` } },
@@ -137,6 +137,11 @@ const api = createServer(async (request, response) => {
   };
   if (request.url === '/stats') return answer(200, stats);
   if (request.url === '/refresh_token') return answer(200, { refresh_token: await refreshToken() });
+  if (request.url === '/end_access_tokens') {
+    const ended = [...store.keys()].filter((key) => key.startsWith('AccessToken:'));
+    for (const key of ended) store.delete(key);
+    return answer(200, { ended: ended.length });
+  }
   stats.calls += 1;
   const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
   const known = token && await claims(token);
