@@ -77,18 +77,25 @@ class Retry:
         if refused["source"] in ("fetched", "refreshed") and source.holds(refused["token"]):
             source.cool_down()
             return "the token was new, so another one would be refused, too"
-        served = await source.renewed(refused["token"])
-        if served is None:
-            return "a moment ago it refused a new token, too"
-        if (reason := _why_not(flow)) is not None:
-            return f"{reason}; the next request gets another token"
-        again = await self._replayed(flow)
-        if again.error is not None:
-            return f"sent again, the request failed: {again.error.msg}"
-        if again.response is None or not record.was_injected(again):
-            return "sent again, the request got no token"
-        if again.response.status_code == 401:
-            source.cool_down()
+        token = refused["token"]
+        for _ in range(2):
+            served = await source.renewed(token)
+            if served is None:
+                return "a moment ago it refused a new token, too"
+            if (reason := _why_not(flow)) is not None:
+                return f"{reason}; the next request gets another token"
+            again = await self._replayed(flow)
+            if again.error is not None:
+                return f"sent again, the request failed: {again.error.msg}"
+            if again.response is None or not record.was_injected(again):
+                return "sent again, the request got no token"
+            if again.response.status_code != 401:
+                break
+            if not served.token.stored:
+                source.cool_down()
+                break
+            # Another proxy stored it, some time ago: the API may refuse it for the first one's reason.
+            token = served.token.fingerprint
         flow.response = again.response
         flow.request.headers = again.request.headers
         record.retried(flow, environment, served)

@@ -70,6 +70,29 @@ def test_a_refused_token_is_not_taken_from_the_store_again(stage: Stage, curl: C
     assert stage.token_requests == 2
 
 
+def test_where_the_api_refuses_the_stored_token_too_the_client_gets_the_answer_to_a_new_one(
+    stage: Stage, curl: Curl, store: str
+) -> None:
+    stage.env(stage.http)
+    urls = [stage.mitmdump(inject_tokens=store).url for _ in range(2)]
+
+    def call(url: str) -> int:
+        return curl("--proxy", url, f"{stage.http}/orders").status
+
+    assert [call(url) for url in urls] == [200, 200]
+    for tokens, url in enumerate(urls, start=2):
+        for token in stage.authorization_server.tokens.values():
+            token.revoked = True
+        assert (call(url), stage.token_requests) == (200, tokens)
+    # The second one sent the first token, the first one's second token, and a third one, which it goes on with.
+    assert stage.api.statuses == {200: 4, 401: 3}
+    assert (call(urls[1]), stage.token_requests) == (200, 3)
+    # Nothing cools down: neither was a new token refused.
+    for token in stage.authorization_server.tokens.values():
+        token.revoked = True
+    assert [call(url) for url in urls] == [200, 200]
+
+
 def test_a_token_that_was_revoked_while_nobody_ran_is_replaced_in_flight(stage: Stage, curl: Curl, store: str) -> None:
     stage.env(stage.http)
     with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
