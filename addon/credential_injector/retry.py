@@ -77,8 +77,8 @@ class Retry:
         if refused["source"] in ("fetched", "refreshed") and source.holds(refused["token"]):
             source.cool_down()
             return "the token was new, so another one would be refused, too"
-        token = refused["token"]
-        for _ in range(2):
+        token, last = refused["token"], False
+        while True:
             served = await source.renewed(token)
             if served is None:
                 return "a moment ago it refused a new token, too"
@@ -89,13 +89,13 @@ class Retry:
                 return f"sent again, the request failed: {again.error.msg}"
             if again.response is None or not record.was_injected(again):
                 return "sent again, the request got no token"
-            if again.response.status_code != 401:
-                break
-            if not served.token.stored:
+            refused_too = again.response.status_code == 401
+            if refused_too and not served.token.stored:
                 source.cool_down()
+            # A stored one came to another proxy some time ago, and may be refused for the first one's reason.
+            if last or not (refused_too and served.token.stored):
                 break
-            # Another proxy stored it, some time ago: the API may refuse it for the first one's reason.
-            token = served.token.fingerprint
+            token, last = served.token.fingerprint, True
         flow.response = again.response
         flow.request.headers = again.request.headers
         record.retried(flow, environment, served)
