@@ -18,28 +18,39 @@ HEAD = ("", "bare", "noise: bare again / bare", "modify_headers / bare", "add-on
 
 def part(progress: Callable[[str], None], rounds: float) -> Part:
     """Each way in, each number of connections. `rounds` multiplies the rounds."""
-    lines, figures = [], []
-    with stage() as running:
-        proxies = {configuration: running.proxy(configuration) for configuration in CONFIGURATIONS}
-        for way in WAYS:
-            for connections, (seconds, turns) in LOADS.items():
-                loads: dict[str, list[Load]] = {configuration: [] for configuration in CONFIGURATIONS}
-                for turn in range(max(round(turns * rounds), 1)):
+    turns = {connections: max(round(each * rounds), 1) for connections, (_, each) in LOADS.items()}
+    measured: dict[tuple[str, int], dict[str, list[Load]]] = {
+        (way, connections): {configuration: [] for configuration in CONFIGURATIONS}
+        for way in WAYS
+        for connections in LOADS
+    }
+    for turn in range(max(turns.values())):
+        # Each begins once: whatever the machine does meanwhile hits another one in each round.
+        order = (*CONFIGURATIONS[turn % 4 :], *CONFIGURATIONS[: turn % 4])
+        # Two equal processes may differ by several per cent for as long as they run, as their memory lies otherwise.
+        with stage() as running:
+            proxies = {configuration: running.proxy(configuration) for configuration in order}
+            for proxy in proxies.values():
+                _load(running, proxy, WAYS[0], 32, 1)  # to warm up: tokens, connections, Python's own adaptation
+            for way, connections in measured:
+                if turn < turns[connections]:
                     progress(f"throughput: {way}, {connections} connections, round {turn + 1}")
-                    # Each begins once: whatever the machine does meanwhile hits another one in each round.
-                    for configuration in (*CONFIGURATIONS[turn % 4 :], *CONFIGURATIONS[: turn % 4]):
-                        proxy = proxies[configuration]
-                        loads[configuration].append(_load(running, proxy, way, connections, seconds))
-                for metric, of in METRICS.items():
-                    what = f"{way}, {connections}: {metric}"
-                    line, some = _compared(what, metric, {name: [of(load) for load in loads[name]] for name in loads})
-                    lines.append(line)
-                    figures += some
+                    for configuration, proxy in proxies.items():
+                        load = _load(running, proxy, way, connections, LOADS[connections][0])
+                        measured[way, connections][configuration].append(load)
+    lines, figures = [], []
+    for (way, connections), loads in measured.items():
+        for metric, of in METRICS.items():
+            what = f"{way}, {connections}: {metric}"
+            line, some = _compared(what, metric, {name: [of(load) for load in loads[name]] for name in loads})
+            lines.append(line)
+            figures += some
     return Part(
         "Throughput and latency", HEAD, lines, figures, (
             "A way into mitmdump, the number of keep-alive connections: what is measured. Ratios are those of the same"
-            " round; the median, with the lowest and the highest round in brackets. Every answer was a 200: the API"
-            " answers 401 to a request of modify_headers or of the add-on that does not carry the token.",
+            " round, for which each mitmdump is started anew; the median, with the lowest and the highest round in"
+            " brackets. Every answer was a 200: the API answers 401 to a request of modify_headers or of the add-on"
+            " that does not carry the token.",
         ),
     )  # fmt: skip
 
