@@ -31,12 +31,12 @@ def part(progress: Callable[[str], None], rounds: float) -> Part:
             envs.mkdir()
             write_environments(envs, count)
             options[f"{count}"] = ["-s", str(SCRIPT), "--set", f"inject_envs={envs}"]
-        for turn in range(max(round(ROUNDS * rounds), 1) + 1):
-            progress(f"start-up, round {turn}")
+        _start([*options["1"], "--set", f"confdir={folder}"], folder)  # which makes the certificates and the bytecode
+        for turn in range(max(round(ROUNDS * rounds), 1)):
+            progress(f"start-up, round {turn + 1}")
             for configuration, words in options.items():
                 figures = _start([*words, "--set", f"confdir={folder}"], folder)
-                if turn:  # the first one makes the certificates and compiles modules
-                    measured.setdefault(configuration, []).append(figures)
+                measured.setdefault(configuration, []).append(figures)
 
     def more(configuration: str, column: int) -> list[float]:
         return [one[column] - bare[column] for one, bare in zip(measured[configuration], measured["bare"], strict=True)]
