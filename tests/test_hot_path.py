@@ -4,10 +4,13 @@ The add-on and the flows are those that `make bench` measures.
 """
 
 import asyncio
+import gc
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,10 +18,12 @@ import pytest
 from mitmproxy import ctx
 from mitmproxy.addonmanager import traverse
 
-from benchmarks.hook import injector, new_flow
+from benchmarks.hook import injector, new_flow, write_environments
 from credential_injector import web_guard
 from credential_injector.demo.processes import SCRIPT
 from credential_injector.destinations import Destinations, parse_origin
+from credential_injector.folder import open_folder
+from credential_injector.routes import Route, Routes
 from tests.test_token_source import Clock, TokenEndpoint, settle, source
 
 MANY = 1000
@@ -138,6 +143,32 @@ async def test_mitmproxy_has_no_more_add_ons_to_visit_than_the_one_in_the_script
             assert hasattr(addon, "addons") == web_guard.is_needed()
         finally:
             addon.done()
+
+
+async def test_the_garbage_collector_does_not_look_through_the_environments_while_they_stay_as_they_are(
+    tmp_path: Path,
+) -> None:
+    def looked_through() -> int:
+        return sum(isinstance(thing, Route) for thing in gc.get_objects())
+
+    write_environments(tmp_path, 3)
+    gc.collect()
+    routes, before = Routes(), looked_through()
+    routes.load(open_folder(str(tmp_path), []), None)
+    try:
+        assert (len(routes.names()), looked_through()) == (3, before)
+        replaced = weakref.ref(routes.named(routes.names()[0]).source)  # type: ignore[union-attr]
+        routes.follow()
+        write_environments(tmp_path, 1)
+        for number in (1, 2):
+            (tmp_path / f"api{number}.env").unlink()
+        (tmp_path / "api0.env").write_text((tmp_path / "api0.env").read_text() + "SCOPE=another\n")
+        routes.load(open_folder(str(tmp_path), []), None)
+        gc.collect()
+        assert (len(routes.names()), looked_through(), replaced()) == (1, before + 1, None)
+    finally:
+        routes.close()
+    assert gc.get_freeze_count() == 0
 
 
 def test_loading_the_add_on_imports_neither_requests_nor_authlib() -> None:
