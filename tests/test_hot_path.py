@@ -23,7 +23,7 @@ from credential_injector import web_guard
 from credential_injector.demo.processes import SCRIPT
 from credential_injector.destinations import Destinations, parse_origin
 from credential_injector.folder import open_folder
-from credential_injector.routes import Route, Routes
+from credential_injector.routes import Routes
 from tests.test_token_source import Clock, TokenEndpoint, settle, source
 
 MANY = 1000
@@ -157,15 +157,26 @@ async def test_the_garbage_collector_does_not_look_through_the_environments_whil
     routes.load(open_folder(str(tmp_path), []), None)
     try:
         assert (len(routes.names()), looked_through()) == (3, [])
-        source = weakref.ref(routes._routes["api0"].source)
+        old = routes._routes["api0"].source
+        old._jitter = lambda: float(id(old))  # a remembered failure refers back to its source, too
+        gone = weakref.ref(old)
+        del old
         routes.follow()  # mitmproxy has started
         write_environments(tmp_path, 1, "AUDIENCE=another")
         routes.load(open_folder(str(tmp_path), ["api0"]), None)
         assert (routes.names(), looked_through()) == (["api0"], ["api0"])
         gc.collect()
-        assert source() is None
+        assert gone() is None
     finally:
         routes.close()
+
+
+async def test_a_script_that_is_loaded_anew_leaves_nothing_that_could_not_be_collected(tmp_path: Path) -> None:
+    write_environments(tmp_path, 1)
+    routes = Routes()
+    routes.load(open_folder(str(tmp_path), []), None)
+    assert gc.get_freeze_count() > 0
+    routes.close()
     assert gc.get_freeze_count() == 0
 
 
