@@ -11,6 +11,7 @@ from tests.conftest import tool
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
 from tests.e2e.test_life_cycle import load
 from tests.e2e.test_main_job import saved
+from tests.e2e.test_retry import revoke
 
 
 @contextmanager
@@ -63,8 +64,7 @@ def test_a_refused_token_is_not_taken_from_the_store_again(stage: Stage, curl: C
     for proxy in proxies:
         for _ in range(2):
             assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
-    for token in stage.authorization_server.tokens.values():
-        token.revoked = True
+    revoke(stage)
     for proxy in proxies:
         assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     assert stage.token_requests == 2
@@ -81,15 +81,13 @@ def test_where_the_api_refuses_the_stored_token_too_the_client_gets_the_answer_t
 
     assert [call(url) for url in urls] == [200, 200]
     for tokens, url in enumerate(urls, start=2):
-        for token in stage.authorization_server.tokens.values():
-            token.revoked = True
+        revoke(stage)
         assert (call(url), stage.token_requests) == (200, tokens)
     # The second one sent the first token, the first one's second token, and a third one, which it goes on with.
     assert stage.api.statuses == {200: 4, 401: 3}
     assert (call(urls[1]), stage.token_requests) == (200, 3)
     # Nothing cools down: neither was a new token refused.
-    for token in stage.authorization_server.tokens.values():
-        token.revoked = True
+    revoke(stage)
     assert [call(url) for url in urls] == [200, 200]
 
 
@@ -97,8 +95,7 @@ def test_a_token_that_was_revoked_while_nobody_ran_is_replaced_in_flight(stage: 
     stage.env(stage.http)
     with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
         assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
-    for token in stage.authorization_server.tokens.values():
-        token.revoked = True
+    revoke(stage)
     proxy = stage.mitmdump(inject_tokens=store)
     assert [curl("--proxy", proxy.url, f"{stage.http}/orders").status for _ in range(2)] == [200, 200]
     assert stage.token_requests == 2
