@@ -1,7 +1,9 @@
 """What every test may use."""
 
+import gc
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +21,13 @@ for _name in list(os.environ):
         del os.environ[_name]
 
 os.umask(0o077)  # files with secrets that others can read get a warning
+
+
+@pytest.fixture(autouse=True)
+def start() -> Iterator[None]:
+    """Of mitmproxy: routes.py freezes what is there then (`gc.freeze`), and a test may be the start of several."""
+    yield
+    gc.unfreeze()
 
 
 def tool(name: str, *, package: str) -> str:

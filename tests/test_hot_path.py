@@ -10,6 +10,7 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +25,7 @@ from credential_injector.demo.processes import SCRIPT
 from credential_injector.destinations import Destinations, parse_origin
 from credential_injector.folder import open_folder
 from credential_injector.routes import Routes
+from credential_injector.token_source import NoToken
 from tests.test_token_source import Clock, TokenEndpoint, settle, source
 
 MANY = 1000
@@ -145,39 +147,50 @@ async def test_mitmproxy_has_no_more_add_ons_to_visit_than_the_one_in_the_script
             addon.done()
 
 
-async def test_the_garbage_collector_does_not_look_through_the_environments_while_they_stay_as_they_are(
-    tmp_path: Path,
-) -> None:
-    def looked_through() -> list[str]:
-        found = {id(thing) for thing in gc.get_objects()}
-        return [name for name in routes.names() if id(routes.named(name)) in found]
+async def test_no_garbage_is_looked_for_in_what_was_there_at_the_start(tmp_path: Path) -> None:
+    routes = loaded(tmp_path)
+    looked_through = {id(thing) for thing in gc.get_objects()}
+    assert len(routes.names()) == 3
+    assert looked_through.isdisjoint(id(routes.named(name)) for name in routes.names())
 
-    write_environments(tmp_path, 3)
-    routes = Routes()
-    routes.load(open_folder(str(tmp_path), []), None)
+
+async def test_an_environment_that_is_replaced_goes_at_once(tmp_path: Path) -> None:
+    """Not only when garbage is looked for, which it is not there."""
+    routes = loaded(tmp_path)
+    source = routes._routes["api0"].source
+    source._fetch = endpoint = TokenEndpoint()
+    endpoint.fails_with = NoToken("unreachable", "nobody answers")
+    with suppress(NoToken):
+        await source.token()
+    await settle()
+    endpoint.fails_with = None
+    gone = weakref.ref(source)
+    del source
+    routes.follow()  # mitmproxy has started
+    gc.disable()
     try:
-        assert (len(routes.names()), looked_through()) == (3, [])
-        old = routes._routes["api0"].source
-        vars(old)["itself"] = old  # as a remembered failure refers back to its source
-        gone = weakref.ref(old)
-        del old
-        routes.follow()  # mitmproxy has started
-        write_environments(tmp_path, 1, "AUDIENCE=another")
-        routes.load(open_folder(str(tmp_path), ["api0"]), None)
-        assert (routes.names(), looked_through()) == (["api0"], ["api0"])
-        gc.collect()
+        loaded(tmp_path, "AUDIENCE=another", into=routes)
         assert gone() is None
     finally:
+        gc.enable()
         routes.close()
 
 
-async def test_a_script_that_is_loaded_anew_leaves_nothing_that_could_not_be_collected(tmp_path: Path) -> None:
-    write_environments(tmp_path, 1)
-    routes = Routes()
-    routes.load(open_folder(str(tmp_path), []), None)
-    assert gc.get_freeze_count() > 0
+async def test_a_script_that_is_loaded_anew_leaves_nothing_behind(tmp_path: Path) -> None:
+    routes = loaded(tmp_path)
     routes.close()
-    assert gc.get_freeze_count() == 0
+    gone = weakref.ref(routes)
+    del routes
+    loaded(tmp_path)
+    assert gone() is None
+
+
+def loaded(folder: Path, *lines: str, into: Routes | None = None) -> Routes:
+    """Three environments, as mitmproxy's start takes them into use."""
+    write_environments(folder, 3, *lines)
+    routes = into if into is not None else Routes()
+    routes.load(open_folder(str(folder), []), None)
+    return routes
 
 
 def test_loading_the_add_on_imports_neither_requests_nor_authlib() -> None:

@@ -151,10 +151,8 @@ class Routes:
                     self._start(self._store.close())
             self._folder, self._store, self.mistakes = folder, store, ()
             self.use(environments)
-            # While mitmproxy starts, what is there will stay; to look through it later would halt all requests, for up
-            # to 0.2 s with 10,000 environments. Once it runs, there is also what ends with a connection.
             if self._following is None:
-                gc.freeze()
+                _freeze()
         if self._following is not None:
             self.follow()
 
@@ -213,7 +211,6 @@ class Routes:
 
     def close(self) -> None:
         """Stop what goes on beside the requests."""
-        gc.unfreeze()
         for task in (self._following, self._preparing):
             if task is not None:
                 task.cancel()
@@ -238,7 +235,6 @@ class Routes:
 
         Requests that are under way finish with what they began with.
         """
-        gc.unfreeze()  # what is replaced here must be found again
         before, self._environments = self._environments, environments
         sources: dict[tuple[TokenRequest, Transport], TokenSource] = {}
         entries = []
@@ -412,6 +408,17 @@ def _nothing_collected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _freeze() -> None:
+    """Let no garbage be looked for in what is there while mitmproxy starts, nearly all of which stays: with 10,000
+    environments that would halt all requests for up to 0.2 s, again and again. What is frozen goes when nothing refers
+    to it any more, unless it is part of a circle.
+    """
+    if gc.get_freeze_count():  # the script is loaded anew: what it was before is such a circle
+        gc.unfreeze()
+        gc.collect()
+    gc.freeze()
 
 
 def _import_requests() -> None:

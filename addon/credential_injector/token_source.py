@@ -274,4 +274,5 @@ class TokenSource:
             pause = min(FIRST_BACK_OFF * 2 ** min(self._failures - 1, 10), LONGEST_BACK_OFF)
             pause *= 1 - JITTER * self._jitter()
         now = self._clock()
-        self._failure = _Failure(error, now, now + pause)
+        # A new object: the traceback of the one that was raised refers to all that was in use, this source included.
+        self._failure = _Failure(NoToken(**vars(error)), now, now + pause)
