@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 for _name in list(os.environ):
     if _name.lower().endswith("_proxy") or "CA_BUNDLE" in _name or _name.startswith("SSL_CERT") or "CA_CERTS" in _name:
         del os.environ[_name]
+
+# A shell that runs the tests in the background has it ignored, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.umask(0o077)  # files with secrets that others can read get a warning
 
