@@ -81,7 +81,7 @@ def _start(options: list[str], folder: Path) -> tuple[float, float]:
                     raise SystemExit("mitmdump did not start") from None
                 time.sleep(STEP)
         milliseconds = (time.perf_counter() - begun) * 1000
-        time.sleep(1.5)  # what is loaded late is there by now: the watch of the files, and requests
+        time.sleep(1.5)  # it is the moment that the table names: after the late imports, before any token
         status = Path(f"/proc/{process.pid}/status").read_text()
     finally:
         process.terminate()
