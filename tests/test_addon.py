@@ -25,7 +25,6 @@ from mitmproxy.proxy.layers.http._hooks import (
 from mitmproxy.proxy.layers.quic import QuicStartServerHook
 from mitmproxy.proxy.layers.tls import TlsStartServerHook
 from mitmproxy.proxy.mode_specs import ProxyMode
-from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.test import taddons, tflow
 from mitmproxy.tls import TlsData
 
@@ -372,7 +371,50 @@ async def test_another_method_is_blocked_with_a_reason(proxy: Proxy, endpoint: E
     assert token(await proxy.send()) == "Bearer token-qa-1"
     assert token(await proxy.send(request(method="get"))) == "Bearer token-qa-1"
     strange = await proxy.send(request(method="\x1b[31mX"))
-    assert strange.comment.startswith("qa: request blocked: its method is not in METHODS")
+    assert strange.comment.startswith("qa: left as the client sent it: its method is no token")
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-method-override", "X-HTTP-Method"])
+async def test_method_override(proxy: Proxy, name: str) -> None:
+    """METHODS holds for the method that a server takes instead of the request's, too."""
+    proxy.env("METHODS=GET,POST")
+    flow = await proxy.send(request(method="POST", **{name: " delete "}))
+    assert flow.response is not None
+    assert "DELETE is not in METHODS=GET,POST of " in (flow.response.text or "")
+    flow = await proxy.send(request("https://api.example.com/orders?_method=PUT", method="POST"))
+    assert "PUT is not in METHODS=GET,POST of " in flow.comment
+    assert token(await proxy.send(request(method="POST", **{name: "GET"}))) == "Bearer token-qa-1"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://api.example.com/orders", "HOST is https://api.example.com/orders, and this was http"),
+        ("https://api.example.com:8443/orders", "HOST is https://api.example.com/orders, and this was port 8443"),
+        ("https://api.example.com/login", "HOST is https://api.example.com/orders, and the path of this is another"),
+        ("http://localhost:9000/", "HOST is http://127.0.0.1:9000, and this was localhost"),
+        ("http://127.0.0.1:9001/", "HOST is http://127.0.0.1:9000, and this was port 9001"),
+        ("http://x.wild.example:81/", "HOST is https://*.wild.example, and this was http"),
+        ("https://wild.example/", ""),
+        ("https://api.example.com/orders", "token injected"),
+    ],
+)
+async def test_other_form(proxy: Proxy, caplog: pytest.LogCaptureFixture, url: str, told: str) -> None:
+    """A request to a host that an environment names in another form says so, the log once for each kind."""
+    proxy.env(host="https://api.example.com/orders,http://127.0.0.1:9000,https://*.wild.example")
+    first, second = await proxy.send(request(url)), await proxy.send(request(url))
+    assert told in first.comment
+    assert told in second.comment
+    assert (first.marked == ":warning:") == (told != "" and not re.search("token|path|port 9001", told))
+    assert caplog.text.count("HOST is ") == told.count("HOST is ")
+
+
+async def test_other_form_of_a_token_endpoint_or_a_preflight(proxy: Proxy) -> None:
+    """Neither is a mistake."""
+    proxy.env("TOKEN_ENDPOINT=https://api.example.com/token", host="https://api.example.com/orders")
+    preflight = request("http://api.example.com/", method="OPTIONS", **{"Access-Control-Request-Method": "PUT"})
+    for flow in (request("https://api.example.com/token", method="POST"), preflight):
+        assert (await proxy.send(flow)).metadata == {}
 
 
 async def test_a_cors_preflight_passes_untouched(proxy: Proxy, endpoint: Endpoint) -> None:
@@ -507,6 +549,13 @@ async def test_a_replay_to_an_address_is_verified_against_its_host_header(
     assert token(flow) == gets
 
 
+def connection(proxy: Proxy, flow: http.HTTPFlow, server: Server) -> Context:
+    """In which a server of the flow's client is connected."""
+    context = Context(flow.client_conn, proxy.context.options)
+    context.server = server
+    return context
+
+
 @pytest.mark.parametrize("hook", [TlsStartServerHook, QuicStartServerHook])
 @pytest.mark.parametrize("known", [True, False], ids=["its own connection", "one that mitmproxy will take"])
 async def test_a_connection_that_was_made_unverified_gets_no_token_later(
@@ -514,30 +563,46 @@ async def test_a_connection_that_was_made_unverified_gets_no_token_later(
 ) -> None:
     proxy.env()
     flow = request()
+    proxy.addon.client_connected(flow.client_conn)
     server = flow.server_conn if known else Server(address=("api.example.com", 443))
-    context = Context(flow.client_conn, proxy.context.options)
-    context.server = server
-    data = TlsData(server, context)
+    server.timestamp_end = None
     proxy.set(ssl_insecure=True)
-    await proxy.context.master.addons.trigger_event(hook(data))
+    await proxy.context.master.addons.trigger_event(hook(TlsData(server, connection(proxy, flow, server))))
     proxy.set(ssl_insecure=False)
     await proxy.send(flow)
     assert flow.response is not None
     assert "ssl_insecure is or was set" in (flow.response.text or "")
     assert token(await proxy.send()) == "Bearer token-qa-1"  # of another client
-    proxy.addon.server_disconnected(ServerConnectionHookData(server, flow.client_conn))
+    server.timestamp_end = 1.0
     flow.response = None
     assert token(await proxy.send(flow)) == "Bearer token-qa-1"
 
 
-async def test_unverified_connections_are_forgotten_with_their_client(proxy: Proxy) -> None:
+async def test_a_connection_that_was_verified_as_another(proxy: Proxy) -> None:
+    """mitmproxy would take it, as it goes to the same address."""
+    proxy.env()
     flow = request()
-    proxy.set(ssl_insecure=True)
-    proxy.addon.tls_start_server(TlsData(flow.server_conn, Context(flow.client_conn, proxy.context.options)))
-    proxy.addon.client_disconnected(request().client_conn)
-    assert list(proxy.addon._insecure) == [flow.server_conn.id]
+    proxy.addon.client_connected(flow.client_conn)
+    server = Server(address=("api.example.com", 443))
+    server.sni = "evil.example"
+    proxy.addon.tls_start_server(TlsData(server, connection(proxy, flow, server)))
+    await proxy.send(flow)
+    assert token(flow) is None
+    assert flow.metadata["inject"]["reason"] == "its connection is not verified as api.example.com"
+
+
+async def test_a_client_that_is_older_than_the_add_on(proxy: Proxy) -> None:
+    """Nobody knows how its servers were verified."""
+    proxy.env()
+    flow, plain = request(), request("http://plain.example.com/")
+    plain.client_conn = flow.client_conn
+    proxy.env(name="plain", host="http://plain.example.com")
+    proxy.addon._connections.distrust(flow.client_conn)
+    await proxy.send(flow)
+    assert "the add-on is newer than the connection" in flow.comment
+    assert token(await proxy.send(plain)) == "Bearer token-plain-1"
     proxy.addon.client_disconnected(flow.client_conn)
-    assert proxy.addon._insecure == {}
+    assert not proxy.addon._connections.export()
 
 
 async def test_nobody_gets_a_token_unverified(proxy: Proxy) -> None:
@@ -704,20 +769,6 @@ async def test_where_the_last_look_fails_the_request_goes_on_without_its_token(
     assert "an error of the add-on's own (ZeroDivisionError in " in flow.metadata["inject"]["reason"]
 
 
-async def test_ssl_insecure_takes_the_token_off_a_request_that_waits_for_its_server(proxy: Proxy) -> None:
-    proxy.env()
-    proxy.env(name="plain", host="http://api.example.com")
-    waiting, connected, plain = request(), request(), request("http://api.example.com/")
-    for flow in (waiting, connected, plain):
-        flow.server_conn.timestamp_tls_setup = None
-        await proxy.send(flow)
-    connected.server_conn.timestamp_tls_setup = 1.0
-    proxy.set(ssl_insecure=True)
-    assert [action(flow) for flow in (waiting, connected, plain)] == ["skipped", "injected", "injected"]
-    assert token(waiting) is None
-    assert "ssl_insecure was set before the server was verified" in waiting.comment
-
-
 @pytest.mark.parametrize("hook", ["streamed request", HttpResponseHeadersHook, HttpErrorHook])
 async def test_nobody_looks_at_a_request_that_has_gone_out(proxy: Proxy, hook: Any) -> None:
     proxy.env()
@@ -819,11 +870,12 @@ async def test_the_log_tells_the_rare_things_and_no_secret(proxy: Proxy, caplog:
     caplog.set_level(logging.INFO)
     proxy.env()
     for _ in range(5):
-        await proxy.send()
+        flow = await proxy.send()
+        await proxy.context.master.addons.handle_lifecycle(HttpResponseHeadersHook(flow))
     said = [record.getMessage() for record in caplog.records if record.name.startswith("credential_injector")]
     assert said == [
         "qa: https://api.example.com with tokens from https://login.example.com/t",
-        "qa: first request with a token goes to api.example.com",
+        "qa: first request with a token went to api.example.com",
     ]
     assert SECRET not in caplog.text
     assert "token-qa-1" not in caplog.text

@@ -37,4 +37,4 @@ async def test_an_api_that_refuses_everything_gets_a_request_twice_more_at_most(
     with taddons.context():  # type: ignore[no-untyped-call]
         assert await retry.send_again(flow, QA, source)
     assert [token.value for token in tokens[1:]] == sent
-    assert (await source.renewed(tokens[-1].fingerprint) is None) == cools
+    assert (await source.renewed(tokens[-1].fingerprint, flow.request.url) is None) == cools

@@ -12,8 +12,7 @@ from urllib.parse import quote
 
 from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.connection import Client, Server
-from mitmproxy.proxy.context import Context
+from mitmproxy.connection import Client
 from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
@@ -21,8 +20,17 @@ from mitmproxy.types import Choice
 
 from credential_injector import flows, record, web_guard
 from credential_injector.clients import admission, admits_everybody
+from credential_injector.connections import Connections, waiting_for
 from credential_injector.departure import Departure
-from credential_injector.destinations import Claim, Destination, is_address, is_loopback, is_name, normalise_host
+from credential_injector.destinations import (
+    Claim,
+    Destination,
+    difference,
+    is_address,
+    is_loopback,
+    is_name,
+    normalise_host,
+)
 from credential_injector.environments import Environment, nearest
 from credential_injector.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
 from credential_injector.retry import Retry
@@ -55,6 +63,9 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
 }
 
 
+_KEPT = "credential_injector_connections"
+
+
 class CredentialInjector:
     """Requests to the hosts of a configured environment get its token; everything else passes untouched."""
 
@@ -69,8 +80,9 @@ class CredentialInjector:
         """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
         self._ssl_insecure = False
         """The option: mitmproxy copies an option's value, deeply, whenever it is asked for it."""
-        self._insecure: dict[str, TlsData] = {}
-        """The connections to servers, by their ids, that were made while ssl_insecure was set."""
+        self._connections = Connections()
+        self._failures: dict[str, str] = {}
+        """Why the server of a request that waits for it could not be verified, by the flow's id."""
         self._told: set[tuple[str, str]] = set()
         """The reasons for which a request was left alone that the log has told, by environment."""
         self._departure = Departure(self._found, self._withdraw)
@@ -88,6 +100,7 @@ class CredentialInjector:
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher without a word -------------
 
     def load(self, loader: Loader) -> None:
+        self._take_over_connections()
         for option, (default, text) in OPTIONS.items():
             loader.add_option(option, type(default), default, text)
         # mitmproxy ignores an option that nobody knows, and drops a script whose option is malformed; either way
@@ -115,9 +128,7 @@ class CredentialInjector:
 
     def configure(self, updated: set[str]) -> None:
         mistakes: list[str] = []
-        trusted, self._ssl_insecure = not self._ssl_insecure, ctx.options.ssl_insecure
-        if trusted and self._ssl_insecure:
-            self._departure.distrust()
+        self._ssl_insecure = ctx.options.ssl_insecure
         self._routes.reach(ca_file=ctx.options.ssl_verify_upstream_trusted_ca or "", proxy=_upstream_proxy())
         for option in updated & self._uses.keys():
             try:
@@ -152,18 +163,24 @@ class CredentialInjector:
         self._running = True
         self._routes.follow()
         self._routes.prepare()
-        self._distrust_connections()
         self._warn_of_open_door()
 
-    def _distrust_connections(self) -> None:
-        """Those that are there when the script is loaded (anew): ssl_insecure may have been set then."""
+    def _take_over_connections(self) -> None:
+        """First of all: a connection that is made between here and `running` is already seen."""
+        self._connections.restore(vars(ctx.master).pop(_KEPT, {}))
         proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
         for handler in list(proxyserver.connections.values()) if proxyserver is not None else ():
-            for server in handler.transports:
-                if isinstance(server, Server):
-                    context = Context(handler.client, ctx.options)
-                    context.server = server
-                    self._insecure[server.id] = TlsData(server, context)
+            self._connections.distrust(handler.client)
+
+    def _hand_over_connections(self) -> None:
+        """To the add-on that follows when the script is loaded anew, as the next thing that the event loop does.
+
+        HACK: of all that outlives a script, only mitmproxy's master can be reached from both sides. If no add-on
+        follows at once, connections are made that nobody sees, and what is known here is too old.
+        """
+        kept = vars(ctx.master)
+        kept[_KEPT] = self._connections.export()
+        asyncio.get_running_loop().call_soon(kept.pop, _KEPT, None)
 
     def _warn_of_open_door(self) -> None:
         proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
@@ -182,6 +199,7 @@ class CredentialInjector:
         self._ended = True
         self._routes.close()
         self._departure.settle_all()
+        self._hand_over_connections()
         for line in self._routes.summary():
             logger.info(line)
         return self._routes.farewell()
@@ -240,7 +258,7 @@ class CredentialInjector:
             else:
                 if self._ended:
                     self._block(flow, environment, "the add-on ended while it waited for its token")
-                elif flow.live:
+                elif flow.live and not self._objects(flow, environment):  # options may have changed meanwhile
                     self._inject(flow, route, served)
         except asyncio.CancelledError:  # it would hang the flow
             self._block(flow, environment, "mitmproxy ended the wait for its token")
@@ -257,17 +275,30 @@ class CredentialInjector:
                 record.forget(flow)
             if claims:
                 self._near_miss(flow, destination.host, claims)
+            elif (named := self._routes.of_host(destination.host)) is not None:
+                self._other_form(flow, destination, named.environment)
             return None
         if flows.is_preflight(flow.request):
             return None  # a browser asks whether it may send the request at all, and never with a credential
         objection = self._objection(flow, destination, route.environment, claims)
         if objection is None:
             return route if _overwrites(flow, route.environment) else None
-        if objection.blocks:
-            self._block(flow, route.environment, objection.reason)
-        else:
-            self._skip(flow, route.environment, objection.kind, objection.reason)
+        self._obey(flow, route.environment, objection)
         return None
+
+    def _objects(self, flow: http.HTTPFlow, environment: Environment) -> bool:
+        """Whether something has come up since the request was matched. If so, it has been dealt with."""
+        destination = flows.destination(flow)
+        objection = self._objection(flow, destination, environment, flows.contradictions(flow, destination))
+        if objection is not None:
+            self._obey(flow, environment, objection)
+        return objection is not None
+
+    def _obey(self, flow: http.HTTPFlow, environment: Environment, objection: "_Objection") -> None:
+        if objection.blocks:
+            self._block(flow, environment, objection.reason)
+        else:
+            self._skip(flow, environment, objection.kind, objection.reason)
 
     def _found(self, flow: http.HTTPFlow) -> Route | None:
         """The route whose token the request may carry as it is now."""
@@ -282,9 +313,10 @@ class CredentialInjector:
         self, flow: http.HTTPFlow, destination: Destination, environment: Environment, claims: list[Claim]
     ) -> "_Objection | None":
         """Why this request must not get the token of the environment that its destination belongs to."""
-        request = flow.request
         if claims:
             return _Objection("destination", f"the connection goes to {destination.host}, but {claims[0]}")
+        if (odd := flows.malformed(flow.request)) is not None:
+            return _Objection("malformed", f"{odd}, and servers read that in different ways")
         if not self._admits_client(flow):
             client = flow.client_conn.peername[0] if flow.client_conn.peername else "unknown"
             return _Objection(
@@ -297,16 +329,33 @@ class CredentialInjector:
             )
         if (page := flows.is_from_elsewhere(flow, destination, environment)) is not None:
             return _Objection("page", f"{page}; to let it in, add its origin to ORIGINS in {environment.file}")
-        if destination.scheme == "https" and self._unverified(flow, destination.host):
+        if (unsafe := self._unsafe(flow, destination)) is not None:
+            return unsafe
+        if environment.methods is not None and (more := flows.methods(flow.request) - environment.methods):
+            allowed, method = ",".join(sorted(environment.methods)), min(more)
+            method = method if method.isascii() and method.isalpha() else "its method"
+            return _Objection("method", f"{method} is not in METHODS={allowed} of {environment.file}", blocks=True)
+        return None
+
+    def _unsafe(self, flow: http.HTTPFlow, destination: Destination) -> "_Objection | None":
+        """Why the server, or somebody on the way to it, may be another than the one that the file means."""
+        if (proxy := flows.proxy_elsewhere(flow)) is not None and destination.scheme == "http":
+            if is_loopback(destination.host):
+                reason = f"the upstream proxy {proxy} would send it to its own {destination.host}, not to this machine"
+                return _Objection("upstream", reason, blocks=True)
+            if flow.is_replay == "request" and not ctx.options.mode[0].startswith("upstream:"):
+                return _Objection("upstream", "it is a replay by a proxy that only the capture names", blocks=True)
+        if destination.scheme != "https":
+            return None
+        verified = self._connections.verified(flow)
+        if (self._ssl_insecure or None in verified) and not flows.is_this_machine(flow, destination.host):
             reason = (
                 "ssl_insecure is or was set, or the add-on is newer than the connection, so nobody verified who gets"
                 " the token; unset it, and connect again"
             )
             return _Objection("ssl_insecure", reason, blocks=True)
-        if environment.methods is not None and request.method not in environment.methods:
-            allowed = ",".join(sorted(environment.methods))
-            method = request.method if request.method.isascii() and request.method.isalpha() else "its method"
-            return _Objection("method", f"{method} is not in METHODS={allowed} of {environment.file}", blocks=True)
+        if any(name is not None and name != destination.host for name in verified):
+            return _Objection("destination", f"its connection is not verified as {destination.host}")
         return None
 
     def _near_miss(self, flow: http.HTTPFlow, name: str, claims: list[Claim]) -> None:
@@ -318,11 +367,14 @@ class CredentialInjector:
                 self._skip(flow, route.environment, "near miss", f"{claim}, but the connection goes to {goes_to}")
                 return
 
-    def _unverified(self, flow: http.HTTPFlow, name: str) -> bool:
-        made_so = self._insecure and any(flows.may_use(flow, made) for made in self._insecure.values())
-        if not self._ssl_insecure and not made_so:
-            return False
-        return not (is_loopback(name) and is_loopback(normalise_host(flow.request.host)))
+    def _other_form(self, flow: http.HTTPFlow, destination: Destination, environment: Environment) -> None:
+        """The environment names the request's host, but not its scheme, port or path: a person may wonder why."""
+        if self._routes.is_token_endpoint(destination) or flows.is_preflight(flow.request):
+            return
+        kind, reason = difference(destination, environment.origins)
+        # Of the many servers on this machine, and the many parts of one server, most are nobody's mistake.
+        common = kind == "path" or (kind == "port" and is_loopback(destination.host))
+        self._skip(flow, environment, f"other {kind}", reason, marked=not common)
 
     def _admits_client(self, flow: http.HTTPFlow) -> bool:
         # A replay is made by whoever sits at this proxy, whatever address the first request came from.
@@ -342,8 +394,6 @@ class CredentialInjector:
         record.injected(flow, route.environment, served, replaced)
         self._departure.expect(flow, route, served)
         route.counts.injected += 1
-        if route.counts.injected == 1:
-            logger.info(f"{route.environment.name}: first request with a token goes to {request.host}")
 
     def request(self, flow: http.HTTPFlow) -> None:
         if flow.request.stream:
@@ -358,29 +408,45 @@ class CredentialInjector:
 
     def error(self, flow: http.HTTPFlow) -> None:
         self._pending.pop(flow.id, None)
+        failure = self._failures.pop(flow.id, None) or self._connections.failure(flow)
+        if failure is not None and (route := self._departure.never_left(flow)) is not None:
+            route.counts.injected -= 1
+            route.counts.blocked += 1
+            reason = record.not_connected(route.environment, failure)
+            self._tell(route.environment, "connection", record.blocked(flow, route.environment, reason))
         self._departure.settle(flow)
 
     # --- How the server is connected: once for each connection --------------------------------------------------------
 
-    def tls_start_server(self, data: TlsData) -> None:
-        if self._ssl_insecure:
-            self._insecure[data.conn.id] = data
-
-    quic_start_server = tls_start_server  # HTTP/3
-
-    def server_disconnected(self, data: ServerConnectionHookData) -> None:
-        self._insecure.pop(data.server.id, None)
+    def client_connected(self, client: Client) -> None:
+        self._connections.connected(client)
 
     def client_disconnected(self, client: Client) -> None:
         self._departure.settle_all_of(client)
-        # mitmproxy does not tell when a connection ends that went by an upstream proxy.
-        for made in [made for made in self._insecure.values() if made.context.client is client]:
-            del self._insecure[made.conn.id]
+        self._connections.disconnected(client)
+
+    def tls_start_server(self, data: TlsData) -> None:
+        if data.conn is not data.context.server:
+            return  # TLS to an upstream proxy; that to the server comes later
+        verified = self._connections.tls_starts(data, verifies=not self._ssl_insecure)
+        self._departure.tls_starts(waiting_for(data.context), verified)
+
+    quic_start_server = tls_start_server  # HTTP/3
+
+    def tls_failed_server(self, data: TlsData) -> None:
+        if data.conn is data.context.server and data.conn.error is not None:
+            self._failures.update((flow.id, data.conn.error) for flow in waiting_for(data.context))
+
+    def server_connect_error(self, data: ServerConnectionHookData) -> None:
+        self._connections.failed(data.client, data.server)
 
     # --- Its answer ---------------------------------------------------------------------------------------------------
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        self._departure.settle(flow, ended=False)
+        route = self._departure.answers(flow)
+        if route is not None and not route.counts.answered:
+            route.counts.answered = True
+            logger.info(f"{route.environment.name}: first request with a token went to {flow.request.host}")
         self._retry.hold_back(flow)
 
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
@@ -396,8 +462,10 @@ class CredentialInjector:
 
     # --- What becomes of a request that gets no token -----------------------------------------------------------------
 
-    def _skip(self, flow: http.HTTPFlow, environment: Environment, kind: str, reason: str) -> None:
-        record.skipped(flow, environment, reason)
+    def _skip(
+        self, flow: http.HTTPFlow, environment: Environment, kind: str, reason: str, *, marked: bool = True
+    ) -> None:
+        record.skipped(flow, environment, reason, marked=marked)
         self._tell(environment, kind, f"request left as the client sent it: {reason}")
 
     def _tell(self, environment: Environment, kind: str, line: str) -> None:
@@ -408,6 +476,9 @@ class CredentialInjector:
 
     def _withdraw(self, flow: http.HTTPFlow, environment: Environment, reason: str) -> None:
         record.withdrawn(flow, environment, reason)
+        route = self._routes.named(environment.name)
+        if route is not None:
+            route.counts.injected -= 1
         self._tell(environment, "withdrawn", f"token withdrawn: {reason}")
 
     def _block(self, flow: http.HTTPFlow, environment: Environment | None, reason: str) -> None:

@@ -7,7 +7,7 @@ look, in flows that carry a credential. An add-on at the end of the chain would 
 every request of every host dearer: mitmproxy visits each add-on eight times a request.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from mitmproxy import ctx, http
 from mitmproxy.connection import Client
 from mitmproxy.hooks import UpdateHook
 
-from credential_injector import masking, record
+from credential_injector import flows, masking, record
 from credential_injector.environments import Environment
 from credential_injector.masking import Mask
 from credential_injector.routes import Route
@@ -28,6 +28,8 @@ class _Sent(NamedTuple):
     route: Route
     token: AccessToken
     addressed: tuple[object, ...]
+    answered: bool = False
+    """The server has begun to answer."""
 
     @property
     def masks(self) -> tuple[Mask, ...]:
@@ -68,7 +70,11 @@ class Departure:
         """After `requestheaders`, as the headers of a streamed body go out then; and after `request`."""
         if flow.intercepted:
             await self._held_back(flow)
+            if flow in self._sent:  # options may have changed meanwhile
+                self._decide_again(flow, "it would not get the token any more when it was resumed")
         self._look(flow)
+        if flow in self._sent and flow.response is not None:
+            self._take_off(flow, "mitmproxy or a script answered it, so it never left")
 
     async def _held_back(self, flow: http.HTTPFlow) -> None:
         sent = self._sent[flow]
@@ -107,13 +113,38 @@ class Departure:
         masking.drop(flow.request.headers, sent.masks)
         self._withdraw(flow, sent.route.environment, reason)
 
-    def distrust(self) -> None:
-        """ssl_insecure is set: from now on nobody verifies the servers that requests still wait for."""
-        for flow in list(self._sent):
-            if not flow.server_conn.tls_established:
-                self._decide_again(flow, "ssl_insecure was set before the server was verified")
+    # --- How its server is connected ----------------------------------------------------------------------------------
+
+    def tls_starts(self, waiting: Iterable[http.HTTPFlow], verified: str | None) -> None:
+        """These requests go out on a connection that is verified against this name, or by nobody."""
+        for flow in waiting:
+            if flow not in self._sent:
+                continue
+            host = flows.destination(flow).host
+            if verified is None and not flows.is_this_machine(flow, host):
+                self._take_off(flow, "ssl_insecure was set before the server was verified")
+            elif verified is not None and verified != host:
+                self._take_off(flow, f"the server is not verified as {host}")
+
+    def never_left(self, flow: http.HTTPFlow) -> Route | None:
+        """The server could not be connected. Returns whose credential was not sent."""
+        sent = self._sent.pop(flow, None)
+        if sent is None or sent.answered:
+            return None
+        self.gone(flow)
+        masking.drop(flow.request.headers, sent.masks)
+        return sent.route
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
+
+    def answers(self, flow: http.HTTPFlow) -> Route | None:
+        """The server begins to answer. Returns whose credential was sent."""
+        sent = self._sent.get(flow)
+        if sent is None:
+            return None
+        self._sent[flow] = sent._replace(answered=True)
+        self.settle(flow, ended=False)
+        return sent.route
 
     def settle(self, flow: http.HTTPFlow, *, ended: bool = True) -> None:
         """The request has gone out, or never will: from now on the credential is only remembered.

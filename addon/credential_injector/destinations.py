@@ -57,6 +57,10 @@ class Origin:
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{'*.' if self.wildcard else ''}{host}{port}"
 
+    def covers(self, host: str) -> bool:
+        """Whether a normalised host is this one, or below it."""
+        return host.endswith(f".{self.host}") if self.wildcard else host == self.host
+
     def __str__(self) -> str:
         return self.base + self.path
 
@@ -250,6 +254,27 @@ class Excluded:
         """Whether this is one of them."""
         paths = self._paths.get((scheme, host, port))
         return paths is not None and (segments(path) in paths or _CLIMBS.search(_decoded(path)) is not None)
+
+
+def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str, str]:
+    """By what a destination differs from the nearest of these origins, one of which has its host: `scheme`, `host`,
+    `port` or `path`; and a sentence that says so.
+    """
+    scheme, host, port, _ = destination
+
+    def differs(origin: Origin) -> tuple[bool, bool, bool]:
+        return origin.scheme != scheme, not origin.covers(host), origin.port != port
+
+    mine = [one for one in origins if one.covers(host) or (is_loopback(one.host) and is_loopback(host))]
+    nearest = min(mine, key=differs)
+    other_scheme, other_host, other_port = differs(nearest)
+    if other_scheme:
+        return "scheme", f"HOST is {nearest}, and this was {scheme}"
+    if other_host:
+        return "host", f"HOST is {nearest}, and this was {host}"
+    if other_port:
+        return "port", f"HOST is {nearest}, and this was port {port}"
+    return "path", f"HOST is {nearest}, and the path of this is another one"
 
 
 class Claim(NamedTuple):

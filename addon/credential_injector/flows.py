@@ -5,15 +5,30 @@ from typing import cast
 from mitmproxy import ctx, http
 from mitmproxy.addons.proxyauth import REALM
 from mitmproxy.proxy.mode_specs import ReverseMode
-from mitmproxy.tls import TlsData
 
 from credential_injector import masking, record
-from credential_injector.destinations import PAGE_ORIGIN, Claim, Destination, Origin, is_address, normalise_host
+from credential_injector.destinations import (
+    PAGE_ORIGIN,
+    Claim,
+    Destination,
+    Origin,
+    is_address,
+    is_loopback,
+    normalise_host,
+)
 from credential_injector.environments import Environment
 from credential_injector.masking import Mask
 from credential_injector.token_source import fingerprint
 
 _BY_PROXYAUTH = f'Basic realm="{REALM}"'
+
+# RFC 9110 section 5.6.2, and RFC 9112 section 3.2.1. Deleting what is allowed is the fastest way to find what is not.
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TARGET = bytes(range(0x21, 0x7F)) + bytes(range(0x80, 0x100))
+_VALUE = bytes(set(range(0x100)) - set(b"\r\n\0"))
+
+# Headers by which some servers take another method than the request's.
+_METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 
 
 def destination(flow: http.HTTPFlow) -> Destination:
@@ -47,6 +62,45 @@ def contradictions(flow: http.HTTPFlow, destination: Destination) -> list[Claim]
         names = (_verified_against(flow), flow.server_conn.sni)
         claims += [Claim("TLS server name (SNI)", sni) for sni in names if sni is not None]
     return [claim for claim in claims if not claim.means(name, destination.port)] if claims else claims
+
+
+def malformed(request: http.Request) -> str | None:
+    """What in the request one program reads as the end of a line, or as another host, and another does not.
+
+    HTTP/2 carries such names and values as they are, and mitmproxy may write them into HTTP/1: then the server reads
+    another request than the one that was looked at.
+    """
+    data = request.data
+    if not data.method or data.method.translate(None, _TOKEN):
+        return "its method is no token"
+    if data.path.translate(None, _TARGET) or not (data.path[:1] == b"/" or data.path == b"*"):
+        return "its path does not begin with a slash, or holds a space or a control character"
+    if not data.headers.fields:
+        return None
+    names, values = zip(*data.headers.fields, strict=True)
+    if b"".join(names).translate(None, _TOKEN):
+        return "the name of one of its headers is no token"
+    if b"".join(values).translate(None, _VALUE):
+        return "the value of one of its headers holds a line break or a NUL"
+    return None
+
+
+def methods(request: http.Request) -> set[str]:
+    """The request's method, and those that some servers would take instead of it."""
+    others = [value for name in _METHOD_OVERRIDES for value in request.headers.get_all(name)]
+    others += [value for name, value in request.query.fields if name.lower() in ("_method", *_METHOD_OVERRIDES)]
+    return {request.method, *(other.strip().upper() for other in others)}
+
+
+def proxy_elsewhere(flow: http.HTTPFlow) -> str | None:
+    """The upstream proxy by which the request goes, where that is not on this machine."""
+    via = flow.server_conn.via
+    return None if via is None or is_loopback(host := normalise_host(via[1][0])) else host
+
+
+def is_this_machine(flow: http.HTTPFlow, host: str) -> bool:
+    """Whether the request can only end on this machine. `host` is its destination's."""
+    return is_loopback(host) and is_loopback(normalise_host(flow.request.host)) and proxy_elsewhere(flow) is None
 
 
 def is_from_elsewhere(flow: http.HTTPFlow, destination: Destination, environment: Environment) -> str | None:
@@ -134,16 +188,6 @@ def write(request: http.Request, header: str, value: str, *, replaces: bool) -> 
         request.headers[header] = value
     else:
         request.headers.fields += ((header.encode(), value.encode()),)
-
-
-def may_use(flow: http.HTTPFlow, made: TlsData) -> bool:
-    """Whether the request may go out on this connection. mitmproxy takes one that its client has to the same address,
-    and until then `flow.server_conn` may be another, which is not connected.
-    """
-    if flow.server_conn is made.conn:
-        return True
-    address = flow.request.host, flow.request.port
-    return made.context.client is flow.client_conn and made.context.server.address == address
 
 
 def may_stream(request: http.Request) -> bool:

@@ -118,10 +118,13 @@ def kept(flow: Flow, environment: Environment) -> None:
     _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment, reason=reason)
 
 
-def skipped(flow: Flow, environment: Environment, reason: str) -> None:
-    """The request goes on as the client sent it."""
+def skipped(flow: Flow, environment: Environment, reason: str, *, marked: bool = True) -> None:
+    """The request goes on as the client sent it. Not `marked`, it has a comment only."""
+    mark = flow.marked
     comment = f"{environment.name}: left as the client sent it: {reason}"
     _write(flow, comment, action="skipped", environment=environment, reason=reason)
+    if not marked:
+        flow.marked = mark
 
 
 def withdrawn(flow: Flow, environment: Environment, reason: str) -> None:
@@ -141,6 +144,20 @@ def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams
     line = f"{name or 'credential injector'}: {what}: {reason}"
     _write(flow, line, action="blocked", environment=environment, reason=reason)
     return line
+
+
+def not_connected(environment: Environment, error: str) -> str:
+    """A reason that tells why a request with a credential could not leave. `error` is mitmproxy's own."""
+    if error.startswith("Certificate verify failed: "):  # the words of mitmproxy, then OpenSSL's
+        why = error.removeprefix("Certificate verify failed: ")
+        return (
+            f"mitmproxy does not trust the API's certificate ({why}), so the token never left; where a company's own CA"
+            " issued it, name that: --set ssl_verify_upstream_trusted_ca=ca.pem"
+        )
+    return (
+        "mitmproxy cannot connect to the API, so the token never left; check HOST in"
+        f" {environment.file}, and the network or VPN"
+    )
 
 
 def was_injected(flow: Flow) -> bool:

@@ -8,11 +8,14 @@ documented API, but the same in mitmproxy 11 and 12.
 import asyncio
 import logging
 import re
+from dataclasses import dataclass, field
+from typing import Any
 
 from mitmproxy import ctx, http
 from mitmproxy.addons.clientplayback import ReplayHandler
 from mitmproxy.flow import Error
 from mitmproxy.proxy.mode_specs import UpstreamMode
+from mitmproxy.utils import human
 
 from credential_injector import record
 from credential_injector.environments import Environment
@@ -22,15 +25,32 @@ from credential_injector.token_source import NoToken, TokenSource
 logger = logging.getLogger(__name__)
 
 DEADLINE = 60.0  # seconds that the second answer may take
+# Of answers that may never end, and are worth nothing when they come late.
+STREAMS = ("text/event-stream", "application/grpc", "application/x-ndjson", "multipart/x-mixed-replace")
 INSUFFICIENT_SCOPE = re.compile(r'error="?insufficient_scope', re.IGNORECASE)  # RFC 6750 section 3.1
+
+
+@dataclass
+class _Held:
+    """An answer that is held back until all of it is there."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    """An empty piece is the last."""
+    size: int = 0
+    unfit: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Why it cannot be held back, as soon as that is known."""
+
+    def give_up(self, why: str) -> None:
+        if not self.unfit.done():
+            self.unfit.set_result(why)
 
 
 class Retry:
     """Answers a 401 with another token, once."""
 
     def __init__(self) -> None:
-        self._own: dict[str, list[bytes]] = {}
-        """The flows that are sent again here, by id, with the pieces of their answers; an empty piece is the last."""
+        self._own: dict[str, _Held] = {}
+        """The answers of the flows that are sent again here, by the flow's id."""
 
     def wants(self, flow: http.HTTPFlow) -> bool:
         """Whether the API has refused a token of ours, for the first time in this flow."""
@@ -47,14 +67,28 @@ class Retry:
             return
         if self.wants(flow):
             flow.response.stream = False
-        elif flow.id in self._own and (flow.response.stream or ctx.options.stream_large_bodies):
-            pieces = self._own[flow.id]
+        elif (held := self._own.get(flow.id)) is not None:
+            self._hold(flow.response, held)
 
-            def gather(chunk: bytes) -> bytes:
-                pieces.append(chunk)
-                return chunk
+    def _hold(self, answer: http.Response, held: _Held) -> None:
+        if answer.headers.get("content-type", "").lower().startswith(STREAMS):
+            held.give_up("the second answer is a stream, which nobody can hold back")
+            return
+        if not answer.stream and not ctx.options.stream_large_bodies:
+            return
+        # mitmproxy would stream it as soon as it is larger than this, to keep it out of memory.
+        most = human.parse_size(ctx.options.stream_large_bodies)
 
-            flow.response.stream = gather  # with False, mitmproxy would stream it as soon as it is large
+        def gather(chunk: bytes) -> bytes:
+            held.size += len(chunk)
+            if most is not None and held.size > most:
+                held.pieces.clear()
+                held.give_up(f"the second answer is larger than stream_large_bodies={ctx.options.stream_large_bodies}")
+            else:
+                held.pieces.append(chunk)
+            return chunk
+
+        answer.stream = gather
 
     async def send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> bool:
         """Give the flow the answer that the same request gets with another token. At worst, the 401 stays: False."""
@@ -74,12 +108,13 @@ class Retry:
         if environment.token_request.grant_type in FIXED:
             return f"the credential stands in {environment.file}, and there is no other"
         refused = flow.metadata[record.KEY]
+        url = flow.request.url.partition("?")[0]
         if refused["source"] in ("fetched", "refreshed") and source.holds(refused["token"]):
-            source.cool_down()
+            source.cool_down(url)
             return "the token was new, so another one would be refused, too"
         token, last = refused["token"], False
         while True:
-            served = await source.renewed(token)
+            served = await source.renewed(token, url)
             if served is None:
                 return "a moment ago it refused a new token, too"
             if (reason := _why_not(flow)) is not None:
@@ -91,7 +126,7 @@ class Retry:
                 return "sent again, the request got no token"
             refused_too = again.response.status_code == 401
             if refused_too and not served.token.stored:
-                source.cool_down()
+                source.cool_down(url)
             # A stored one came to another proxy some time ago, and may be refused for the first one's reason.
             if last or not (refused_too and served.token.stored):
                 break
@@ -107,22 +142,24 @@ class Retry:
         again: http.HTTPFlow = flow.copy()  # type: ignore[no-untyped-call]
         again.response = again.error = None
         again.is_replay = "request"
-        pieces = self._own[again.id] = []
+        held = self._own[again.id] = _Held()
         handler = ReplayHandler(again, ctx.options)
         replay = asyncio.create_task(handler.replay())
         # Only at its end, as what is given up below goes on for a moment, and must not be taken for a client's request.
         replay.add_done_callback(lambda _: self._own.pop(again.id, None))
-        await asyncio.wait([replay], timeout=DEADLINE)
-        if not replay.done():
-            again.error = Error(f"it was not answered within {DEADLINE:.0f} s")
+        ends: list[asyncio.Future[Any]] = [replay, held.unfit]
+        await asyncio.wait(ends, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+        if held.unfit.done() or not replay.done():
+            why = held.unfit.result() if held.unfit.done() else f"it was not answered within {DEADLINE:.0f} s"
+            again.error = Error(why)
             for transport in handler.transports.values():
                 if transport.handler is not None:
                     transport.handler.cancel()
             return again
         replay.result()
         if again.response is not None and again.response.raw_content is None:
-            if pieces and not pieces[-1]:
-                again.response.raw_content = b"".join(pieces)
+            if held.pieces and not held.pieces[-1]:
+                again.response.raw_content = b"".join(held.pieces)
             else:
                 again.error = Error("something else streamed its answer away")
         return again
@@ -134,6 +171,9 @@ def _why_not(flow: http.HTTPFlow) -> str | None:
         return "its body was so large that it is with the client already"
     if flow.request.raw_content is None:
         return "the request's body was streamed and is gone"
+    accepts = flow.request.headers.get("accept", ""), flow.request.headers.get("content-type", "")
+    if any(kind in value.lower() for kind in STREAMS for value in accepts):
+        return "the answer would be a stream, which nobody can hold back"
     if "upgrade" in flow.request.headers:
         return "the request would have changed the protocol"
     # mitmproxy sends every replay the way of the first --mode.

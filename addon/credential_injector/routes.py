@@ -11,12 +11,12 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from credential_injector import record
-from credential_injector.destinations import Destination, Destinations, Excluded, Origin
+from credential_injector.destinations import Destination, Destinations, Excluded, Origin, is_loopback
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
@@ -43,6 +43,8 @@ class Counts:
     token_requests: int = 0
     replays: int = 0
     blocked: int = 0
+    answered: bool = False
+    """The server has answered a request with a token."""
 
     def __str__(self) -> str:
         return (
@@ -126,7 +128,7 @@ class Routes:
         self._way: dict[str, str] = {}
         self._counts: dict[str, Counts] = {}
         self._destinations: Destinations[Route] = Destinations()
-        self._hosts: Destinations[Route] = Destinations()
+        self._of_host: Callable[[str], Route | None] = lambda _: None
         self._known_endpoints: set[str] = set()
         """The URLs of the token endpoints, as far as they are known."""
         self._token_endpoints = Excluded()
@@ -168,8 +170,8 @@ class Routes:
         return self._destinations.find(*destination)
 
     def of_host(self, host: str) -> Route | None:
-        """A route of this host, whatever the scheme, port and path."""
-        return self._hosts.find("", host, 0, "/")
+        """A route of this host, whatever the scheme, port and path. The names of this machine count as one."""
+        return self._of_host(host)
 
     def is_token_endpoint(self, destination: Destination) -> bool:
         """Whether tokens are asked for there. Whoever asks brings a credential of its own."""
@@ -250,8 +252,13 @@ class Routes:
         requests = {request for request, _ in sources}
         self._sources, self._destinations = sources, Destinations(entries)
         self._asking = {asking.request: asking for asking in self._asking.values() if asking.request in requests}
-        self._hosts = Destinations(
-            (Origin("", origin.host, 0, "", origin.wildcard), route) for origin, route in entries
+        hosts = Destinations(
+            (Origin("", "localhost" if is_loopback(origin.host) else origin.host, 0, "", origin.wildcard), route)
+            for origin, route in entries
+        )
+        # Each request to a host that no environment names asks for it.
+        self._of_host = lru_cache(maxsize=1024)(
+            lambda host: hosts.find("", "localhost" if is_loopback(host) else host, 0, "/")
         )
         self._known_endpoints |= {request.endpoint for request in requests if request.endpoint}
         self._token_endpoints = Excluded(self._known_endpoints)

@@ -22,7 +22,8 @@ REFRESH_SPACING = 1.0
 REFUSED_FOR = 60.0  # seconds for which a refusal (wrong secret, wrong scope) is remembered
 FIRST_BACK_OFF = 1.0  # seconds after the first failure of another kind; doubled with each further one
 LONGEST_BACK_OFF = 60.0
-COOL_DOWN = 60.0  # seconds for which nothing is renewed after an API refused a token that was new
+COOL_DOWN = 60.0  # seconds for which nothing is renewed for a URL where the API refused a token that was new
+MOST_COOLING = 3  # URLs: where more of them refuse new tokens, it is the tokens
 LONGEST_LIFETIME = 365 * 86400.0  # seconds of a token's life; more is somebody's mistake, and dates overflow
 JITTER = 0.2  # of a back-off, at random, so that many proxies do not return together
 
@@ -145,7 +146,8 @@ class TokenSource:
         self._failure: _Failure | None = None
         self._failures = 0
         self._flight: asyncio.Task[None] | None = None
-        self._cool_until = 0.0
+        self._cool: dict[str, float] = {}
+        """Until when nothing is renewed, by URL."""
         self._anew = False
         """A token from a store is not enough: somebody asked for a new one."""
 
@@ -175,15 +177,15 @@ class TokenSource:
         expired = NoToken("expired", "the token expired while the request waited for its turn")
         raise self._remembered(self._clock()) or expired
 
-    async def renewed(self, refused: str) -> Served | None:
-        """Another token than the one that the API refused, told by its fingerprint; many callers share one.
+    async def renewed(self, refused: str, url: str = "") -> Served | None:
+        """Another token than the one that the API refused there, told by its fingerprint; many callers share one.
 
         None while nothing is renewed, as the API has refused a new token, too. Raises NoToken.
         """
         now = self._clock()
         if self._token is not None and self.holds(refused):
             # Only the current token: a late refusal of an old one says nothing about its successor.
-            if self._cools(now):
+            if self._cools(now, url):
                 return None
             discarded, self._token = self._token, None
             try:
@@ -195,13 +197,13 @@ class TokenSource:
         else:
             served = await self.token()
         if served.token.fingerprint == refused:
-            self.cool_down()
+            self.cool_down(url)
             return None
         return served._replace(source="refreshed")
 
     def refresh(self) -> None:
         """Start a token request now, whatever was remembered. The token at hand serves until another one has come."""
-        self._failure, self._failures, self._cool_until = None, 0, 0.0
+        self._failure, self._failures, self._cool = None, 0, {}
         self._anew = True
         self._fly()
 
@@ -227,14 +229,15 @@ class TokenSource:
         """Whether this is the current token's."""
         return self._token is not None and self._token.fingerprint == fingerprint
 
-    def cool_down(self) -> None:
-        """The API refused a token that was new: another one would not please it either."""
+    def cool_down(self, url: str = "") -> None:
+        """The API refused a token there that was new: another one would not please it either."""
         now = self._clock()
-        if not self._cools(now):
-            self._cool_until = now + COOL_DOWN
+        self._cool = {one: until for one, until in self._cool.items() if now < until <= now + COOL_DOWN}
+        self._cool.setdefault(url, now + COOL_DOWN)
 
-    def _cools(self, now: float) -> bool:
-        return now < self._cool_until <= now + COOL_DOWN
+    def _cools(self, now: float, url: str) -> bool:
+        cooling = [one for one, until in self._cool.items() if now < until <= now + COOL_DOWN]
+        return url in cooling or len(cooling) >= MOST_COOLING
 
     def _remembered(self, now: float) -> NoToken | None:
         """The last failure, while it forbids another token request: a new object, as each raise grows a traceback."""

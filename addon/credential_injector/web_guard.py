@@ -8,11 +8,13 @@ import asyncio
 import ipaddress
 import re
 
-from mitmproxy import ctx
+from mitmproxy import ctx, http
+from mitmproxy.proxy.mode_specs import UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.version import VERSION
 
 _FIXED_IN = (11, 1, 2)
+_REFUSED = "mitmweb cannot be reached through the proxy (CVE-2025-23217); open it directly"
 
 
 def is_needed(version: str = VERSION) -> bool:
@@ -34,6 +36,16 @@ class WebGuard:
 
     name = "credential_injector_web_guard"
 
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        """An upstream proxy makes the connection itself: what counts then is what it is asked for."""
+        if _asks_upstream(flow):
+            flow.response = http.Response.make(502, f"{_REFUSED}\n", {"Content-Type": "text/plain"})
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """As above, without a tunnel."""
+        if _asks_upstream(flow):
+            flow.kill()  # type: ignore[no-untyped-call]  # a response would crash mitmproxy where the body streams
+
     async def server_connect(self, data: ServerConnectionHookData) -> None:
         """Other ports pass without a look at their names."""
         address = data.server.address
@@ -47,9 +59,15 @@ class WebGuard:
         hosts = [str(sockaddr[0]) for *_, sockaddr in found]
         for host in hosts:
             if await _is_own(host):
-                data.server.error = "mitmweb cannot be reached through the proxy (CVE-2025-23217); open it directly"
+                data.server.error = _REFUSED
                 return
         data.server.address = (hosts[0], address[1])  # so that a second look at the name cannot find another address
+
+
+def _asks_upstream(flow: http.HTTPFlow) -> bool:
+    """Whether an upstream proxy is asked for mitmweb's port. Of which machine, only that proxy knows in the end."""
+    upstream = isinstance(flow.client_conn.proxy_mode, UpstreamMode) and flow.is_replay is None
+    return upstream and "web_port" in ctx.options and flow.request.port == ctx.options.web_port
 
 
 async def _is_own(host: str) -> bool:
