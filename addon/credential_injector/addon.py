@@ -296,7 +296,7 @@ class CredentialInjector:
 
     def _obey(self, flow: http.HTTPFlow, environment: Environment, objection: "_Objection") -> None:
         if objection.blocks:
-            self._block(flow, environment, objection.reason)
+            self._block(flow, environment, objection.reason, closes=objection.closes)
         else:
             self._skip(flow, environment, objection.kind, objection.reason)
 
@@ -353,7 +353,7 @@ class CredentialInjector:
                 "ssl_insecure is or was set, or the add-on is newer than the connection, so nobody verified who gets"
                 " the token; unset it, and connect again"
             )
-            return _Objection("ssl_insecure", reason, blocks=True)
+            return _Objection("ssl_insecure", reason, blocks=True, closes=True)
         if any(name is not None and name != destination.host for name in verified):
             return _Objection("destination", f"its connection is not verified as {destination.host}")
         return None
@@ -481,7 +481,9 @@ class CredentialInjector:
             route.counts.injected -= 1
         self._tell(environment, "withdrawn", f"token withdrawn: {reason}")
 
-    def _block(self, flow: http.HTTPFlow, environment: Environment | None, reason: str) -> None:
+    def _block(
+        self, flow: http.HTTPFlow, environment: Environment | None, reason: str, *, closes: bool = False
+    ) -> None:
         line = record.blocked(flow, environment, reason)
         logger.warning(line)
         route = self._routes.named(environment.name) if environment is not None else None
@@ -489,6 +491,8 @@ class CredentialInjector:
             route.counts.blocked += 1
         if not flows.may_stream(flow.request):
             flow.response = _refusal(line)
+            if closes and not (flow.request.is_http2 or flow.request.is_http3):
+                flow.response.headers["Connection"] = "close"
             return
         # mitmproxy crashes on a response that is set before the body streams. In `request` it is known whether it did;
         # until then no credential may go out with it, and where it did, the API itself will refuse the request.
@@ -506,6 +510,8 @@ class _Objection(NamedTuple):
     reason: str
     blocks: bool = False
     """The request is not sent on at all."""
+    closes: bool = False
+    """On another connection it may be, so the client's is closed."""
 
 
 def _refuse_stickyauth(value: str | None) -> None:

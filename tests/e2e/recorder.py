@@ -19,7 +19,7 @@ _ACCEPT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 class Recorder:
-    """Speaks plain HTTP and TLS on one port, HTTP/1 and HTTP/2. `/to/<url>` redirects there."""
+    """Speaks plain HTTP and TLS on one port, HTTP/1 and HTTP/2. `/to/<url>` redirects there, `/401` refuses."""
 
     def __init__(self, certificate: Path) -> None:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -118,6 +118,8 @@ def _answer(head: bytes) -> bytes:
         )
     if to := re.search(rb"/to/(\S+)", line):
         return b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % to[1]
+    if b" /401 " in line:
+        return b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
     body = head if line.startswith(b"TRACE ") else b""
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 

@@ -252,7 +252,7 @@ def test_a_request_whose_body_is_still_coming_meanwhile_takes_no_token_elsewhere
     with socket.create_connection((host, int(port)), timeout=30) as client:
         target = stage.http.removeprefix("http://")
         client.sendall(f"POST {stage.http}/steal HTTP/1.1\r\nHost: {target}\r\nContent-Length: 1\r\n\r\n".encode())
-        proxy.wait_for("qa: first request with a token")
+        proxy.wait_for("qa: token fetched")
         load_anew(script, proxy)
         client.sendall(b"x")
         client.recv(1)
