@@ -44,6 +44,8 @@ def test_an_injected_flow_tells_everything_but_the_token() -> None:
             "expires_at": 4600,
             "replaced": "Basic",
             "retried": False,
+            "header": "Authorization",
+            "token_length": 6,
         }
     }
 
@@ -129,3 +131,35 @@ def test_only_the_name_of_an_authentication_scheme_is_shown(value: str, shown: s
 )
 def test_a_duration_is_short_and_never_too_long(seconds: float, text: str) -> None:
     assert record.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "injected"),
+    [
+        ({}, True),
+        ({"token": None}, True),
+        ({"header": ..., "token_length": ...}, True),
+        ({"token_length": "x"}, True),
+        ({"token": ...}, False),
+        ({"token": 5}, False),
+        ({"header": 5}, False),
+        ({"headers": "X-Key"}, False),
+        ({"action": "kept"}, False),
+    ],
+)
+def test_was_injected(changes: dict[str, Any], injected: bool) -> None:
+    """A capture may hold anything, and one of an older version has fewer keys."""
+    flow = Flow()
+    record.injected(flow, QA, Served(TOKEN, "cached", 3599.0), None)
+    kept = {**flow.metadata["inject"], **changes}
+    flow.metadata["inject"] = {name: value for name, value in kept.items() if value is not ...}
+    assert record.was_injected(flow) == injected
+
+
+@pytest.mark.parametrize(
+    ("value", "credential"),
+    [("Bearer canary", "canary"), ("ApiKey canary", "ApiKey canary"), ("canary", "canary"), ("", "")],
+)
+def test_credential(value: str, credential: str) -> None:
+    """Only a known scheme is cut off: another first word may be part of the secret."""
+    assert record.credential(value) == credential

@@ -17,9 +17,10 @@ import filelock
 import pytest
 
 from credential_injector import redis_store, token_store
+from credential_injector.fingerprints import fingerprint
 from credential_injector.routes import open_store
 from credential_injector.token_request import TokenRequest
-from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
+from credential_injector.token_source import AccessToken, NoToken, TokenSource
 from credential_injector.token_store import Fetch, TokenStore, identify, keep, shared
 from tests.conftest import tool
 

@@ -18,7 +18,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 from mitmproxy.types import Choice
 
-from credential_injector import flows, record, web_guard
+from credential_injector import fingerprints, flows, record, web_guard
 from credential_injector.clients import admission, admits_everybody
 from credential_injector.connections import Connections, waiting_for
 from credential_injector.departure import Departure
@@ -101,6 +101,7 @@ class CredentialInjector:
 
     def load(self, loader: Loader) -> None:
         self._take_over_connections()
+        fingerprints.key()  # here, so that no hook of a request reads a file
         for option, (default, text) in OPTIONS.items():
             loader.add_option(option, type(default), default, text)
         # mitmproxy ignores an option that nobody knows, and drops a script whose option is malformed; either way

@@ -34,8 +34,9 @@ class _Sent(NamedTuple):
     @property
     def masks(self) -> tuple[Mask, ...]:
         """Of the token, and of what goes with it."""
-        name, header = self.route.environment.name, self.route.header
-        return masking.mask_of(name, header, self.token.value, self.token.fingerprint), *self.route.extra_masks
+        environment = self.route.environment
+        label = record.fingerprint(environment, self.token) or masking.unnamed()
+        return masking.mask_of(environment.name, environment.header, self.token.value, label), *self.route.extra_masks
 
 
 class Departure:
@@ -79,7 +80,7 @@ class Departure:
     async def _held_back(self, flow: http.HTTPFlow) -> None:
         sent = self._sent[flow]
         if self.masks:
-            masking.hide(flow.request.headers, sent.masks)
+            masking.hide(flow.request.headers, sent.masks, escaped=False)
             await ctx.master.addons.trigger_event(UpdateHook([flow]))  # mitmweb has shown the credential already
         await type(flow).wait_for_resume(flow)  # type: ignore[no-untyped-call]
         if self.masks and flow in self._sent:  # it has not been taken off meanwhile

@@ -1,5 +1,6 @@
 """Questions about a flow: where it really goes, what it carries, whether it can still be answered."""
 
+from collections.abc import Callable
 from typing import cast
 
 from mitmproxy import ctx, http
@@ -17,8 +18,8 @@ from credential_injector.destinations import (
     normalise_host,
 )
 from credential_injector.environments import Environment
+from credential_injector.fingerprints import fingerprint
 from credential_injector.masking import Mask
-from credential_injector.token_source import fingerprint
 
 _BY_PROXYAUTH = f'Basic realm="{REALM}"'
 
@@ -145,24 +146,50 @@ def take_back(flow: http.HTTPFlow) -> None:
     """Remove our earlier token, or its mask, from a request that is replayed: it may go elsewhere by now."""
     if not record.was_injected(flow):
         return
-    carried = flow.metadata[record.KEY]
+    carried, headers = flow.metadata[record.KEY], flow.request.headers
     for name in carried.get("headers", []):
-        flow.request.headers.pop(name, None)
-    masked = masking.mask_of(carried["environment"], "", carried["token"], carried["token"])
-    masking.drop(flow.request.headers, [*earlier_masks(flow), masked])
+        headers.pop(name, None)
+    token, length, masks = carried["token"], carried.get("token_length"), earlier_masks(flow)
+    # What is of another length is none of ours: a person has put it in the token's place, and it stays.
+    if not isinstance(length, int) or any(
+        len(mask.secret) == length or fingerprint(mask.secret) == token for mask in masks
+    ):
+        masking.drop(headers, masks)
+    shown = masking.mask_of(carried["environment"], "", "", token or masking.unnamed()).shown
+    masking.drop(headers, [Mask("", shown, shown)])
 
 
 def earlier_masks(flow: http.HTTPFlow) -> list[Mask]:
-    """The masks of what was injected into a flow and is not masked yet."""
+    """The masks of what was injected into a flow and is not masked yet.
+
+    Where no header holds the token's fingerprint (it has none, or was made with the key of another user), that is
+    whatever stands in the token's own header.
+    """
     carried, headers = flow.metadata[record.KEY], flow.request.headers
     environment, token = carried["environment"], carried["token"]
-    found = masking.find(headers, environment, token)
+    found = masking.find(headers, environment, token) if token is not None else None
     masks = [found] if found is not None else []
+    if found is None:
+        header, label = carried.get("header", "Authorization"), token or masking.unnamed()
+        # The prefix may be any: all of the secret may stand behind each of the words.
+        masks += _masks(headers, environment, header, label, lambda value: masking.endings(record.credential(value)))
     for name in carried.get("headers", []):
-        value = headers.get(name)
-        if value is not None and not value.startswith(f"<{environment} sha256:"):
-            masks.append(masking.mask_of(environment, name, value, fingerprint(value)))
+        masks += _masks(headers, environment, name, masking.unnamed(name), lambda value: [value])
     return masks
+
+
+def _masks(
+    headers: http.Headers, environment: str, header: str, label: str, secrets: Callable[[str], list[str]]
+) -> list[Mask]:
+    """The masks of the secrets in this header, where they are not masked yet."""
+    shown = masking.mask_of(environment, header, "", label).shown
+    return [
+        masking.mask_of(environment, header, secret, label)
+        for value in headers.get_all(header)
+        if shown not in value
+        for secret in secrets(value)
+        if secret
+    ]
 
 
 def hide_proxyauth(flow: http.HTTPFlow) -> None:

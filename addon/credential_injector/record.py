@@ -11,7 +11,8 @@ from typing import Any, Literal, Protocol
 
 from credential_injector.environments import Environment
 from credential_injector.folder import DEFAULT_FOLDER
-from credential_injector.token_source import NoToken, Served, Status
+from credential_injector.grants import FIXED
+from credential_injector.token_source import AccessToken, NoToken, Served, Status
 
 KEY = "inject"
 """Of `flow.metadata`. Its value is a dict of plain values: mitmproxy cannot save anything else."""
@@ -80,7 +81,8 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
         comment += f", replaced {replaced}"
     prefix = f"{environment.prefix} " if environment.prefix else ""
     # mitmweb draws a comment's lines as one paragraph: the dashes keep them apart there.
-    comment += f"\n- {environment.header}: {prefix}<{token.fingerprint}>\n- {environment.file}"
+    shown = fingerprint(environment, token)
+    comment += f"\n- {environment.header}: {prefix}<{shown or 'secret'}>\n- {environment.file}"
     if environment.extra_headers:
         comment += "".join(f"\n- {name}: <secret>" for name, _ in environment.extra_headers)
     _write(
@@ -88,13 +90,21 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
         comment,
         action="injected",
         environment=environment,
-        token=token.fingerprint,
+        token=shown,
         source=served.source,
         expires_at=int(token.expires_at) if expires else None,
         replaced=replaced,
     )
+    flow.metadata[KEY]["header"] = environment.header
+    if shown is not None:
+        flow.metadata[KEY]["token_length"] = len(token.value)
     if environment.extra_headers:
         flow.metadata[KEY]["headers"] = [name for name, _ in environment.extra_headers]
+
+
+def fingerprint(environment: Environment, token: AccessToken) -> str | None:
+    """What may be shown of a token. None: a person chose it, so that it could be found by trying."""
+    return None if environment.token_request.grant_type in FIXED else token.fingerprint
 
 
 def retried(flow: Flow, environment: Environment, served: Served) -> None:
@@ -102,7 +112,9 @@ def retried(flow: Flow, environment: Environment, served: Served) -> None:
     refused = flow.metadata[KEY]
     injected(flow, environment, served, refused["replaced"])
     headline, _, details = flow.comment.partition("\n")
-    flow.comment = f"{headline}, sent again after a 401\n{details}\n- the first answer: 401 to <{refused['token']}>"
+    flow.comment = (
+        f"{headline}, sent again after a 401\n{details}\n- the first answer: 401 to <{refused['token'] or 'secret'}>"
+    )
     flow.metadata[KEY]["retried"] = True
 
 
@@ -166,8 +178,9 @@ def was_injected(flow: Flow) -> bool:
     return (
         isinstance(record, dict)
         and record.get("action") == "injected"
-        and all(isinstance(record.get(name), str) for name in ("environment", "token", "source"))
-        and isinstance(record.get("replaced", ...), str | None)
+        and all(isinstance(record.get(name), str) for name in ("environment", "source"))
+        and all(isinstance(record.get(name, ...), str | None) for name in ("token", "replaced"))
+        and isinstance(record.get("header", ""), str)
         and isinstance(record.get("headers", []), list)
         and all(isinstance(name, str) for name in record.get("headers", []))
     )
@@ -210,7 +223,7 @@ def _options(environment: Environment, tokens: str) -> str:
 def status(environment: Environment, now: Status, counts: str) -> str:
     """One line: what the environment has, what has happened there, and what keeps it from getting more."""
     if now.token is not None and math.isinf(now.seconds_left):
-        state = f"{environment.token_request.grant_type} credential {now.token.fingerprint}"
+        state = f"{environment.token_request.grant_type} credential"
     elif now.token is not None:
         source = "store" if now.token.stored else "fetched"
         state = f"token {now.token.fingerprint} ({source}), {duration(now.seconds_left)} left"
@@ -224,6 +237,12 @@ def status(environment: Environment, now: Status, counts: str) -> str:
 def scheme(value: str) -> str:
     """The authentication scheme of a header value (RFC 9110 section 11.1), or `another value`."""
     return _SCHEMES.get(value.partition(" ")[0].lower(), "another value")
+
+
+def credential(value: str) -> str:
+    """What stands behind the authentication scheme of a header value; all of it where that is no known scheme."""
+    first, _, rest = value.partition(" ")
+    return rest if first.lower() in _SCHEMES else value
 
 
 def duration(seconds: float) -> str:

@@ -20,10 +20,10 @@ from credential_injector.destinations import Destination, Destinations, Excluded
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
-from credential_injector.masking import mask_of
+from credential_injector.masking import mask_of, unnamed
 from credential_injector.threads import in_thread
 from credential_injector.token_request import Fields, TokenRequest, Transport
-from credential_injector.token_source import AccessToken, NoToken, TokenSource, fingerprint
+from credential_injector.token_source import AccessToken, NoToken, TokenSource
 
 if TYPE_CHECKING:
     from credential_injector.token_store import TokenStore
@@ -78,7 +78,7 @@ class Route:
         self.extra_headers: Fields = environment.extra_headers
         self.extra_headers_http2: Fields = tuple((name.lower(), value) for name, value in environment.extra_headers)
         self.extra_masks = tuple(
-            mask_of(environment.name, name, value, fingerprint(value)) for name, value in environment.extra_headers
+            mask_of(environment.name, name, value, unnamed(name)) for name, value in environment.extra_headers
         )
 
 

@@ -1,13 +1,14 @@
 """A token when it is needed: reuse, refresh ahead, single flight, back off. The only reader of the clock."""
 
 import asyncio
-import hashlib
 import random
 import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from credential_injector.fingerprints import fingerprint
 
 # A token is not sent any more this long before it expires: it must still be valid when it arrives, and servers floor
 # seconds (a token of 3 s may live 2). At most a tenth of its life, so that short tokens remain of use.
@@ -58,11 +59,6 @@ class NoToken(Exception):
         """Seconds until the next token request may go out."""
         self.tokens = tokens
         """Where a login is to be stored, as the command line's --tokens names it; empty for its default."""
-
-
-def fingerprint(value: str) -> str:
-    """`sha256:` and 12 hex digits: enough to compare two sightings of a token, nothing to log in with."""
-    return f"sha256:{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()[:12]}"
 
 
 def sendable(value: str) -> bool:

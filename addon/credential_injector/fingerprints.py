@@ -1,0 +1,84 @@
+"""A token -> its fingerprint: `sha256:` and 12 hex digits, enough to compare two sightings of it.
+
+It is an HMAC (RFC 2104) under a key of the user's own: a bare hash would let whoever sees it try passwords out.
+"""
+
+import hmac
+import logging
+import os
+import secrets
+import threading
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from credential_injector import permissions
+
+logger = logging.getLogger(__name__)
+
+KEY_FILE = "~/.mitmproxy/credential-injector.key"  # in the folder of mitmproxy's own secrets, whose name never changes
+KEY_SIZE = 32  # bytes, written as hex digits
+
+_reading = threading.Lock()
+
+
+def fingerprint(value: str) -> str:
+    """The fingerprint of a token. The first one reads the key, or makes it. Never raises."""
+    return f"sha256:{hmac.digest(key(), value.encode(errors='surrogateescape'), 'sha256').hex()[:12]}"
+
+
+def key() -> bytes:
+    """The user's key, which all processes share; where it cannot be read or made, one of this process. Never raises."""
+    with _reading:  # `cache` would let two threads make one each
+        return _key()
+
+
+@cache
+def _key() -> bytes:
+    path = Path(KEY_FILE)
+    try:
+        path = path.expanduser()
+        made = _read(path) if path.exists() else _make(path)
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: there is no home
+        logger.warning(
+            f"{path} cannot be used ({_cause(error)}): until mitmproxy ends, a key of its own makes the fingerprints of"
+            " tokens, and no other process can compare them or find a token by them; make the file readable and"
+            " writable for this user, or remove it to get a new one"
+        )
+        return secrets.token_bytes(KEY_SIZE)
+    if permissions.others_can_read(path):
+        logger.warning(permissions.warning([path]))
+    return made
+
+
+def _read(path: Path) -> bytes:
+    """Raises OSError, or ValueError where it is no key."""
+    with path.open("rb") as file:
+        content = file.read(2 * KEY_SIZE + 1)
+    made = bytes.fromhex(content.decode("ascii"))
+    if len(made) != KEY_SIZE:
+        raise ValueError
+    return made
+
+
+def _make(path: Path) -> bytes:
+    """Raises OSError, or ValueError. Of several processes that make one at the same time, all get the first one's."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    new = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(KEY_SIZE))
+            file.flush()
+            os.fsync(descriptor)  # a crash must not leave an empty key under its name
+        with suppress(FileExistsError):
+            os.link(new, path)  # a rename would replace the key of another process
+    finally:
+        new.unlink()
+    return _read(path)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return f"it does not hold {2 * KEY_SIZE} hex digits" if isinstance(error, ValueError) else "this user has no home"
