@@ -13,7 +13,8 @@ from mitmproxy import http
 from mitmproxy.flow import Flow
 from mitmproxy.io import FlowReader, FlowWriter
 
-from credential_injector import flows, masking, record
+from credential_injector import candidates, flows, masking, record
+from credential_injector.fingerprints import fingerprint
 from credential_injector.masking import Mask
 
 
@@ -25,14 +26,12 @@ def redact(source: Path, target: Path) -> tuple[int, int]:
     """Write `target`, readable for its owner only. Returns how many flows there are, and how many have changed.
 
     What is masked: the credential in its header, wherever else in the capture it stands (headers, URLs, bodies,
-    messages, comments, what a person has changed since), and the passwords of proxyauth. Raises Unreadable, or OSError;
-    then there is no `target`, and an existing one stays.
+    messages, comments, what a person has changed since), escaped or not, and the passwords of proxyauth. Where the
+    header holds its mask already, a token of this user is found by its fingerprint. Raises Unreadable, or OSError; then
+    there is no `target`, and an existing one stays.
     """
-    count = changed = 0
-    masks: set[Mask] = set()
-    for flow in _flows(source):
-        count += 1
-        masks.update(_masks(flow))
+    count, masks = _survey(source)
+    changed = 0
     new = target.with_name(f"{target.name}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # it may be the source, or somebody's link
     try:
@@ -71,24 +70,57 @@ def _earlier(flow: Flow) -> Flow | None:
     return Flow.from_state(backup) if backup else None
 
 
-def _masks(flow: Flow) -> Iterator[Mask]:
+def _survey(source: Path) -> tuple[int, list[Mask]]:
+    """How many flows there are, and the masks of all that was injected, long secrets first: one may hold another."""
+    count = 0
+    masks: set[Mask] = set()
+    masked: dict[str, Mask] = {}
+    wanted: dict[int, set[str]] = {}
+    for flow in _flows(source):
+        count += 1
+        for injected in _injected(flow):
+            masks.update(found := flows.earlier_masks(injected))
+            carried = injected.metadata[record.KEY]
+            token, length = carried["token"], candidates.length_of(carried.get("token_length"))
+            if token is not None and length is not None and not any(len(mask.secret) == length for mask in found):
+                masked[token] = masking.mask_of(carried["environment"], "", "", token)
+                wanted.setdefault(length, set()).add(token)
+    for flow in islice(_flows(source), count) if wanted else ():
+        for token in candidates.recognised([flow.get_state(), *map(_content, _messages(flow))], wanted):
+            masks.add(masked[fingerprint(token)]._replace(secret=token))
+    return count, sorted(masks, key=lambda mask: len(mask.secret), reverse=True)
+
+
+def _injected(flow: Flow) -> Iterator[http.HTTPFlow]:
+    """The flow, and what it was before a person changed it, where a credential went out with it."""
     if (earlier := _earlier(flow)) is not None:
-        yield from _masks(earlier)
+        yield from _injected(earlier)
     if isinstance(flow, http.HTTPFlow) and record.was_injected(flow):
-        yield from flows.earlier_masks(flow)
+        yield flow
 
 
-def _hide(flow: Flow, masks: set[Mask]) -> None:
+def _messages(flow: Flow) -> list[http.Message]:
+    """The request and the response, as far as there are any with a body."""
+    both = (flow.request, flow.response) if isinstance(flow, http.HTTPFlow) else ()
+    return [message for message in both if message is not None and message.raw_content]
+
+
+def _content(message: http.Message) -> bytes | None:
+    """The body, unpacked where it is compressed."""
+    return message.get_content(strict=False)
+
+
+def _hide(flow: Flow, masks: list[Mask]) -> None:
     earlier = _earlier(flow)
     if isinstance(flow, http.HTTPFlow):
         flows.hide_proxyauth(flow)
         if record.was_injected(flow):
             masking.hide(flow.request.headers, flows.earlier_masks(flow))
-        for message in filter(None, (flow.request, flow.response)):
-            if message.raw_content and (content := message.get_content(strict=False)):
-                masked = masking.masked(content, masks)
-                if masked != content:
-                    message.content = masked
+    for message in _messages(flow):
+        if content := _content(message):
+            masked = masking.masked(content, masks)
+            if masked != content:
+                message.content = masked
     state = masking.masked({**flow.get_state(), "backup": None}, masks)
     if earlier is not None:
         _hide(earlier, masks)

@@ -53,7 +53,8 @@ def redact(source: Path, target: Path) -> None:
     """Copy a capture without the credentials that were injected into it.
 
     A mask stands in their place, in headers, URLs and bodies, and in that of proxyauth's passwords. What the clients
-    themselves sent stays as it is. (mitmproxy with --set inject_mask=true saves no credential in the first place.)
+    themselves sent stays as it is. (mitmproxy with --set inject_mask=true saves no credential in the first place, but
+    for what an answer's body repeats: of that, this finds the tokens, with the key of the user who ran mitmproxy.)
 
     \b
     Example:
