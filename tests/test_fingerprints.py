@@ -40,7 +40,11 @@ def test_keyed(home: Path) -> None:
 
 def test_made_once(home: Path) -> None:
     """The key is for its user alone, and the next process finds it."""
-    shown = fingerprint("canary")
+    before = os.umask(0)
+    try:
+        shown = fingerprint("canary")
+    finally:
+        os.umask(before)
     (file,) = (home / ".mitmproxy").iterdir()
     assert file.name == NAME
     if os.name == "posix":

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mitmproxy import io as mitm_io
 from credential_injector.cli import main
 from credential_injector.demo.servers import serve
 from tests.e2e.conftest import Stage
+from tests.e2e.test_afterwards import mitmweb, wait_for_flow
 
 TOKEN = "canary/to+ken.of-the_API=="
 
@@ -170,6 +172,10 @@ def from_another_user(flow: mitm_http.HTTPFlow) -> None:
     flow.metadata["inject"]["token"] = "sha256:0123456789ab"
 
 
+def with_another_length(flow: mitm_http.HTTPFlow) -> None:
+    flow.metadata["inject"]["token_length"] += 1
+
+
 def of_an_older_version(flow: mitm_http.HTTPFlow) -> None:
     record = flow.metadata["inject"]
     del record["header"], record["token_length"]
@@ -180,7 +186,7 @@ def edited(flow: mitm_http.HTTPFlow) -> None:
     flow.request.headers["Authorization"] = "Bearer mine"
 
 
-@pytest.mark.parametrize("change", [None, from_another_user, of_an_older_version, edited])
+@pytest.mark.parametrize("change", [None, from_another_user, with_another_length, of_an_older_version, edited])
 def test_replay_elsewhere(
     stage: Stage, token_endpoint: str, api: str, change: Callable[[mitm_http.HTTPFlow], None] | None
 ) -> None:
@@ -208,6 +214,29 @@ def test_replay_elsewhere(
     (headers,) = got
     assert headers.get("Authorization") == ("Bearer mine" if change is edited else None)
     assert TOKEN not in str(headers)
+
+
+def test_held_back(stage: Stage, api: str) -> None:
+    """While a person holds a request back its credential is masked; what the client sent goes out as it was."""
+    stage.env(api, "GRANT_TYPE=static", f"VALUE={TOKEN}", without="TOKEN_ENDPOINT,CLIENT_ID,CLIENT_SECRET,SCOPE")
+    referer = f"http://a/?token={ESCAPES['percent'](TOKEN)}"
+    answers: list[dict[str, str]] = []
+
+    def get() -> None:
+        headers = {"Referer": referer}
+        answers.append(requests.get(f"{api}/plain", headers=headers, proxies={"http": proxy.url}, timeout=30).json())
+
+    with mitmweb(stage, intercept="~q", inject_mask="true") as (proxy, web):
+        client = threading.Thread(target=get, daemon=True)
+        client.start()
+        flow = wait_for_flow(web, lambda flow: bool(flow["intercepted"]))
+        assert dict(flow["request"]["headers"])["Authorization"] == "Bearer <qa secret>"
+        assert web.ask("POST", f"/flows/{flow['id']}/resume").status_code == 200
+        client.join()
+        (flow,) = web.flows()
+    assert (answers[0]["Authorization"], answers[0]["Referer"]) == (f"Bearer {TOKEN}", referer)
+    kept = dict(flow["request"]["headers"])
+    assert (kept["Authorization"], kept["Referer"]) == ("Bearer <qa secret>", "http://a/?token=<qa secret>")
 
 
 @pytest.mark.parametrize("odd", ["x", -1, True, 5.5, [], 1 << 40])
