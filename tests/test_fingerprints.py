@@ -61,7 +61,7 @@ def test_read_once(home: Path) -> None:
     assert list((home / ".mitmproxy").iterdir()) == []
 
 
-def test_read_when_loaded(home: Path) -> None:
+async def test_read_when_loaded(home: Path) -> None:
     """mitmproxy's start reads the key, so that no request does."""
     with taddons.context(CredentialInjector()):  # type: ignore[no-untyped-call]
         assert (home / ".mitmproxy" / NAME).is_file()
