@@ -34,6 +34,8 @@ from credential_injector.fingerprints import fingerprint
 from credential_injector.routes import Asking
 from credential_injector.token_request import TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken
+from tests.fakes import answering
+from tests.fakes import http as http_answer
 
 SECRET = "canary-secret"
 
@@ -995,11 +997,35 @@ async def test_mitmproxy_ends_only_when_a_refresh_token_that_was_shown_has_its_s
     refreshes = "GRANT_TYPE=refresh_token\nREFRESH_TOKEN=first" if grant == "refresh_token" else ""
     proxy.env(refreshes)
     proxy.context.master.commands.call("inject.refresh", "qa")
+    await asyncio.sleep(0)
     leaving = proxy.addon.done()
     assert (leaving is not None) == waits
     if waits:
         await leaving
         assert endpoint.asked == ["qa"]
+
+
+async def test_no_token_request_begins_when_mitmproxy_is_ending(proxy: Proxy, endpoint: Endpoint) -> None:
+    """It still serves then, and would not wait for the answer."""
+    proxy.env()
+    assert proxy.addon.done() is None
+    flow = await proxy.send()
+    assert flow.response is not None
+    assert b"no token (ending): the add-on is ending" in (flow.response.content or b"")
+    assert endpoint.asked == []
+
+
+@pytest.mark.parametrize(("expires_in", "told"), [(3_600_000, True), (30 * 86400, False)])
+async def test_a_life_that_may_be_meant_in_milliseconds_is_told(
+    expires_in: int, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The API's 401 tells when such a token has really ended."""
+    answer = http_answer(200, {"access_token": "abc", "token_type": "Bearer", "expires_in": expires_in})
+    with answering(answer) as (url, _):
+        asking = Asking(TokenRequest(url, "me"), Transport())
+        token = await routes._request_token("qa", asking, 1_000_000.0)
+    assert token.expires_at == 1_000_000.0 + expires_in
+    assert sum("qa: the server says that its token lives for 41 days" in line for line in caplog.messages) == told
 
 
 async def test_without_any_file_it_says_how_to_make_one(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LAST_WAIT = 5.0  # seconds
+LAST_WAIT = 5.0  # seconds beyond a token request's timeout, in which what came is stored
+LONG_LIFETIME = 30 * 86400.0  # seconds; a longer life may have been meant in milliseconds
 IMPORT_AFTER = 1.0  # seconds after the start, when the first connections have been served
 LISTED = 20  # environments that are named one by one in the log when they are loaded
 
@@ -135,6 +136,9 @@ class Routes:
         self._following: asyncio.Task[None] | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refreshes: dict[asyncio.Task[Any], float] = {}
+        """Those under way that show a refresh token, with the timeouts of their token requests, in seconds."""
+        self._ended = False
 
     def load(self, folder: Folder, store: "TokenStore | None") -> None:
         """Use the environments of this folder from now on, with tokens from this store.
@@ -212,25 +216,25 @@ class Routes:
             await in_thread(_import_requests, "import of requests")
 
     def close(self) -> None:
-        """Stop what goes on beside the requests."""
+        """Stop what goes on beside the requests. No token request begins any more."""
+        self._ended = True
         for task in (self._following, self._preparing):
             if task is not None:
                 task.cancel()
 
     def farewell(self) -> "asyncio.Task[None] | None":
         """What mitmproxy should wait for before it ends: a refresh token that is shown may be used up, and only the
-        answer holds the next one. It takes LAST_WAIT at most. None: there is nothing to wait for.
+        answer holds the next one. It takes as long as a token request may, and LAST_WAIT. None: nothing to wait for.
         """
-        flights = [
-            source.flight
-            for (request, _), source in self._sources.items()
-            if request.grant_type in GRANTS and GRANTS[request.grant_type].refreshes and source.flight is not None
-        ]
+        if not self._refreshes:
+            return None
+        longest = max(self._refreshes.values()) + LAST_WAIT
 
         async def wait() -> None:
-            await asyncio.wait(flights, timeout=LAST_WAIT)
+            await asyncio.wait(self._refreshes.keys(), timeout=longest)
 
-        return asyncio.create_task(wait()) if flights else None
+        logger.info(f"Waiting for a refresh token that is on its way, {record.duration(longest)} at most")
+        return asyncio.create_task(wait())
 
     def use(self, environments: tuple[Environment, ...]) -> None:
         """Environments of one token identity share a source, and a source outlives changes that do not concern it.
@@ -344,6 +348,12 @@ class Routes:
         return shared(store, request, fetch, partial(setattr, asking, "refresh_token"), timeout=transport.timeout)
 
     async def _fetch(self, asking: Asking, asked_at: float, _replaces: str | None) -> AccessToken:
+        if self._ended:  # mitmproxy still serves, and would not wait for the answer
+            raise NoToken("ending", "the add-on is ending and asks for no token any more")
+        task = asyncio.current_task()
+        if task is not None and GRANTS[asking.request.grant_type].refreshes and task not in self._refreshes:
+            self._refreshes[task] = asking.transport.timeout
+            task.add_done_callback(self._refreshes.pop)
         # By the environments of the moment: a file may have been renamed since the source was made.
         names = [
             route.environment.name
@@ -442,4 +452,9 @@ async def _request_token(name: str, asking: Asking, asked_at: float) -> AccessTo
     token = await asking.token(asked_at)
     left = record.duration(token.expires_at - token.issued_at)
     logger.info(f"{name}: token fetched ({token.fingerprint}), it lives for {left}")
+    if token.expires_at - token.issued_at > LONG_LIFETIME:
+        logger.warning(
+            f"{name}: the server says that its token lives for {left}. If it means milliseconds, tell whoever runs it"
+            " that expires_in is in seconds (RFC 6749 section 5.1); until then the API's 401 tells when the token ended"
+        )
     return token
