@@ -292,6 +292,50 @@ def test_without_expires_in_the_tokens_own_exp_counts(claims: Any, lifetime: flo
     assert read({"access_token": jwt(claims), "expires_in": 60}).expires_at - NOW == 60
 
 
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("claims", "expires_in", "lifetime"),
+    [
+        # The server's clock is right, behind, far behind, ahead.
+        ({"iat": NOW, "exp": NOW + HOUR}, None, HOUR),
+        ({"iat": NOW - 600, "exp": NOW - 300}, None, 300.0),
+        ({"iat": NOW - HOUR, "exp": NOW - HOUR + 60}, None, 60.0),
+        ({"iat": NOW + 600, "exp": NOW + 900}, None, 300.0),
+        # The same token again: it does not live longer for that.
+        ({"iat": NOW - 3000, "exp": NOW + 600}, None, 600.0),
+        # expires_in is longer than the token's own life.
+        ({"iat": NOW, "exp": NOW + 60}, HOUR, 60.0),
+        ({"exp": NOW + 60}, HOUR, 60.0),
+        ({"iat": NOW - 600, "exp": NOW - 300}, HOUR, 300.0),
+        ({"iat": NOW, "exp": NOW + HOUR}, 3_600_000, HOUR),
+        # It is shorter.
+        ({"iat": NOW, "exp": NOW + HOUR}, 60, 60.0),
+        # By the server's clock it has expired, but nothing says when it was issued: expires_in counts.
+        ({"exp": NOW - 300}, HOUR, HOUR),
+        # What makes no sense says nothing.
+        ({"iat": NOW + HOUR, "exp": NOW + 60}, None, 60.0),
+        ({"iat": "x", "exp": NOW + 60}, None, 60.0),
+        ({"iat": NOW}, HOUR, HOUR),
+        ({"iat": NOW}, None, 300.0),
+    ],
+)
+def test_a_jwt_lives_as_long_as_it_says_by_the_servers_clock(
+    claims: dict[str, Any], expires_in: float | None, lifetime: float
+) -> None:
+    """Whichever is shorter: its own life, or expires_in."""
+    assert read({"access_token": jwt(claims), "expires_in": expires_in}).expires_at - NOW == lifetime
+
+
+@pytest.mark.parametrize(
+    "claims", [{"exp": NOW - 1}, {"iat": NOW - 86400, "exp": NOW - 82800}, {"iat": NOW - 1e6, "exp": NOW}]
+)
+def test_a_jwt_that_is_old_has_expired(claims: dict[str, Any]) -> None:
+    """No clock that is a little behind explains it."""
+    assert refused({"access_token": jwt(claims)}).code == "expired"
+
+
 @pytest.mark.parametrize("token", ["a.b.c", "..", "a.!!!.c", "a.b", "a.b.c.d"])
 def test_a_token_that_only_resembles_a_jwt_gets_the_default_lifetime(token: str) -> None:
     assert read({"access_token": token}).expires_at - NOW == 300
@@ -306,6 +350,11 @@ def test_a_token_that_only_resembles_a_jwt_gets_the_default_lifetime(token: str)
         (403, b"", "http_403", True),
         (404, b"<html>Not found</html>", "http_404", True),
         (429, {"error": "slow_down"}, "slow_down", False),
+        (400, {"error": "slow_down"}, "slow_down", False),
+        (400, {"error": "temporarily_unavailable"}, "temporarily_unavailable", False),
+        (401, {"error": "server_error"}, "server_error", False),
+        (200, {"error": "server_error"}, "server_error", False),
+        (400, {"error": "authorization_pending"}, "authorization_pending", False),
         (429, b"", "http_429", False),
         (503, {"error": "temporarily_unavailable"}, "temporarily_unavailable", False),
         (500, b"<html>", "http_500", False),

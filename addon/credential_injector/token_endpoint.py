@@ -26,6 +26,7 @@ T = TypeVar("T")
 METADATA_LIFETIME = 86400.0  # seconds for which what an issuer publishes is taken as known
 DEFAULT_LIFETIME = 300.0  # seconds, where neither expires_in nor the token says how long it lives
 LONGEST_RETRY_AFTER = 3600.0  # seconds
+LARGEST_SKEW = 3600.0  # seconds by which a server's clock may be behind; more, and its token is taken for an old one
 # RFC 6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, RFC 8628 section 3.5, RFC 8707 section 2, RFC 9449 section 5,
 # OpenID Connect Core section 3.1.2.6; and what glewlwyd says instead of invalid_scope.
 OAUTH_ERRORS = {
@@ -54,6 +55,8 @@ OAUTH_ERRORS = {
     "unsupported_token_type",
     "use_dpop_nonce",
 }
+# RFC 6749 sections 4.1.2.1 and 5.2, RFC 8628 section 3.5: whatever the status, the same request may succeed later.
+_PASSING = {"authorization_pending", "server_error", "slow_down", "temporarily_unavailable"}
 _PENDING = ("authorization_pending", "slow_down")  # RFC 8628 section 3.5: a login goes on, nothing has failed
 
 
@@ -233,7 +236,7 @@ def _refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest,
     code = error_code(said)
     retry_after = _retry_after(answer.headers, asked_at)
     if code is not None or 400 <= status < 500:
-        busy = status in (408, 425, 429) or status >= 500
+        busy = status in (408, 425, 429) or status >= 500 or code in _PASSING
         return NoToken(
             code or f"http_{status}", f"{request.shown} answered {status}", lasting=not busy, retry_after=retry_after
         )
@@ -278,11 +281,28 @@ def _moment(text: str) -> float | None:
 
 def _expires_at(token: str, expires_in: object, asked_at: float) -> float:
     """Unix seconds. RFC 6749 only recommends expires_in; some servers send it as a string, some leave it out."""
-    lifetime = _number(expires_in)
-    if lifetime is None:
-        expires_at = _number(_claim(token, "exp"))
-        lifetime = DEFAULT_LIFETIME if expires_at is None else expires_at - asked_at
+    said, own = _number(expires_in), _life(_claims(token), asked_at)
+    if said is None:
+        lifetime = DEFAULT_LIFETIME if own is None else own
+    else:
+        lifetime = said if own is None or own <= 0 else min(said, own)
     return asked_at + min(lifetime, LONGEST_LIFETIME)
+
+
+def _life(claims: Mapping[str, Any], asked_at: float) -> float | None:
+    """Seconds for which a JWT lives by its own claims, `iat` and `exp`; None where they do not say.
+
+    Not positive: it has expired. They are times of the server's clock, which may differ from this machine's.
+    """
+    issued_at, expires_at = _number(claims.get("iat")), _number(claims.get("exp"))
+    if expires_at is None:
+        return None
+    left = expires_at - asked_at
+    if issued_at is None or not issued_at < expires_at:
+        return left
+    whole = expires_at - issued_at
+    # It was just issued, and has expired by this machine's clock: the server's is behind. An old one has expired.
+    return whole if left <= 0 and asked_at - issued_at <= LARGEST_SKEW else min(left, whole)
 
 
 def _number(value: object) -> float | None:
@@ -297,13 +317,12 @@ def _number(value: object) -> float | None:
     return None if number != number else number  # noqa: PLR0124 - only NaN differs from itself
 
 
-def _claim(token: str, name: str) -> object:
-    """A claim of a JWT (RFC 7519), unverified: it is the API's to verify, ours only to know when to ask again."""
+def _claims(token: str) -> Mapping[str, Any]:
+    """The claims of a JWT (RFC 7519), unverified: they are the API's to verify, ours only to know when to ask again."""
     parts = token.split(".")
     if len(parts) != 3:
-        return None
+        return {}
     try:
-        claims = _json_object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return _json_object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))) or {}
     except ValueError:
-        return None
-    return claims.get(name) if claims else None
+        return {}
