@@ -598,6 +598,26 @@ class Broken(TokenStore):
             raise RuntimeError("canary")
 
 
+@pytest.mark.parametrize("fails", [(), ("read",)])
+async def test_the_life_of_a_token_begins_after_the_wait_for_the_lock(
+    fails: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token of 3 s has not expired where the lock took 5 s."""
+    loop = asyncio.get_running_loop()
+    now, waited = loop.time, 0.0
+
+    class Slow(Broken):
+        @asynccontextmanager
+        async def lock(self, identity: str, wait: float) -> AsyncIterator[None]:
+            nonlocal waited
+            waited += 5.0
+            yield
+
+    monkeypatch.setattr(loop, "time", lambda: now() + waited)
+    token = await shared(Slow(*fails), REQUEST, TokenEndpoint())(NOW, None)
+    assert NOW + 4 <= token.issued_at <= NOW + 5
+
+
 @pytest.mark.parametrize("where", ["lock", "read", "write"])
 async def test_a_store_that_fails_costs_no_request_and_is_told_once(
     where: str, caplog: pytest.LogCaptureFixture

@@ -100,6 +100,11 @@ def shared(
         nonlocal identity, stored, used_up
         loop = asyncio.get_running_loop()
         began = loop.time()
+
+        def now() -> float:
+            """A second early, so that no token counts as issued in the future where the two clocks differ a little."""
+            return asked_at + max(0.0, loop.time() - began - 1.0)
+
         async with AsyncExitStack() as lock:
             try:
                 identity = identity or await in_thread(partial(identify, request), "token store")
@@ -107,7 +112,7 @@ def shared(
                 stored = await store.read(identity)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
                 store.failed(error)
-                return await ask(asked_at, replaces)
+                return await ask(now(), replaces)
             if stored is not None and stored.refresh_token and stored.refresh_token != used_up:
                 refresh_with(stored.refresh_token)
             if stored is not None and stored.fingerprint != replaces:
@@ -115,7 +120,7 @@ def shared(
                 if taken is not None:
                     store.works()
                     return taken
-            token = await ask(asked_at, replaces)
+            token = await ask(now(), replaces)
             try:
                 await store.write(identity, token, asked_at)
                 stored, used_up = token, None
