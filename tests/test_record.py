@@ -102,6 +102,17 @@ def test_a_missing_token_says_what_happened_what_to_do_and_when_it_is_tried_agai
     )
 
 
+def test_a_failure_of_a_moment_ago_tells_that_somebody_tries_again() -> None:
+    assert record.no_token(QA, NoToken("timeout", "no")).endswith("; it is tried again now")
+
+
+@pytest.mark.parametrize("code", ["late", "timeout"])
+def test_only_where_the_clock_is_to_blame_it_is_named(code: str) -> None:
+    """A server or a lock that is slow makes a token late, too."""
+    assert "clock" not in record.failure(QA, NoToken(code, "no"))
+    assert "this machine's clock" in record.failure(QA, NoToken("clock", "no"))
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [

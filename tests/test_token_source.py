@@ -156,7 +156,7 @@ async def test_other_failures_back_off_further_each_time_and_start_over_after_a_
         clock.now += error.value.next_try
         return error.value.next_try
 
-    assert [await pause() for _ in range(8)] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert [await pause() for _ in range(8)] == [1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 5.0, 5.0]
     endpoint.fails_with = None
     await tokens.token()
     clock.now += 5
@@ -188,6 +188,116 @@ async def test_jitter_shortens_a_back_off_by_a_fifth_at_most() -> None:
     assert error.value.next_try == pytest.approx(0.8)
 
 
+REFUSED = NoToken("invalid_client", "no", lasting=True)
+LATER = NoToken("http_429", "later", retry_after=30.0)
+
+
+@pytest.mark.parametrize("blip", [REFUSED, LATER], ids=["refused", "told to wait"])
+@pytest.mark.parametrize("lifetime", [20.0, 130.0, 3600.0])
+async def test_one_bad_answer_to_a_refresh_is_seen_by_nobody(lifetime: float, blip: NoToken) -> None:
+    """There is another try before the token at hand ends."""
+    endpoint, clock = TokenEndpoint(lifetime), Clock()
+    tokens = source(endpoint, clock)
+    await tokens.token()
+    endpoint.fails_with = blip
+    while value(tokens) == "token-1":
+        clock.now += 0.1
+        await settle()
+        if endpoint.requests == 2:
+            endpoint.fails_with = None
+    assert value(tokens) == "token-3"
+    assert endpoint.requests == 3
+
+
+async def test_a_refusal_of_what_worked_before_is_remembered_when_it_comes_twice_in_a_row() -> None:
+    endpoint, clock = TokenEndpoint(3600.0), Clock()
+    tokens = source(endpoint, clock)
+    await tokens.token()
+    endpoint.fails_with = REFUSED
+    for passes, requests in ((3550, 2), (19, 2), (1, 3)):  # first with 40 s left, then after half of them
+        clock.now += passes
+        assert value(tokens) == "token-1"
+        await settle()
+        assert endpoint.requests == requests
+    clock.now += 59
+    with pytest.raises(NoToken) as error:
+        await tokens.token()
+    assert error.value.next_try == 1.0
+    assert endpoint.requests == 3
+
+
+async def test_without_a_token_at_hand_one_refusal_of_what_worked_before_is_tried_again_soon() -> None:
+    endpoint, clock = TokenEndpoint(60.0), Clock()
+    tokens = source(endpoint, clock)
+    await tokens.token()
+    clock.now += 600
+    endpoint.fails_with = REFUSED
+    pauses = []
+    for _ in range(3):
+        with pytest.raises(NoToken) as error:
+            await tokens.token()
+        pauses.append(error.value.next_try)
+        clock.now += error.value.next_try
+    assert pauses == [1.0, 60.0, 60.0]
+
+
+# --- A server that hangs ---
+
+
+class Hanging:
+    """A source whose token requests take 10 s each and fail, and those who ask it."""
+
+    def __init__(self, took: float = 10.0) -> None:
+        self.clock, self.took = Clock(), took
+        self.endpoint = TokenEndpoint()
+        self.endpoint.fails_with = NoToken("timeout", "no")
+        self.tokens = TokenSource(self.endpoint, clock=self.clock, monotonic=self.clock, jitter=lambda: 0.0)
+
+    async def ask(self, count: int) -> list[bool]:
+        """So many requests at once: whether each one waited for the token request."""
+        self.endpoint.may_answer.clear()
+        asking = [asyncio.create_task(self.tokens.token()) for _ in range(count)]
+        await settle()
+        waited = [not one.done() for one in asking]
+        self.clock.now += self.took
+        self.endpoint.may_answer.set()
+        errors = await asyncio.gather(*asking, return_exceptions=True)
+        assert {type(error) for error in errors} == {NoToken}
+        assert [error.next_try > 0 for error in errors if isinstance(error, NoToken)] == waited
+        return waited
+
+
+async def test_one_request_at_a_time_finds_out_whether_a_server_still_hangs() -> None:
+    """The others get what the last one found, at once."""
+    hanging = Hanging()
+    assert await hanging.ask(5) == [True] * 5
+    for _ in range(3):
+        hanging.clock.now += 5
+        assert await hanging.ask(5) == [True, False, False, False, False]
+    assert hanging.endpoint.requests == 4
+
+
+async def test_what_was_found_of_a_server_that_hung_is_forgotten_with_time() -> None:
+    hanging = Hanging()
+    await hanging.ask(1)
+    hanging.clock.now += 61
+    assert await hanging.ask(3) == [True] * 3
+
+
+async def test_where_the_server_said_no_quickly_all_wait_for_the_next_answer() -> None:
+    hanging = Hanging(took=0.5)
+    await hanging.ask(1)
+    hanging.clock.now += 1
+    assert await hanging.ask(3) == [True] * 3
+
+
+async def test_a_clock_that_was_set_back_lets_nobody_believe_that_a_server_hangs() -> None:
+    hanging = Hanging()
+    await hanging.ask(1)
+    hanging.clock.now -= 3600
+    assert await hanging.ask(3) == [True] * 3
+
+
 async def test_a_clock_that_was_set_back_does_not_prolong_a_failure() -> None:
     endpoint, clock = TokenEndpoint(), Clock()
     endpoint.fails_with = NoToken("invalid_client", "no", lasting=True)
@@ -206,10 +316,40 @@ async def test_a_token_that_expires_on_its_way_is_a_remembered_failure() -> None
         clock.now += 10
         return AccessToken("late", asked_at, asked_at + 5)
 
-    tokens = TokenSource(slow, clock=clock, jitter=lambda: 0.0)
-    with pytest.raises(NoToken, match="expired"):
+    tokens = TokenSource(slow, clock=clock, monotonic=clock, jitter=lambda: 0.0)
+    with pytest.raises(NoToken, match=r"the token expired while it was on its way, which took 10\.0 s") as error:
         await tokens.token()
+    assert (error.value.code, error.value.next_try) == ("late", 1.0)
     assert tokens.cached() is None
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0, 10 * 365 * 86400.0])
+async def test_a_clock_that_is_set_while_the_token_is_on_its_way_costs_another_token_request(step: float) -> None:
+    """The requests that wait for it get the other one: nobody knows how old the first is."""
+    clock, asked = Clock(), list[tuple[float, str | None]]()
+    began = clock.now
+
+    async def fetch(asked_at: float, replaces: str | None) -> AccessToken:
+        asked.append((asked_at, replaces))
+        clock.now += step if len(asked) == 1 else 0.0
+        return AccessToken(f"token-{len(asked)}", asked_at, asked_at + 60)
+
+    served = await TokenSource(fetch, clock=clock, monotonic=lambda: 0.0).token()
+    assert (served.token.value, served.seconds_left) == ("token-2", 60.0)
+    assert asked == [(began, None), (began + step, fingerprint("token-1"))]
+
+
+async def test_a_clock_that_is_set_again_and_again_is_told_as_such() -> None:
+    clock, asked = Clock(), list[float]()
+
+    async def fetch(asked_at: float, replaces: str | None) -> AccessToken:
+        asked.append(asked_at)
+        clock.now += 3600
+        return AccessToken("token", asked_at, asked_at + 60)
+
+    with pytest.raises(NoToken) as error:
+        await TokenSource(fetch, clock=clock, monotonic=lambda: 0.0).token()
+    assert (error.value.code, len(asked)) == ("clock", 2)
 
 
 async def test_an_error_of_ours_is_a_failure_without_its_text() -> None:
@@ -264,13 +404,13 @@ async def test_a_valid_token_outlives_failed_refreshes_which_are_spaced() -> Non
         clock.now += 0.1
         assert value(tokens) == "token-1"
         await settle()
-    assert endpoint.requests - 1 == 6  # after 0, 1, 3, 7, 15 and 31 seconds
+    assert endpoint.requests - 1 == 12  # after 0, 1, 3, 7, 12, 17, ... 47 seconds
     clock.now += 1.1
     assert tokens.cached() is None
     with pytest.raises(NoToken) as error:
         await tokens.token()
-    assert 0 < error.value.next_try <= 32
-    assert endpoint.requests - 1 == 6
+    assert 0 < error.value.next_try <= 5
+    assert endpoint.requests - 1 == 12
 
 
 async def test_a_server_that_hands_the_same_token_out_again_is_not_asked_for_ever() -> None:

@@ -33,6 +33,8 @@ _SCHEMES = {
 # What to do about each kind of failure. {file} is the environment's file.
 _ADVICE = {
     "access_denied": "ask whoever runs the authorization server to allow this client",
+    "clock": "set this machine's clock by network time",
+    "ending": "send the request again when mitmproxy runs again",
     "expired": "check this machine's clock, and how long the tokens of the client in {file} live",
     "http_404": "check TOKEN_ENDPOINT in {file}",
     "http_405": "check TOKEN_ENDPOINT in {file}",
@@ -45,6 +47,7 @@ _ADVICE = {
     "invalid_target": "check RESOURCE and AUDIENCE in {file}",
     "invalid_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
     "issuer_mismatch": "write ISSUER in {file} exactly as the server does, with or without a slash at its end",
+    "late": "ask whoever runs the authorization server why it is slow, or for tokens that live longer",
     "login_required": "run: credential-injector login {name}{options}",
     "login_refused": "check CLIENT_ID, SCOPE and REDIRECT_URI in {file}",
     "no_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
@@ -201,7 +204,8 @@ def own_error(error: BaseException) -> str:
 
 def no_token(environment: Environment, error: NoToken) -> str:
     """A reason that tells what happened, what to do about it, and when it is tried again."""
-    return f"{failure(environment, error)}; next try in {duration(math.ceil(error.next_try))}"
+    when = f"next try in {duration(math.ceil(error.next_try))}" if error.next_try > 0 else "it is tried again now"
+    return f"{failure(environment, error)}; {when}"
 
 
 def failure(environment: Environment, error: NoToken) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from credential_injector.back_off import pause
 from credential_injector.fingerprints import fingerprint
 
 # A token is not sent any more this long before it expires: it must still be valid when it arrives, and servers floor
@@ -20,22 +21,21 @@ REFRESH_SHARE = 0.5
 # But not sooner than this after it came: some servers hand the same token out until it expires.
 REFRESH_SPACING = 1.0
 
-REFUSED_FOR = 60.0  # seconds for which a refusal (wrong secret, wrong scope) is remembered
-FIRST_BACK_OFF = 1.0  # seconds after the first failure of another kind; doubled with each further one
-LONGEST_BACK_OFF = 60.0
 COOL_DOWN = 60.0  # seconds for which nothing is renewed for a URL where the API refused a token that was new
 MOST_COOLING = 3  # URLs: where more of them refuse new tokens, it is the tokens
 LONGEST_LIFETIME = 365 * 86400.0  # seconds of a token's life; more is somebody's mistake, and dates overflow
-JITTER = 0.2  # of a back-off, at random, so that many proxies do not return together
+SLOW = 1.0  # seconds after which a failed token request counts as slow: one request at a time tries again
+SLOW_FOR = 60.0  # seconds for which that is known, from the moment on in which it may be tried again
+CLOCK_STEP = 1.0  # seconds by which the wall clock and the monotonic one differ where one of them was set
 
 
 class NoToken(Exception):
     """There is no token.
 
     `code` is the OAuth error code (RFC 6749 section 5.2) or one of ours: unreachable, untrusted, timeout, redirect,
-    http_<status>, invalid_response, expired, internal, no_metadata, issuer_mismatch, invalid_metadata,
-    unsupported_auth_method, login_required, login_refused, redirect_uri. `reason` is a sentence of ours: nothing that
-    the server wrote is repeated.
+    http_<status>, invalid_response, expired, late, clock, ending, internal, no_metadata, issuer_mismatch,
+    invalid_metadata, unsupported_auth_method, login_required, login_refused, redirect_uri. `reason` is a sentence of
+    ours: nothing that the server wrote is repeated.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class NoToken(Exception):
         self.retry_after = retry_after
         """Seconds that the server asked us to wait."""
         self.next_try = next_try
-        """Seconds until the next token request may go out."""
+        """Seconds until the next token request may go out. 0: it is under way."""
         self.tokens = tokens
         """Where a login is to be stored, as the command line's --tokens names it; empty for its default."""
 
@@ -116,6 +116,12 @@ class _Failure:
     error: NoToken
     failed_at: float
     retry_at: float
+    slow: bool
+    """Whoever waited for it waited long."""
+
+    def again(self, next_try: float = 0.0) -> NoToken:
+        """A new object, as each raise grows a traceback."""
+        return NoToken(**{**vars(self.error), "next_try": next_try})
 
 
 class TokenSource:
@@ -124,6 +130,7 @@ class TokenSource:
     `fetch` makes one token request; it is given the time at which it is made (unix seconds) and the fingerprint of the
     token that is to be replaced, and raises NoToken.
     `clock` is the wall clock: a monotonic one stands still while a laptop sleeps, and tokens expire meanwhile.
+    `monotonic` tells how long a token request took, and, beside it, whether somebody set the clock meanwhile.
     """
 
     def __init__(
@@ -131,10 +138,12 @@ class TokenSource:
         fetch: Callable[[float, str | None], Awaitable[AccessToken]],
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._fetch = fetch
         self._clock = clock
+        self._monotonic = monotonic
         self._jitter = jitter
         self._token: AccessToken | None = None
         self._last: str | None = None
@@ -144,6 +153,8 @@ class TokenSource:
         self._flight: asyncio.Task[None] | None = None
         self._cool: dict[str, float] = {}
         """Until when nothing is renewed, by URL."""
+        self._probes = False
+        """The token request that is under way finds out whether the last failure, a slow one, still stands."""
         self._anew = False
         """A token from a store is not enough: somebody asked for a new one."""
 
@@ -166,12 +177,13 @@ class TokenSource:
             return served
         if (refusal := self._remembered(self._clock())) is not None:
             raise refusal
+        if self._probes and self._failure is not None and self._flight is not None and not self._flight.done():
+            raise self._failure.again()
         # A client that goes away cancels its own wait, not the token request that others wait for.
         await asyncio.shield(self._fly())
         if (served := self.cached()) is not None:
             return served._replace(source="store" if served.token.stored else "fetched")
-        expired = NoToken("expired", "the token expired while the request waited for its turn")
-        raise self._remembered(self._clock()) or expired
+        raise self._remembered(self._clock()) or NoToken("late", "the token expired before the request had its turn")
 
     async def renewed(self, refused: str, url: str = "") -> Served | None:
         """Another token than the one that the API refused there, told by its fingerprint; many callers share one.
@@ -204,11 +216,6 @@ class TokenSource:
         self._fly()
 
     @property
-    def flight(self) -> "asyncio.Task[None] | None":
-        """The token request that is under way. It never raises."""
-        return None if self._flight is None or self._flight.done() else self._flight
-
-    @property
     def used(self) -> bool:
         """Whether a token has ever been asked for."""
         return self._last is not None or self._failure is not None
@@ -236,42 +243,62 @@ class TokenSource:
         return url in cooling or len(cooling) >= MOST_COOLING
 
     def _remembered(self, now: float) -> NoToken | None:
-        """The last failure, while it forbids another token request: a new object, as each raise grows a traceback."""
+        """The last failure, while it forbids another token request."""
         failure = self._failure
         if failure is None or not failure.failed_at <= now < failure.retry_at:
             return None
-        return NoToken(**{**vars(failure.error), "next_try": failure.retry_at - now})
+        return failure.again(failure.retry_at - now)
 
     def _fly(self) -> asyncio.Task[None]:
         """The token request that is under way, or a new one."""
         if self._flight is None or self._flight.done():
+            failure, now = self._failure, self._clock()
+            self._probes = (
+                failure is not None and failure.slow and failure.failed_at <= now < failure.retry_at + SLOW_FOR
+            )
             self._flight = asyncio.create_task(self._request(), name="token request")
         return self._flight
 
     async def _request(self) -> None:
         """One token request. It ends with a token or a remembered failure, and never raises into those who wait."""
+        began = self._monotonic()
         try:
-            token = await self._fetch(self._clock(), self._last)
-            if self._anew and token.stored:
-                token = await self._fetch(self._clock(), token.fingerprint)
+            token = await self._usable()
             self._anew = False
-            if not token.issued_at <= self._clock() < token.usable_until:
-                raise NoToken("expired", "the token expired while it was on its way")
             self._token, self._last, self._failure, self._failures = token, token.fingerprint, None, 0
         except NoToken as error:
-            self._remember(error)
+            self._remember(error, self._monotonic() - began)
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests must hear of it
-            self._remember(NoToken("internal", f"an error of the add-on's own, {type(error).__name__}"))
+            reason = f"an error of the add-on's own, {type(error).__name__}"
+            self._remember(NoToken("internal", reason), self._monotonic() - began)
 
-    def _remember(self, error: NoToken) -> None:
+    async def _usable(self) -> AccessToken:
+        """A token that may be sent. Raises NoToken."""
+        replaces = self._last
+        for _ in range(2):
+            asked_at, began = self._clock(), self._monotonic()
+            token = await self._fetch(asked_at, replaces)
+            if self._anew and token.stored:
+                token = await self._fetch(self._clock(), token.fingerprint)
+            now, took = self._clock(), self._monotonic() - began
+            if token.issued_at <= now < token.usable_until:
+                return token
+            if abs(now - asked_at - took) < CLOCK_STEP:
+                raise NoToken("late", f"the token expired while it was on its way, which took {took:.1f} s")
+            # Its times are those of the clock as it was. Nobody knows how old it is: the machine may have slept.
+            replaces = token.fingerprint
+        raise NoToken("clock", "this machine's clock was set while the token was on its way, twice")
+
+    def _remember(self, error: NoToken, took: float) -> None:
         self._failures += 1
-        if error.lasting:
-            pause = REFUSED_FOR
-        elif error.retry_after is not None:
-            pause = max(error.retry_after, FIRST_BACK_OFF)
-        else:
-            pause = min(FIRST_BACK_OFF * 2 ** min(self._failures - 1, 10), LONGEST_BACK_OFF)
-            pause *= 1 - JITTER * self._jitter()
-        now = self._clock()
+        now, token = self._clock(), self._token
+        retry_at = now + pause(
+            error,
+            None if self._failure is None else self._failure.error,
+            failures=self._failures,
+            worked=self._last is not None,
+            left=token.usable_until - now if token is not None and token.issued_at <= now else 0.0,
+            jitter=self._jitter(),
+        )
         # A new object: the traceback of the one that was raised refers to all that was in use, this source included.
-        self._failure = _Failure(NoToken(**vars(error)), now, now + pause)
+        self._failure = _Failure(NoToken(**vars(error)), now, retry_at, slow=took >= SLOW)
