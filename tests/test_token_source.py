@@ -323,7 +323,7 @@ async def test_a_token_that_expires_on_its_way_is_a_remembered_failure() -> None
     assert tokens.cached() is None
 
 
-@pytest.mark.parametrize("step", [3600.0, -3600.0, 10 * 365 * 86400.0])
+@pytest.mark.parametrize("step", [3600.0, -3600.0, 10 * 365 * 86400.0, -0.05])
 async def test_a_clock_that_is_set_while_the_token_is_on_its_way_costs_another_token_request(step: float) -> None:
     """The requests that wait for it get the other one: nobody knows how old the first is."""
     clock, asked = Clock(), list[tuple[float, str | None]]()
@@ -337,6 +337,23 @@ async def test_a_clock_that_is_set_while_the_token_is_on_its_way_costs_another_t
     served = await TokenSource(fetch, clock=clock, monotonic=lambda: 0.0).token()
     assert (served.token.value, served.seconds_left) == ("token-2", 60.0)
     assert asked == [(began, None), (began + step, fingerprint("token-1"))]
+
+
+async def test_a_clock_that_is_set_when_the_token_has_come_costs_no_request() -> None:
+    """Before those who waited for it have their turn."""
+    clock, endpoint = Clock(), TokenEndpoint()
+
+    def set_back() -> None:
+        clock.now -= 100.0
+
+    async def fetch(asked_at: float, replaces: str | None) -> AccessToken:
+        if endpoint.requests == 0:
+            asyncio.get_running_loop().call_soon(set_back)
+        return await endpoint(asked_at, replaces)
+
+    tokens = TokenSource(fetch, clock=clock)
+    served = await asyncio.gather(tokens.token(), tokens.token())
+    assert [one.token.value for one in served] == ["token-2", "token-2"]
 
 
 async def test_a_clock_that_is_set_again_and_again_is_told_as_such() -> None:

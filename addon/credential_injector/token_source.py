@@ -26,7 +26,7 @@ MOST_COOLING = 3  # URLs: where more of them refuse new tokens, it is the tokens
 LONGEST_LIFETIME = 365 * 86400.0  # seconds of a token's life; more is somebody's mistake, and dates overflow
 SLOW = 1.0  # seconds after which a failed token request counts as slow: one request at a time tries again
 SLOW_FOR = 60.0  # seconds for which that is known, from the moment on in which it may be tried again
-CLOCK_STEP = 1.0  # seconds by which the wall clock and the monotonic one differ where one of them was set
+CLOCK_STEP = 0.1  # seconds by which the wall clock and the monotonic one differ where one of them was set
 
 
 class NoToken(Exception):
@@ -175,15 +175,18 @@ class TokenSource:
         """The token at hand, or a new one; many callers share one token request. Raises NoToken."""
         if (served := self.cached()) is not None:
             return served
-        if (refusal := self._remembered(self._clock())) is not None:
-            raise refusal
         if self._probes and self._failure is not None and self._flight is not None and not self._flight.done():
             raise self._failure.again()
-        # A client that goes away cancels its own wait, not the token request that others wait for.
-        await asyncio.shield(self._fly())
-        if (served := self.cached()) is not None:
-            return served._replace(source="store" if served.token.stored else "fetched")
-        raise self._remembered(self._clock()) or NoToken("late", "the token expired before the request had its turn")
+        for _ in range(2):
+            if self._remembered(now := self._clock()) is not None:
+                break
+            # A client that goes away cancels its own wait, not the token request that others wait for.
+            await asyncio.shield(self._fly())
+            if (served := self.cached()) is not None:
+                return served._replace(source="store" if served.token.stored else "fetched")
+            now = self._clock()
+        # In no variable: its traceback refers to this frame, which would keep it, and this source, alive.
+        raise self._remembered(now) or NoToken("late", "the token expired before the request had its turn")
 
     async def renewed(self, refused: str, url: str = "") -> Served | None:
         """Another token than the one that the API refused there, told by its fingerprint; many callers share one.
@@ -283,7 +286,7 @@ class TokenSource:
             now, took = self._clock(), self._monotonic() - began
             if token.issued_at <= now < token.usable_until:
                 return token
-            if abs(now - asked_at - took) < CLOCK_STEP:
+            if now >= asked_at and abs(now - asked_at - took) < CLOCK_STEP:
                 raise NoToken("late", f"the token expired while it was on its way, which took {took:.1f} s")
             # Its times are those of the clock as it was. Nobody knows how old it is: the machine may have slept.
             replaces = token.fingerprint
