@@ -503,6 +503,19 @@ async def test_where_no_other_token_can_be_had_the_refused_one_stays() -> None:
     assert value(tokens) == "token-1"
 
 
+async def test_where_three_urls_refuse_new_tokens_the_tokens_are_at_fault() -> None:
+    """One URL that refuses every token says nothing about others."""
+    tokens = source(TokenEndpoint(), Clock())
+    first = (await tokens.token()).token.fingerprint
+    for url in ("/1", "/2"):
+        tokens.cool_down(url)
+    assert await tokens.renewed(first, "/1") is None
+    second = await tokens.renewed(first, "/other")
+    assert second is not None
+    tokens.cool_down("/3")
+    assert await tokens.renewed(second.token.fingerprint, "/other") is None
+
+
 async def test_a_server_that_hands_the_refused_token_out_again_starts_the_cool_down() -> None:
     clock = Clock()
     asked = []

@@ -25,6 +25,8 @@ from credential_injector.token_source import NoToken, TokenSource
 logger = logging.getLogger(__name__)
 
 DEADLINE = 60.0  # seconds that the second answer may take
+# Bytes of an answer that are held in memory although stream_large_bodies says less.
+LARGEST_HELD = 8 << 20
 # Of answers that may never end, and are worth nothing when they come late.
 STREAMS = ("text/event-stream", "application/grpc", "application/x-ndjson", "multipart/x-mixed-replace")
 INSUFFICIENT_SCOPE = re.compile(r'error="?insufficient_scope', re.IGNORECASE)  # RFC 6750 section 3.1
@@ -76,19 +78,23 @@ class Retry:
             return
         if not answer.stream and not ctx.options.stream_large_bodies:
             return
-        # mitmproxy would stream it as soon as it is larger than this, to keep it out of memory.
-        most = human.parse_size(ctx.options.stream_large_bodies)
+        # With False, mitmproxy would stream it to nobody as soon as it is large.
+        most = max(human.parse_size(ctx.options.stream_large_bodies) or 0, LARGEST_HELD)
+        length = answer.headers.get("content-length", "0")
 
         def gather(chunk: bytes) -> bytes:
             held.size += len(chunk)
-            if most is not None and held.size > most:
+            if held.size > most:
                 held.pieces.clear()
-                held.give_up(f"the second answer is larger than stream_large_bodies={ctx.options.stream_large_bodies}")
+                held.give_up(too_large)
             else:
                 held.pieces.append(chunk)
             return chunk
 
+        too_large = f"the second answer is larger than {human.pretty_size(most)}"
         answer.stream = gather
+        if length.isdecimal() and int(length) > most:
+            held.give_up(too_large)
 
     async def send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> bool:
         """Give the flow the answer that the same request gets with another token. At worst, the 401 stays: False."""

@@ -2,9 +2,12 @@
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import flask
 import pytest
 import requests
 
@@ -123,6 +126,19 @@ def test_an_api_that_refuses_every_token_costs_one_more_token_and_one_more_reque
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 
+def test_a_url_that_refuses_every_token_does_not_keep_others_from_healing(stage: Stage, curl: Curl) -> None:
+    """The query of a URL does not count."""
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+    through = ["--noproxy", "", "--proxy", proxy.url]
+    assert curl(*through, f"{stage.http}/orders").status == 200
+    assert [curl(*through, f"{stage.http}/always/401?{page}").status for page in range(3)] == [401] * 3
+    assert stage.token_requests == 2
+    revoke(stage)
+    assert curl(*through, f"{stage.http}/orders").status == 200
+    assert stage.token_requests == 3
+
+
 def test_a_token_that_was_new_and_is_refused_is_not_replaced(stage: Stage, curl: Curl) -> None:
     stage.env(stage.http)
     proxy = stage.mitmdump()
@@ -174,6 +190,66 @@ def test_a_large_answer_to_the_second_request_arrives_whole(stage: Stage, curl: 
     revoke(stage)
     reply = curl("--proxy", proxy.url, f"{stage.http}/large")
     assert (reply.status, len(reply.body)) == (200, 1_000_000)
+
+
+@pytest.mark.parametrize("asks", ["Accept: text/event-stream", "Content-Type: application/grpc"])
+def test_a_stream_is_not_asked_for_twice(stage: Stage, curl: Curl, asks: str) -> None:
+    """Its answer could not be held back; the next request has another token."""
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+    send = ["--noproxy", "", "--proxy", proxy.url, "--header", asks, f"{stage.http}/orders"]
+    assert curl(*send).status == 200
+    revoke(stage)
+    assert [curl(*send).status for _ in range(2)] == [401, 200]
+    proxy.wait_for("which stays: the answer would be a stream, which nobody can hold back; the next request gets ano")
+    assert stage.api.statuses == {200: 2, 401: 1}
+
+
+def test_a_second_answer_that_is_a_stream_is_not_waited_for(stage: Stage, curl: Curl) -> None:
+    """It does not end; the 401 goes to the client at once."""
+    ended = threading.Event()
+
+    @stage.api.app.get("/events")
+    def events() -> Any:
+        known = stage.authorization_server.tokens.get(flask.request.headers["Authorization"].removeprefix("Bearer "))
+        if known is None or known.revoked:
+            return "", 401
+
+        def pieces() -> Iterator[str]:
+            yield "data: 1\n\n"
+            ended.wait(30)
+
+        return flask.Response(pieces(), mimetype="text/event-stream")
+
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+    assert curl("--noproxy", "", "--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    revoke(stage)
+    assert curl("--noproxy", "", "--proxy", proxy.url, "--max-time", "20", f"{stage.http}/events").status == 401
+    proxy.wait_for("sent again, the request failed: the second answer is a stream, which nobody can hold back")
+    ended.set()
+
+
+@pytest.mark.parametrize("length", ["known", "unknown"])
+def test_a_second_answer_that_is_too_large_is_not_held(stage: Stage, curl: Curl, length: str) -> None:
+    """With stream_large_bodies it must not fill the memory; the 401 goes to the client at once."""
+
+    @stage.api.app.get("/huge")
+    def huge() -> Any:
+        known = stage.authorization_server.tokens.get(flask.request.headers["Authorization"].removeprefix("Bearer "))
+        if known is None or known.revoked:
+            return "", 401
+        pieces = ["x" * (1 << 20)] * 20
+        return flask.Response(iter(pieces), headers={"Content-Length": 20 << 20} if length == "known" else {})
+
+    stage.env(stage.http)
+    proxy = stage.mitmdump(stream_large_bodies="1m")
+    assert curl("--noproxy", "", "--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    revoke(stage)
+    huge_one = ["--noproxy", "", "--proxy", proxy.url, f"{stage.http}/huge"]
+    assert curl(*huge_one).status == 401
+    proxy.wait_for("sent again, the request failed: the second answer is larger than 8.0m")
+    assert len(curl(*huge_one).body) == 20 << 20
 
 
 def test_a_401_that_is_so_large_that_it_streams_stays(stage: Stage, curl: Curl) -> None:
