@@ -51,7 +51,6 @@ def test_an_issuer_is_compared_exactly(said: Any, reason: str) -> None:
         ({"token_endpoint": "https://a.example/t", "mtls_endpoint_aliases": ALIASES}, False, "https://a.example/t"),
         ({"token_endpoint": "https://a.example/t", "mtls_endpoint_aliases": ALIASES}, True, ALIASES["token_endpoint"]),
         ({"token_endpoint": "https://a.example/t", "mtls_endpoint_aliases": ["x"]}, True, "https://a.example/t"),
-        ({"token_endpoint": "http://127.0.0.1:1/t"}, False, "http://127.0.0.1:1/t"),
     ],
 )
 def test_only_a_client_with_a_certificate_uses_the_alias_for_it(
@@ -68,6 +67,33 @@ def test_credentials_go_to_no_endpoint_that_a_file_could_not_name(published: Any
         Metadata(ISSUER, {"token_endpoint": published}).endpoint("token_endpoint")
     assert (error.value.code, error.value.lasting) == ("invalid_metadata", True)
     assert "canary" not in error.value.reason
+
+
+@pytest.mark.parametrize(
+    ("issuer", "url", "accepted"),
+    [
+        (ISSUER, "http://127.0.0.1:1/t", False),
+        (ISSUER, "http://localhost/t", False),
+        ("HTTPS://login.example.com", "http://127.0.0.1:1/t", False),
+        ("https://127.0.0.1:1", "http://127.0.0.1:2/t", False),
+        ("http://127.0.0.1:1", "http://localhost:2/t", True),
+        ("http://127.0.0.1:1", "https://a.example/t", True),
+        (ISSUER, "HTTPS://a.example/t", True),
+    ],
+)
+@pytest.mark.parametrize("certificate", [True, False])
+def test_only_an_issuer_on_this_machine_may_send_credentials_in_clear(
+    issuer: str, url: str, accepted: bool, certificate: bool
+) -> None:
+    """What listens on a port of this machine may be anybody's."""
+    document = {"mtls_endpoint_aliases": {"token_endpoint": url}} if certificate else {"token_endpoint": url}
+    known = Metadata(issuer, document)
+    if accepted:
+        assert known.endpoint("token_endpoint", certificate=certificate) == url
+    else:
+        with pytest.raises(NoToken, match="publishes a token_endpoint that is malformed or not https") as error:
+            known.endpoint("token_endpoint", certificate=certificate)
+        assert (error.value.code, error.value.lasting) == ("invalid_metadata", True)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ class Metadata:
     def endpoint(self, name: str, *, certificate: bool = False) -> str:
         """The URL of an endpoint; with `certificate`, the one for clients that show theirs (RFC 8705 section 5).
 
+        It is https, as the issuer is (RFC 8414 section 2); only an http issuer, on this machine, may name http ones.
         Raises NoToken.
         """
         aliases = self.document.get("mtls_endpoint_aliases") if certificate else None
@@ -27,10 +28,13 @@ class Metadata:
         if not isinstance(url, str):
             raise NoToken("invalid_metadata", f"{shown(self.issuer)} publishes no {name}", lasting=True)
         try:
-            return parse_endpoint(url)
+            scheme = urlsplit(parse_endpoint(url)).scheme
         except ValueError:
+            scheme = ""
+        if not scheme or (scheme == "http" and urlsplit(self.issuer).scheme == "https"):
             wrong = f"{shown(self.issuer)} publishes a {name} that is malformed or not https"
-            raise NoToken("invalid_metadata", wrong, lasting=True) from None
+            raise NoToken("invalid_metadata", wrong, lasting=True)
+        return url
 
     def method(self, possible: Sequence[str]) -> str:
         """The first of these client authentication methods that the token endpoint supports. Raises NoToken."""
