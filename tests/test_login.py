@@ -78,7 +78,7 @@ def environment(server: Server, grant: str = "authorization_code", **values: str
 class Person:
     """Opens what a login shows, and reads what it tells."""
 
-    def __init__(self, *answers: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    def __init__(self, *answers: Callable[[dict[str, str]], dict[str, str] | list[tuple[str, str]]]) -> None:
         self.told: list[str] = []
         self.asked: dict[str, str] = {}
         self.pages: list[requests.Response] = []
@@ -170,6 +170,7 @@ def test_no_two_logins_have_the_same_state_or_challenge(store: TokenStore) -> No
         lambda asked: {"code": "canary-of-another"},
         lambda asked: {"error": "access_denied", "state": "another"},
         lambda asked: {"code": "canary-of-another", "state": f"{asked['state']}ä"},
+        lambda asked: [("code", "canary-of-another"), ("state", asked["state"]), ("state", "another")],
     ],
 )
 def test_an_answer_with_another_state_is_refused_and_the_login_goes_on(store: TokenStore, foreign: Any) -> None:
@@ -202,8 +203,8 @@ def test_a_refused_login_is_told_without_the_servers_words(
     assert "canary" not in f"{error.value}{person.pages[0].text}{person.told}"
 
 
-def publishing(server: Server) -> Any:
-    """The same server, which publishes where its endpoints are."""
+def publishing(server: Server, **more: Any) -> Any:
+    """The same server, which publishes where its endpoints are, and more of itself."""
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         if environ["REQUEST_METHOD"] == "POST":
@@ -211,7 +212,7 @@ def publishing(server: Server) -> Any:
         origin = f"http://{environ['HTTP_HOST']}"
         start_response("200 OK", [("Content-Type", "application/json")])
         endpoints = {"token_endpoint": f"{origin}/token", "authorization_endpoint": f"{origin}/authorize"}
-        return [json.dumps({"issuer": origin, **endpoints}).encode()]
+        return [json.dumps({"issuer": origin, **endpoints, **more}).encode()]
 
     return app
 
@@ -229,6 +230,54 @@ def test_an_answer_that_names_another_issuer_is_refused(store: TokenStore, own: 
             with pytest.raises(NoToken, match="issuer_mismatch: another authorization server than ISSUER answered"):
                 person.log_in(where, store)
     assert len(server.asked) == own
+
+
+ISS = "authorization_response_iss_parameter_supported"
+
+
+@pytest.mark.parametrize(
+    ("published", "more", "refused"),
+    [
+        ({ISS: True}, [], "without the iss that its metadata promises"),
+        ({ISS: True}, [("iss", "{issuer}")], ""),
+        ({ISS: False}, [], ""),
+        ({}, [], ""),
+        ({}, [("iss", "{issuer}")], ""),
+        ({}, [("iss", "")], "with an empty iss"),
+        ({}, [("iss", "{issuer}"), ("iss", "{issuer}")], "with a parameter that is there twice"),
+        ({}, [("iss", "{issuer}"), ("iss", "https://evil.example")], "with a parameter that is there twice"),
+        ({}, [("iss", ""), ("iss", "{issuer}")], "with a parameter that is there twice"),
+        ({}, [("code", "canary-of-another")], "with a parameter that is there twice"),
+        ({}, [("error", "access_denied"), ("error", "access_denied")], "with a parameter that is there twice"),
+        ({}, [("x", ""), ("x", "")], "with a parameter that is there twice"),
+        (None, [("iss", "")], "with an empty iss"),
+        (None, [("iss", "https://a.example"), ("iss", "https://a.example")], "with a parameter that is there twice"),
+        (None, [("iss", "https://a.example")], ""),
+    ],
+)
+def test_an_answer_is_refused_where_it_may_be_of_another_server(
+    store: TokenStore, published: dict[str, Any] | None, more: list[tuple[str, str]], refused: str
+) -> None:
+    """RFC 9207 section 2.4, and RFC 6749 section 3.1: no parameter is there twice. None: the file names no ISSUER."""
+    server = Server(TOKEN)
+    endpoint = "" if published is not None else "https://login.example.com/authorize"
+    with (
+        serve(publishing(server, **(published or {}))) as origin,
+        environment(server, AUTHORIZATION_ENDPOINT=endpoint) as told,
+    ):
+        where = told
+        if published is not None:
+            where = replace(told, token_request=replace(told.token_request, endpoint="", issuer=origin))
+        extra = [(name, value.format(issuer=origin)) for name, value in more]
+        person = Person(lambda asked: [*good(asked).items(), *extra])
+        if refused:
+            with pytest.raises(NoToken, match=refused) as error:
+                person.log_in(where, store)
+            assert error.value.code == "invalid_authorization_response"
+            assert "canary" not in f"{error.value}{person.pages[0].text}{person.told}"
+        else:
+            person.log_in(where, store)
+    assert len(server.asked) == (not refused)
 
 
 def test_what_is_no_answer_to_the_login_finds_nothing(store: TokenStore) -> None:

@@ -36,6 +36,11 @@ class Metadata:
             raise NoToken("invalid_metadata", wrong, lasting=True)
         return url
 
+    @property
+    def names_issuer(self) -> bool:
+        """Whether every answer to a login names the issuer (RFC 9207 section 3)."""
+        return self.document.get("authorization_response_iss_parameter_supported") is True
+
     def method(self, possible: Sequence[str]) -> str:
         """The first of these client authentication methods that the token endpoint supports. Raises NoToken."""
         supported = self.document.get("token_endpoint_auth_methods_supported")

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from credential_injector import record
+from credential_injector.authorization_response import AuthorizationRequest, read_code
 from credential_injector.authorization_server import Answer
 from credential_injector.environments import Environment
 from credential_injector.grants import GRANTS
 from credential_injector.routes import store_of
-from credential_injector.token_endpoint import TokenEndpoint, accepted, error_code, read_answer
+from credential_injector.token_endpoint import TokenEndpoint, accepted, read_answer
 from credential_injector.token_request import TokenRequest, parse_endpoint
 from credential_injector.token_source import AccessToken, NoToken, TokenSource
 from credential_injector.token_store import keep
@@ -105,10 +106,11 @@ class _Way:
 
 async def _authorization_code(way: _Way) -> AccessToken:
     """RFC 6749 section 4.1 with PKCE (RFC 7636), to a loopback address (RFC 8252 section 7.3)."""
-    url, issuer = await way.endpoint.authorization_endpoint(way.now())
+    url, names_issuer = await way.endpoint.authorization_endpoint(way.now())
     state, verifier = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
+    expected = AuthorizationRequest(state, way.request.issuer, names_issuer)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-    async with _callback(way, state, issuer) as (redirect_uri, code):
+    async with _callback(way, expected) as (redirect_uri, code):
         asked = _authorization_request(way.request, url) | {
             "redirect_uri": redirect_uri,
             "state": state,
@@ -139,7 +141,7 @@ def _authorization_request(request: TokenRequest, url: str) -> dict[str, object]
 
 
 @asynccontextmanager
-async def _callback(way: _Way, state: str, issuer: str) -> AsyncIterator[tuple[str, "asyncio.Future[str]"]]:
+async def _callback(way: _Way, expected: AuthorizationRequest) -> AsyncIterator[tuple[str, "asyncio.Future[str]"]]:
     """Listen where the browser is sent back to: the redirect URI, and the code that comes there."""
     fixed = way.request.value("REDIRECT_URI")
     parts = urlsplit(fixed or "http://127.0.0.1:0/callback")
@@ -154,7 +156,7 @@ async def _callback(way: _Way, state: str, issuer: str) -> AsyncIterator[tuple[s
                 if target is None or (target.path or "/") != (parts.path or "/"):
                     page = _page(404, "there is nothing here")
                 else:
-                    page, settle = _received(way, code, target.query, state, issuer)
+                    page, settle = _received(way, code, target.query, expected)
                 writer.write(page)
                 await writer.drain()
             if settle is not None and not code.done():
@@ -180,11 +182,11 @@ def _target(head: bytes) -> SplitResult | None:
 
 
 def _received(
-    way: _Way, code: "asyncio.Future[str]", query: str, state: str, issuer: str
+    way: _Way, code: "asyncio.Future[str]", query: str, expected: AuthorizationRequest
 ) -> tuple[bytes, Callable[[], object] | None]:
     """The page that answers the browser, and what then comes of the login; nothing, where the answer is another's."""
     try:
-        received = _code(query, state, issuer)
+        received = read_code(query, expected)
     except ValueError:
         way.terminal.tell(f"{way.name}: an answer with another state was refused: it is not of this login")
         return _page(400, "this answer belongs to another login, and was refused"), None
@@ -193,23 +195,6 @@ def _received(
         return page, partial(code.set_exception, error)
     page = _page(200, f"{way.name}: back to the terminal, which tells how it went; this page can be closed")
     return page, partial(code.set_result, received)
-
-
-def _code(query: str, state: str, issuer: str) -> str:
-    """The code that the authorization server sends. Raises NoToken for an error, and ValueError for another's answer.
-
-    A parameter that is there twice (RFC 6749 section 3.1) counts as malformed: it is another's.
-    """
-    said: Mapping[str, str] = {name: values[0] for name, values in parse_qs(query).items() if len(values) == 1}
-    if not secrets.compare_digest(said.get("state", "").encode(), state.encode()):
-        raise ValueError("state")
-    if issuer and said.get("iss", issuer) != issuer:  # RFC 9207 section 2.4
-        raise NoToken("issuer_mismatch", "another authorization server than ISSUER answered the login")
-    if "error" in said:
-        raise NoToken(error_code(said) or "login_refused", "the authorization server refused the login")
-    if "code" not in said:
-        raise NoToken("login_refused", "the authorization server answered the login without a code")
-    return said["code"]
 
 
 def _page(status: int, text: str) -> bytes:

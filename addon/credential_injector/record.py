@@ -39,6 +39,7 @@ _ADVICE = {
     "http_404": "check TOKEN_ENDPOINT in {file}",
     "http_405": "check TOKEN_ENDPOINT in {file}",
     "internal": "report it, with mitmproxy's log",
+    "invalid_authorization_response": "log in again, or ask whoever runs the authorization server",
     "invalid_client": "check CLIENT_ID, CLIENT_SECRET and TOKEN_ENDPOINT_AUTH_METHOD in {file}",
     "invalid_grant": "check the credentials in {file}",
     "invalid_request": "check SCOPE, AUDIENCE, RESOURCE and TOKEN_PARAM_* in {file}",

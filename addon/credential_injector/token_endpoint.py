@@ -125,10 +125,10 @@ class TokenEndpoint:
 
         return await self._converse(exchange)
 
-    async def authorization_endpoint(self, asked_at: float) -> tuple[str, str]:
-        """Where a person logs in, and the issuer whose login that is, if it is known. Raises NoToken."""
+    async def authorization_endpoint(self, asked_at: float) -> tuple[str, bool]:
+        """Where a person logs in, and whether its answers name the issuer (RFC 9207). Raises NoToken."""
         url, _ = await self._converse(partial(self.where, asked_at=asked_at, endpoint="authorization_endpoint"))
-        return url, self._request.issuer
+        return url, self._metadata is not None and self._metadata.names_issuer
 
     async def _converse(self, conversation: Callable[[Conversation], T]) -> T:
         try:
