@@ -70,7 +70,7 @@ def test_path_prints_the_script_for_mitmproxy() -> None:
     ("command", "example"),
     [
         ([], 'mitmdump -s "$(credential-injector path)"'),
-        (["token"], 'curl -H "$(credential-injector token qa --header)"'),
+        (["token"], "credential-injector token qa --header | curl -H @- "),
         (["check"], "credential-injector check qa uat --json"),
     ],
 )

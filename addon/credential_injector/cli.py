@@ -38,7 +38,7 @@ def main() -> None:
       mitmdump -s "$(credential-injector path)"
       credential-injector check
       credential-injector login qa
-      curl -H "$(credential-injector token qa --header)" https://api.qa.example.com/orders
+      credential-injector token qa --header | curl -H @- https://api.qa.example.com/orders
 
     \b
     Completion of commands and environment names, in ~/.bashrc (zsh: zsh_source, fish: fish_source):
@@ -116,11 +116,12 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
     """Print the token of an environment.
 
     It comes as the proxy's does: from the store that --tokens names if it is there, else from one token request.
+    With -H @-, curl (7.55 or newer) reads it from its input: other users of the machine can read a command line.
 
     \b
     Examples:
       credential-injector token qa
-      curl -H "$(credential-injector token qa --header)" https://api.qa.example.com/orders
+      credential-injector token qa --header | curl -H @- https://api.qa.example.com/orders
       credential-injector token qa --tokens ~/tokens.json --json
     """
     folder = _folder(envs, name)
