@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,34 @@ def test_a_mistake_is_one_line_and_an_exit_code(
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+# --- standard output ---
+
+_FULL = [">/dev/full"] if Path("/dev/full").exists() else []
+
+
+@pytest.mark.parametrize("command", [["token", "key"], ["token", "key", "--json"], ["check"], ["path"]])
+@pytest.mark.parametrize("where", ["| closed", *([">&-", *_FULL] if os.name == "posix" else [])])
+def test_output_that_cannot_be_written_is_one_line_and_an_exit_code(
+    tmp_path: Path, command: list[str], where: str
+) -> None:
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "key.env").write_text(f"HOST=*.example.com\nGRANT_TYPE=static\nVALUE={SECRET}\n")
+    (tmp_path / "envs" / "key.env").chmod(0o600)
+    words = [sys.executable, "-m", "credential_injector.cli", *command]
+    run = partial(subprocess.run, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=60, check=False)
+    if where == "| closed":
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "wb") as pipe:
+            done = run(words, stdout=pipe)
+    else:
+        done = run(["sh", "-c", f'exec "$@" {where}', "sh", *words])
+    *progress, error = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: standard output cannot be written \([A-Z][\w ]+\); check the .* it goes to", error)
+    assert progress == (["key: reading ..."] if command == ["check"] else [])
 
 
 # --- check ---

@@ -1,7 +1,9 @@
 """The command line: `credential-injector`."""
 
 import asyncio
+import errno
 import json
+import os
 import sys
 import webbrowser
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -72,7 +74,7 @@ def redact(source: Path, target: Path) -> None:
         ) from None
     except OSError as error:
         raise click.ClickException(f"{target}: cannot be written ({error.strerror})") from None
-    click.echo(f"{target}: {count} flows, {changed} of them held a credential")
+    _print(f"{target}: {count} flows, {changed} of them held a credential")
 
 
 @main.command()
@@ -80,7 +82,7 @@ def path() -> None:
     """Print the path of the script for mitmproxy's -s option."""
     package = Path(__file__).resolve().parent
     # Installed, the script lies in the package; in a clone, beside it.
-    click.echo(next(script for script in (package / "inject.py", package.parent / "inject.py") if script.is_file()))
+    _print(str(next(one for one in (package / "inject.py", package.parent / "inject.py") if one.is_file())))
 
 
 def _complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -136,11 +138,11 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
             "source": served.source,
             "headers": headers,
         }
-        click.echo(json.dumps(answer, indent=2))
+        _print(json.dumps(answer, indent=2))
     elif form == "header":
-        click.echo(f"{environment.header}: {headers[environment.header]}")
+        _print(f"{environment.header}: {headers[environment.header]}")
     else:
-        click.echo(served.token.value)
+        _print(served.token.value)
 
 
 @main.command()
@@ -165,10 +167,9 @@ def check(names: tuple[str, ...], envs: str, tokens: str, as_json: bool) -> None
             "ok": all(one.ok for one in checkups),
             "environments": [{"ok": one.ok, **asdict(one)} for one in checkups],
         }
-        click.echo(json.dumps(told, indent=2))
+        _print(json.dumps(told, indent=2))
     else:
-        for line in _table(checkups):
-            click.echo(line)
+        _print("\n".join(_table(checkups)))
     if not all(one.ok for one in checkups):
         sys.exit(1)
 
@@ -189,10 +190,23 @@ def login(name: str, envs: str, tokens: str, browser: bool) -> None:
       credential-injector login qa --tokens redis://127.0.0.1:6379/0
     """
     environment = _run(lambda store: _login(_folder(envs, name), store, browser=browser), tokens)
-    click.echo(f"{environment.name}: logged in")
+    _print(f"{environment.name}: logged in")
 
 
 # --- What the commands share ------------------------------------------------------------------------------------------
+
+
+def _print(text: str) -> None:
+    """Write to standard output. Where that is full or closed, ends the command with a line on standard error."""
+    try:
+        if sys.stdout is None:  # it was closed before the start, for which Python has no file
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        click.echo(text)
+    except OSError as error:
+        if sys.stdout is not None:  # else Python tries to write the rest again when it ends, and complains
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        reason = f"standard output cannot be written ({error.strerror}); check the file or the program that it goes to"
+        raise click.ClickException(reason) from None
 
 
 class _WrongCall(click.ClickException):

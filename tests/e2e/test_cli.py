@@ -29,7 +29,9 @@ def test_the_example_with_curl_shows_the_token_to_the_api_alone(stage: Stage, co
         start_response("200 OK", [("Content-Length", "0")])
         return []
 
-    example = re.search(r"^ *(.*curl .*https://.*)$", CliRunner().invoke(main, [*command, "--help"]).output, re.MULTILINE)
+    example = re.search(
+        r"^ *(.*curl .*https://.*)$", CliRunner().invoke(main, [*command, "--help"]).output, re.MULTILINE
+    )
     assert example is not None
     with serve(api) as origin:
         stage.env(origin)
