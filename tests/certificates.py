@@ -41,21 +41,21 @@ class Authority:
         certificate = _unsigned("test CA", "test CA", self._key).add_extension(basic, True)
         self.certificate = _signed(certificate, self._key)
 
-    def issue(self, name: str, *alternatives: str) -> tuple[str, str]:
-        """A certificate and its key. `alternatives` are DNS names and addresses of a server."""
+    def issue(self, name: str, *alternatives: str, days: int = 2) -> tuple[str, str]:
+        """A certificate and its key. `alternatives` are DNS names and addresses of a server. It ends in `days`."""
         key = KEYS["P-256"]()
         names: list[x509.GeneralName] = [
             x509.IPAddress(ipaddress.ip_address(one)) if one[0].isdigit() else x509.DNSName(one) for one in alternatives
         ]
-        certificate = _unsigned(name, "test CA", key)
+        certificate = _unsigned(name, "test CA", key, days)
         if names:
             certificate = certificate.add_extension(x509.SubjectAlternativeName(names), False)
         return _signed(certificate, self._key), pem_of(key)
 
-    def file(self, folder: Path, name: str, *alternatives: str) -> Path:
+    def file(self, folder: Path, name: str, *alternatives: str, days: int = 2) -> Path:
         """A certificate with its key, in a file of this name."""
         file = folder / f"{name}.pem"
-        file.write_text("".join(self.issue(name, *alternatives)))
+        file.write_text("".join(self.issue(name, *alternatives, days=days)))
         return file
 
 
@@ -65,7 +65,7 @@ def self_signed(name: str, kind: str = "P-256") -> tuple[str, str]:
     return _signed(_unsigned(name, name, key), key), pem_of(key)
 
 
-def _unsigned(name: str, issuer: str, key: Any) -> x509.CertificateBuilder:
+def _unsigned(name: str, issuer: str, key: Any, days: int = 2) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -73,8 +73,8 @@ def _unsigned(name: str, issuer: str, key: Any) -> x509.CertificateBuilder:
         .issuer_name(_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
+        .not_valid_before(now - datetime.timedelta(days=2))
+        .not_valid_after(now + datetime.timedelta(days=days))
     )
 
 

@@ -1,6 +1,8 @@
 """What a checkup finds, against servers that misbehave; the command itself is tested in test_cli.py."""
 
 import asyncio
+import base64
+import json
 import re
 import ssl
 import time
@@ -27,7 +29,7 @@ def environment(endpoint: str, transport: Transport | None = None, **request: An
     return Environment(
         "qa",
         "envs/qa.env",
-        (parse_origin("https://api.example.com"),),
+        (parse_origin("*.example.com"),),
         TokenRequest(endpoint=endpoint, client_id="abc", client_secret="def", **request),
         transport or Transport(),
     )
@@ -59,6 +61,43 @@ def test_the_granted_scope_is_compared_with_the_one_that_was_asked_for(
     assert (found.scope, found.more_scope, found.lifetime) == (scope, more, 3600)
     assert ["; ".join(found.problems).partition(";")[0]] == [f"not granted: {missing}" if missing else ""]
     assert "canary" not in repr(found)
+
+
+def jwt(**claims: Any) -> str:
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in ({}, claims, {}))
+
+
+@pytest.mark.parametrize(
+    ("token", "asked", "unconfirmed", "more", "note"),
+    [
+        ("abc", "admin", ("admin",), 0, ""),
+        ("abc", "", (), 0, ""),
+        ("abc", "api://orders/.default offline_access", (), 0, ""),
+        (jwt(sub="canary"), "admin", ("admin",), 0, ""),
+        (jwt(scope=7, scp=None, roles={}), "admin", ("admin",), 0, ""),
+        (jwt(scope="read admin"), "admin", (), 1, ""),
+        (jwt(scp="read"), "api://orders/read", (), 0, ""),
+        (jwt(scp=["read", "admin", 7]), "admin read", (), 0, ""),
+        (jwt(roles=["admin"], scp="read"), "admin read", (), 0, ""),
+        (jwt(roles=["canary"]), "api://orders/.default", (), 1, ""),
+        (jwt(scope="read canary"), "read admin", ("admin",), 1, "the token, a JWT, does not name admin"),
+        (jwt(scope=""), "admin", ("admin",), 0, "the token, a JWT, does not name admin"),
+    ],
+)
+def test_a_scope_that_the_answer_does_not_name_is_confirmed_by_the_token_alone(
+    token: str, asked: str, unconfirmed: tuple[str, ...], more: int, note: str
+) -> None:
+    """RFC 6749 section 5.1: the answer may leave it out where it is what was asked for. So nothing is wrong."""
+    found = checked({**TOKEN, "access_token": token}, scope=asked)
+    assert (found.ok, found.scope, found.unconfirmed_scope) == (True, tuple(asked.split()), unconfirmed)
+    assert (found.more_scope, len(found.notes)) == (more, bool(note))
+    assert note in "".join(found.notes)
+    assert "canary" not in repr(found)
+
+
+def test_a_scope_that_the_answer_names_is_not_looked_for_in_the_token() -> None:
+    found = checked({**TOKEN, "access_token": jwt(scope="read"), "scope": "admin"}, scope="admin")
+    assert (found.ok, found.scope, found.unconfirmed_scope, found.notes) == (True, ("admin",), (), ())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from click.testing import CliRunner
 from credential_injector.cli import main
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
 from tests.certificates import Authority
+from tests.fakes import answering, http
 
 SECRET = "canary-secret"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -55,7 +58,7 @@ def server() -> Iterator[tuple[DemoAuthorizationServer, str]]:
 def env(folder: Path, name: str, endpoint: str, *lines: str, secret: str = SECRET, folder_name: str = "envs") -> Path:
     file = folder / folder_name / f"{name}.env"
     file.parent.mkdir(exist_ok=True)
-    given = [f"HOST=https://{name}.example.com", f"TOKEN_ENDPOINT={endpoint}", "CLIENT_ID=abc"]
+    given = [f"HOST=*.{name}.example.com", f"TOKEN_ENDPOINT={endpoint}", "CLIENT_ID=abc"]
     file.write_text("\n".join([*given, f"CLIENT_SECRET={secret}", *lines, ""]))
     file.chmod(0o600)
     return file
@@ -197,8 +200,8 @@ def test_a_good_environment_is_checked_with_one_token_request(
     done = run("check")
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        "ENVIRONMENT  RESULT  TOKEN        SCOPE  CLOCK  TLS             TOKENS FROM",
-        f"qa           ok      lives 5 min  read   +0 s   none, loopback  {server[1]}",
+        "ENVIRONMENT  RESULT  TOKEN        SCOPE  CLOCK  TLS             API TLS  TOKENS FROM",
+        f"qa           ok      lives 5 min  read   +0 s   none, loopback  -        {server[1]}",
     ]
     assert done.stderr == f"qa: asking {server[1]} for a token ...\n"
     assert len(server[0].token_requests) == 1
@@ -227,7 +230,7 @@ def test_what_is_wrong_is_told_below_the_table_and_by_the_exit_code(
     assert [problem.partition(";")[0].partition(",")[0] for problem in problems] == [
         "scope: not granted: admin",
         f"secret: no token (invalid_client): {server[1]} answered 401",
-        "twice: envs/twice.env: HOST: claims https://good.example.com",
+        "twice: envs/twice.env: HOST: claims https://*.good.example.com",
         *(["twice: other users of this machine can read secrets"] if os.name == "posix" else []),
         "typo: envs/typo.env: SCOP: unknown key (line 5)",
     ]
@@ -254,9 +257,56 @@ def test_only_the_named_environments_are_checked_and_told_as_json(
     assert told["environments"][0] == {
         "ok": True, "name": "qa", "file": "other/qa.env", "endpoint": server[1], "tls": "none, loopback",
         "lifetime": 300.0, "scope": [], "more_scope": 0, "clock_skew": 0.0, "problems": [],
+        "unconfirmed_scope": [], "api_tls": {}, "notes": [],
     }  # fmt: skip
     assert len(server[0].token_requests) == 2
     assert json.loads(run("check", "qa", "--json", "--envs", "other").stdout)["ok"]
+
+
+def test_a_scope_that_was_not_confirmed_is_told_as_such(run: Run, tmp_path: Path) -> None:
+    with answering(http(200, {"access_token": "abc", "token_type": "Bearer", "expires_in": 300})) as (endpoint, _):
+        env(tmp_path, "qa", endpoint, "SCOPE=read admin")
+        done = run("check")
+    assert done.returncode == 0
+    assert "  read admin (asked, not confirmed)  " in done.stdout.splitlines()[1]
+
+
+def test_the_authorities_that_mitmproxy_trusts_vouch_for_the_token_endpoint_too(run: Run, tmp_path: Path) -> None:
+    authority = Authority()
+    (tmp_path / "ca.pem").write_text(authority.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.file(tmp_path, "server", "127.0.0.1"))
+    with serve(DemoAuthorizationServer([Client("abc", SECRET)]).app, tls=context) as origin:
+        env(tmp_path, "qa", f"{origin}/oauth2/v2.0/token")
+        assert [run("check", *words).returncode for words in ([], ["--upstream-ca", "ca.pem"])] == [1, 0]
+
+
+def test_an_api_that_cannot_be_reached_is_told_and_counts_as_no_mistake(run: Run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        origin = f"https://127.0.0.1:{server.getsockname()[1]}"
+    (tmp_path / "envs").mkdir()
+    hosts = f"{origin}/a, {origin}/b, {origin.replace('https', 'http')}"
+    (tmp_path / "envs" / "qa.env").write_text(f"HOST={hosts}\nGRANT_TYPE=static\nVALUE=abc\n")
+    (tmp_path / "envs" / "qa.env").chmod(0o600)
+    done = run("check")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == [
+        "qa           ok      -      -      -      -    not reached  envs/qa.env",
+        "",
+        f"qa: note: {origin}: it cannot be reached from here (Connection refused), so its certificate was not seen;"
+        " check HOST in envs/qa.env, and the network or VPN",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [("nowhere.pem", "nowhere.pem: cannot be read"), ("envs/qa.env", "envs/qa.env: cannot be read")],
+)
+def test_authorities_that_cannot_be_read_are_a_wrong_call(run: Run, tmp_path: Path, file: str, told: str) -> None:
+    env(tmp_path, "qa", "https://login.example.com/token")
+    done = run("check", "--upstream-ca", file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"Error: --upstream-ca: {told}, a file of PEM certificates was expected\n"
 
 
 def test_environments_are_checked_at_the_same_time(run: Run, tmp_path: Path) -> None:

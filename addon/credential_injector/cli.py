@@ -6,9 +6,9 @@ import json
 import os
 import sys
 import webbrowser
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +24,6 @@ from credential_injector.threads import in_thread
 from credential_injector.token_source import NoToken, Served
 
 if TYPE_CHECKING:
-    from credential_injector.checkup import Checkup
     from credential_injector.token_store import TokenStore
 
 T = TypeVar("T")
@@ -148,20 +147,38 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
 @main.command()
 @click.argument("names", nargs=-1, shell_complete=_complete)
 @_environment_options
+@click.option(
+    "--upstream-ca",
+    metavar="FILE",
+    default="",
+    help="Whose certificates count: what mitmproxy's ssl_verify_upstream_trusted_ca names.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def check(names: tuple[str, ...], envs: str, tokens: str, as_json: bool) -> None:
+def check(names: tuple[str, ...], envs: str, tokens: str, upstream_ca: str, as_json: bool) -> None:
     """Ask for a real token in each environment and tell what is wrong.
 
     Looks at each file and who may read it, the token endpoint and its TLS, the token's lifetime, the granted scope,
-    and the clock. The exit code is 0 where all is good, 1 where something is wrong, and 2 where it was called wrongly.
+    the clock, and the TLS of each https API in HOST, as mitmproxy would verify it; an API that cannot be reached from
+    here is told, and counts as no mistake. The exit code is 0 where all is good, 1 where something is wrong, and 2
+    where it was called wrongly.
 
     \b
     Examples:
       credential-injector check
       credential-injector check qa uat --json
+      credential-injector check --upstream-ca company-and-public-ca.pem
     """
+    from credential_injector import upstream_tls  # imports what opens connections, as do these
+    from credential_injector.checkup import check_folder
+    from credential_injector.table import table
+
     folder = _folder(envs, *names)
-    checkups = _run(lambda store: _check(folder, store), tokens)
+    try:
+        trust = upstream_tls.Trust(upstream_ca)
+    except ValueError as error:
+        raise _WrongCall(f"--upstream-ca: {upstream_ca}: {error}") from None
+    tell = partial(click.echo, err=True)
+    checkups = _run(lambda store: check_folder(folder, store, trust, tell), tokens)
     if as_json:
         told = {
             "ok": all(one.ok for one in checkups),
@@ -169,7 +186,7 @@ def check(names: tuple[str, ...], envs: str, tokens: str, as_json: bool) -> None
         }
         _print(json.dumps(told, indent=2))
     else:
-        _print("\n".join(_table(checkups)))
+        _print("\n".join(table(checkups)))
     if not all(one.ok for one in checkups):
         sys.exit(1)
 
@@ -299,48 +316,6 @@ async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -
             err=True,
         )
     return environment
-
-
-async def _check(folder: Folder, store: "TokenStore | None") -> list["Checkup"]:
-    from credential_injector.checkup import Checkup, check  # imports what opens connections
-
-    environments, mistakes = folder.survey()
-    wrong: dict[str, list[str]] = {}
-    for mistake in mistakes:
-        wrong.setdefault(mistake.partition(": ")[0], []).append(mistake)
-
-    async def one(environment: Environment) -> Checkup:
-        whence = environment.token_request.shown
-        click.echo(f"{environment.name}: {f'asking {whence} for a token' if whence else 'reading'} ...", err=True)
-        done = await check(environment, store, folder.secret_files(environment.name))
-        return replace(done, problems=(*wrong.pop(environment.file, ()), *done.problems))
-
-    checked = await asyncio.gather(*map(one, environments))
-    unread = (Checkup(Path(file).stem, file, problems=tuple(whats)) for file, whats in wrong.items())
-    return sorted([*checked, *unread], key=lambda one: one.name)
-
-
-def _table(checkups: Sequence["Checkup"]) -> Iterator[str]:
-    """Lines for people: a row for each environment, then what is wrong."""
-    rows = [("ENVIRONMENT", "RESULT", "TOKEN", "SCOPE", "CLOCK", "TLS", "TOKENS FROM")]
-    for one in checkups:
-        scope = [*one.scope, *([f"+{one.more_scope} not asked for"] if one.more_scope else [])]
-        rows.append(
-            (
-                one.name,
-                "ok" if one.ok else "WRONG",
-                "-" if one.lifetime is None else f"lives {record.duration(one.lifetime)}",
-                " ".join(scope) or "-",
-                "-" if one.clock_skew is None else f"{one.clock_skew:+.0f} s",
-                one.tls or "-",
-                one.endpoint or (one.file if one.ok else "-"),
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    problems = [f"{one.name}: {problem}" for one in checkups for problem in one.problems]
-    yield from ["", *problems] if problems else []
 
 
 if __name__ == "__main__":

@@ -226,6 +226,17 @@ def granted_scope(answer: Answer) -> list[str] | None:
     return scope.split() if isinstance(scope, str) else None
 
 
+def token_scope(token: str) -> list[str] | None:
+    """What a JWT says of its scope (`scope`: RFC 9068 section 2.2.3; `scp` and `roles`: Entra ID, Okta).
+
+    None: it says nothing, or is no JWT.
+    """
+    claims = _claims(token)
+    said = [claims[name] for name in ("scope", "scp", "roles") if isinstance(claims.get(name), str | list)]
+    names = [name for one in said for name in (one.split() if isinstance(one, str) else one)]
+    return [name for name in names if isinstance(name, str)] if said else None
+
+
 def server_time(answer: Answer) -> float | None:
     """Unix seconds of the answer's Date header, which tells whole seconds (RFC 9110 section 6.6.1)."""
     return _moment(answer.headers.get("Date", ""))

@@ -240,7 +240,7 @@ def test_a_second_answer_that_is_too_large_is_not_held(stage: Stage, curl: Curl,
         if known is None or known.revoked:
             return "", 401
         pieces = ["x" * (1 << 20)] * 20
-        return flask.Response(iter(pieces), headers={"Content-Length": 20 << 20} if length == "known" else {})
+        return flask.Response(iter(pieces), headers={"Content-Length": str(20 << 20)} if length == "known" else {})
 
     stage.env(stage.http)
     proxy = stage.mitmdump(stream_large_bodies="1m")
