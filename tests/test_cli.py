@@ -176,7 +176,11 @@ def test_output_that_cannot_be_written_is_one_line_and_an_exit_code(
     (tmp_path / "envs" / "key.env").write_text(f"HOST=*.example.com\nGRANT_TYPE=static\nVALUE={SECRET}\n")
     (tmp_path / "envs" / "key.env").chmod(0o600)
     words = [sys.executable, "-m", "credential_injector.cli", *command]
-    run = partial(subprocess.run, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=60, check=False)
+    # Unbuffered, nothing is left to write at the end.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    run = partial(
+        subprocess.run, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=buffered, timeout=60, check=False
+    )
     if where == "| closed":
         read, write = os.pipe()
         os.close(read)
