@@ -354,7 +354,7 @@ class CredentialInjector:
                 "ssl_insecure is or was set, or the add-on is newer than the connection, so nobody verified who gets"
                 " the token; unset it, and connect again"
             )
-            return _Objection("ssl_insecure", reason, blocks=True, closes=True)
+            return _Objection("ssl_insecure", reason, blocks=True, closes=not self._ssl_insecure)
         if any(name is not None and name != destination.host for name in verified):
             return _Objection("destination", f"its connection is not verified as {destination.host}")
         return None
