@@ -11,9 +11,11 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from mitmproxy import ctx
@@ -23,9 +25,10 @@ from benchmarks.hook import injector, new_flow, write_environments
 from credential_injector import web_guard
 from credential_injector.demo.processes import SCRIPT
 from credential_injector.destinations import Destinations, parse_origin
-from credential_injector.folder import open_folder
+from credential_injector.environments import Environment
+from credential_injector.folder import Folder, open_folder
 from credential_injector.routes import Routes
-from credential_injector.token_source import NoToken
+from credential_injector.token_source import NoToken, TokenSource
 from tests.test_token_source import Clock, TokenEndpoint, settle, source
 
 MANY = 1000
@@ -157,7 +160,7 @@ async def test_no_garbage_is_looked_for_in_what_was_there_at_the_start(tmp_path:
 async def test_an_environment_that_is_replaced_goes_at_once(tmp_path: Path) -> None:
     """Not only when garbage is looked for, which it is not there."""
     routes = loaded(tmp_path)
-    source = routes._routes["api0"].source
+    source = _source(routes, "api0")
     source._fetch = endpoint = TokenEndpoint()
     endpoint.fails_with = NoToken("unreachable", "nobody answers")
     with suppress(NoToken):
@@ -185,12 +188,71 @@ async def test_a_script_that_is_loaded_anew_leaves_nothing_behind(tmp_path: Path
     assert gone() is None
 
 
+def _source(routes: Routes, name: str) -> TokenSource:
+    route = routes.named(name)
+    assert route is not None
+    return route.source
+
+
 def loaded(folder: Path, *lines: str, into: Routes | None = None) -> Routes:
     """Three environments, as mitmproxy's start takes them into use."""
     write_environments(folder, 3, *lines)
     routes = into if into is not None else Routes()
     routes.load(open_folder(str(folder), []), None)
     return routes
+
+
+async def change_of_one(folder: Path, environments: int) -> tuple[int, int]:
+    """What a change of one of so many files costs: our lines that run on the event loop, and how many environments are
+    compared on any thread.
+    """
+    lines = compared = 0
+
+    def line(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal lines
+        lines += event == "line" and frame.f_globals.get("__name__", "").startswith("credential_injector")
+        return line
+
+    def equal(one: Environment, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return isinstance(other, Environment) and astuple(one) == astuple(other)
+
+    write_environments(folder, environments)
+    routes = Routes()
+    routes.load(Folder(folder), None)
+    changed = folder / f"api{environments - 1}.env"
+    changed.write_text(changed.read_text() + "METHODS=GET\n")
+    tracing = sys.gettrace()
+    with patch.object(Environment, "__eq__", equal):
+        sys.settrace(line)  # of this thread
+        try:
+            await routes._read_again()
+        finally:
+            sys.settrace(tracing)
+    assert [name for name in routes.names() if routes._table.routes[name].environment.methods] == [changed.stem]
+    return lines, compared
+
+
+async def test_a_changed_file_among_1000_halts_requests_as_little_as_the_only_one(tmp_path: Path) -> None:
+    """Reading and building are a thread's, and no environment is compared with those of other files."""
+    for count in (1, MANY):
+        (tmp_path / str(count)).mkdir()
+    one, many = [await change_of_one(tmp_path / str(count), count) for count in (1, MANY)]
+    assert many == one
+    assert one[1] <= 3
+
+
+async def test_the_routes_of_unchanged_files_stay(tmp_path: Path) -> None:
+    routes = loaded(tmp_path)
+    before = [routes.named(name) for name in routes.names()]
+    (tmp_path / "api2.env").write_text((tmp_path / "api2.env").read_text() + "METHODS=GET\n")
+    await routes._read_again()
+    assert [routes.named(name) is route for name, route in zip(routes.names(), before, strict=True)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_loading_the_add_on_imports_neither_requests_nor_authlib() -> None:

@@ -246,9 +246,13 @@ class Excluded:
     def __init__(self, urls: Iterable[str] = ()) -> None:
         self._paths: dict[tuple[str, str, int], set[tuple[str, ...]]] = {}
         for url in urls:
-            parts = urlsplit(url)
-            origin = (parts.scheme, normalise_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme])
-            self._paths.setdefault(origin, set()).add(segments(parts.path))
+            self.add(url)
+
+    def add(self, url: str) -> None:
+        """Another one."""
+        parts = urlsplit(url)
+        origin = (parts.scheme, normalise_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme])
+        self._paths.setdefault(origin, set()).add(segments(parts.path))
 
     def holds(self, scheme: str, host: str, port: int, path: str) -> bool:
         """Whether this is one of them."""

@@ -7,13 +7,14 @@ import asyncio
 import gc
 import logging
 import math
+import operator
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from credential_injector import record
 from credential_injector.destinations import Destination, Destinations, Excluded, Origin, is_loopback
@@ -34,6 +35,8 @@ LAST_WAIT = 5.0  # seconds beyond a token request's timeout, in which what came 
 LONG_LIFETIME = 30 * 86400.0  # seconds; a longer life may have been meant in milliseconds
 IMPORT_AFTER = 1.0  # seconds after the start, when the first connections have been served
 LISTED = 20  # environments that are named one by one in the log when they are loaded
+
+_Key = tuple[TokenRequest, Transport]
 
 
 @dataclass(slots=True)
@@ -113,6 +116,30 @@ class Asking:
         return token
 
 
+class _Table(NamedTuple):
+    """What a set of environments comes to. It is built beside the event loop, and replaced as a whole."""
+
+    environments: tuple[Environment, ...]
+    routes: dict[str, Route]
+    sources: dict[_Key, TokenSource]
+    asking: dict[TokenRequest, Asking]
+    """The last that was made for each."""
+    names: dict[_Key, list[str]]
+    """The environments that share a source."""
+    counts: dict[str, Counts]
+    destinations: Destinations[Route]
+    of_host: Callable[[str], Route | None]
+    endpoints: frozenset[str]
+    new: tuple[Environment, ...]
+    """Those that the table before did not have, or not like this."""
+    gone: tuple[str, ...]
+    made: tuple[Asking, ...]
+    """Those that the table before did not have."""
+
+
+_NOTHING = _Table((), {}, {}, {}, {}, {}, Destinations(), lambda _: None, frozenset(), (), (), ())
+
+
 class Routes:
     """The environments in use. Nothing is, before `load`."""
 
@@ -121,15 +148,9 @@ class Routes:
         """In changed files, which are therefore not in use yet."""
         self._folder: Folder | None = None
         self._store: TokenStore | None = None
-        self._environments: tuple[Environment, ...] = ()
-        self._routes: dict[str, Route] = {}
-        self._sources: dict[tuple[TokenRequest, Transport], TokenSource] = {}
-        self._asking: dict[TokenRequest, Asking] = {}
-        """The last that was made for each."""
+        self._table = _NOTHING
         self._way: dict[str, str] = {}
         self._counts: dict[str, Counts] = {}
-        self._destinations: Destinations[Route] = Destinations()
-        self._of_host: Callable[[str], Route | None] = lambda _: None
         self._known_endpoints: set[str] = set()
         """The URLs of the token endpoints, as far as they are known."""
         self._token_endpoints = Excluded()
@@ -152,7 +173,7 @@ class Routes:
         with _nothing_collected():
             environments = folder.read()
             if store is not self._store:
-                self._sources = {}  # theirs know the other store
+                self._table = self._table._replace(sources={})  # theirs know the other store
                 if self._store is not None:
                     self._start(self._store.close())
             self._folder, self._store, self.mistakes = folder, store, ()
@@ -167,15 +188,15 @@ class Routes:
         way = {"ca_file": ca_file, "proxy": proxy}
         if way != self._way:
             self._way = way
-            self.use(self._environments)
+            self.use(self._table.environments)
 
     def find(self, destination: Destination) -> Route | None:
         """The route of the most specific origin (see `Destinations.find`)."""
-        return self._destinations.find(*destination)
+        return self._table.destinations.find(*destination)
 
     def of_host(self, host: str) -> Route | None:
         """A route of this host, whatever the scheme, port and path. The names of this machine count as one."""
-        return self._of_host(host)
+        return self._table.of_host(host)
 
     def is_token_endpoint(self, destination: Destination) -> bool:
         """Whether tokens are asked for there. Whoever asks brings a credential of its own."""
@@ -183,11 +204,11 @@ class Routes:
 
     def named(self, name: str) -> Route | None:
         """The route of an environment."""
-        return self._routes.get(name)
+        return self._table.routes.get(name)
 
     def names(self) -> list[str]:
         """The environments' names."""
-        return list(self._routes)
+        return list(self._table.routes)
 
     def summary(self) -> list[str]:
         """A line for each environment in which anything has happened."""
@@ -197,12 +218,12 @@ class Routes:
         """A line for each environment, and one for each mistake in a file that is therefore not in use."""
         return [
             record.status(route.environment, route.source.status(), str(route.counts))
-            for route in self._routes.values()
+            for route in self._table.routes.values()
         ] + [f"not in use: {mistake}" for mistake in self.mistakes]
 
     def refresh(self, name: str = "") -> None:
         """Ask for a new token now, for one environment or for all that have been used."""
-        for route in self._routes.values():
+        for route in self._table.routes.values():
             if route.environment.name == name or (not name and route.source.used):
                 route.source.refresh()
 
@@ -212,7 +233,7 @@ class Routes:
 
     async def _prepare(self) -> None:
         await asyncio.sleep(IMPORT_AFTER)
-        if self._asking:
+        if self._table.asking:
             await in_thread(_import_requests, "import of requests")
 
     def close(self) -> None:
@@ -241,45 +262,75 @@ class Routes:
 
         Requests that are under way finish with what they began with.
         """
-        before, self._environments = self._environments, environments
-        sources: dict[tuple[TokenRequest, Transport], TokenSource] = {}
-        entries = []
-        self._routes = {}
-        for environment in environments:
-            key = environment.token_request, environment.transport.completed(**self._way)
-            if key not in sources:
-                sources[key] = self._sources.get(key) or TokenSource(self._fetch_for(*key))
-            route = self._routes[environment.name] = Route(
-                environment, sources[key], self._counts.setdefault(environment.name, Counts())
-            )
-            entries += [(origin, route) for origin in environment.origins]
-        requests = {request for request, _ in sources}
-        self._sources, self._destinations = sources, Destinations(entries)
-        self._asking = {asking.request: asking for asking in self._asking.values() if asking.request in requests}
-        hosts = Destinations(
-            (Origin("", "localhost" if is_loopback(origin.host) else origin.host, 0, "", origin.wildcard), route)
-            for origin, route in entries
-        )
-        # Each request to a host that no environment names asks for it.
-        self._of_host = lru_cache(maxsize=1024)(
-            lambda host: hosts.find("", "localhost" if is_loopback(host) else host, 0, "/")
-        )
-        self._known_endpoints |= {request.endpoint for request in requests if request.endpoint}
-        self._token_endpoints = Excluded(self._known_endpoints)
-        self._announce(before)
+        self._replace(self._build(environments))
 
-    def _announce(self, before: tuple[Environment, ...]) -> None:
-        new = [environment for environment in self._environments if environment not in before]
-        for environment in new[:LISTED]:
+    def _build(self, environments: tuple[Environment, ...]) -> _Table:
+        """The table of these environments. It changes nothing, so that a thread can do it: it takes a while."""
+        before = self._table
+        keys = [(one.token_request, one.transport.completed(**self._way)) for one in environments]
+        made: dict[TokenRequest, Asking] = {}
+        sources: dict[_Key, TokenSource] = {}
+        names: dict[_Key, list[str]] = {}
+        routes: dict[str, Route] = {}
+        new = []
+        for environment, key in zip(environments, keys, strict=True):
+            name = environment.name
+            if key not in sources:
+                sources[key] = before.sources.get(key) or TokenSource(self._fetch_for(*key, made))
+            names.setdefault(key, []).append(name)
+            route = before.routes.get(name)
+            if route is None or (route.environment is not environment and route.environment != environment):
+                new.append(environment)
+            if route is None or route.environment is not environment or route.source is not sources[key]:
+                counts = route.counts if route is not None else self._counts.get(name) or Counts()
+                route = Route(environment, sources[key], counts)
+            routes[name] = route
+        entries = [(origin, route) for route in routes.values() for origin in route.environment.origins]
+        requests = {request for request, _ in keys}
+        return _Table(
+            environments,
+            routes,
+            sources,
+            {request: one for request, one in {**before.asking, **made}.items() if request in requests},
+            names,
+            {name: route.counts for name, route in routes.items()},
+            Destinations(entries),
+            _by_host(entries),
+            frozenset(request.endpoint for request in requests if request.endpoint),
+            tuple(new),
+            tuple(sorted(before.routes.keys() - routes.keys())),
+            tuple(made.values()),
+        )
+
+    def _replace(self, table: _Table) -> None:
+        before, self._table = self._table, table
+        for asking in table.made:
+            if (last := before.asking.get(asking.request)) is not None:
+                # The file's may be used up, whatever the way or the store is now.
+                asking.refresh_token = last.refresh_token
+        self._counts |= table.counts
+        self._know(table.endpoints - self._known_endpoints)
+        self._announce(table)
+
+    def _know(self, endpoints: Iterable[str]) -> None:
+        """Requests to these token endpoints get no token from now on."""
+        for endpoint in endpoints:
+            self._known_endpoints.add(endpoint)
+            self._token_endpoints.add(endpoint)
+
+    def _announce(self, table: _Table) -> None:
+        for environment in table.new[:LISTED]:
             origins = ", ".join(map(str, environment.origins))
             whence = environment.token_request.shown
             credential = f"tokens from {whence}" if whence else f"the credential in {environment.file}"
             logger.info(f"{environment.name}: {origins} with {credential}")
-        if len(new) > LISTED:
-            logger.info(f"... and {len(new) - LISTED} more environments")
-        for name in sorted({environment.name for environment in before} - self._routes.keys()):
+        if len(table.new) > LISTED:
+            logger.info(f"... and {len(table.new) - LISTED} more environments")
+        for name in table.gone[:LISTED]:
             logger.info(f"{name}: its file is gone, its hosts get no token any more")
-        if not self._environments and self._folder is not None:
+        if len(table.gone) > LISTED:
+            logger.info(f"... and {len(table.gone) - LISTED} more files are gone")
+        if not table.environments and self._folder is not None:
             folder = self._folder.path
             logger.warning(
                 f"No environment file in {folder.absolute()}: every request passes untouched. To make one, write HOST="
@@ -308,8 +359,12 @@ class Routes:
         mistakes: tuple[str, ...] = ()
         try:
             environments = await in_thread(folder.read, "environment files")
-            if environments != self._environments and folder is self._folder:
-                self.use(environments)
+            while folder is self._folder and environments != self._table.environments:
+                built_on = self._table, self._way, self._store
+                with _nothing_collected():
+                    table = await in_thread(partial(self._build, environments), "environments")
+                if all(map(operator.is_, built_on, (self._table, self._way, self._store))) and folder is self._folder:
+                    self._replace(table)
         except InvalidEnvironments as error:
             mistakes = error.mistakes
         if mistakes == self.mistakes:
@@ -329,16 +384,11 @@ class Routes:
         task.add_done_callback(self._tasks.discard)
 
     def _fetch_for(
-        self, request: TokenRequest, transport: Transport
+        self, request: TokenRequest, transport: Transport, made: dict[TokenRequest, Asking]
     ) -> Callable[[float, str | None], Awaitable[AccessToken]]:
         if request.grant_type in FIXED:
             return partial(_fixed_credential, request)
-        asking = Asking(request, transport)
-        if (before := self._asking.get(request)) is not None:
-            asking.refresh_token = (
-                before.refresh_token
-            )  # the file's may be used up, whatever the way or the store is now
-        self._asking[request] = asking
+        asking = made[request] = Asking(request, transport)
         fetch = partial(self._fetch, asking)
         store = store_of(request, self._store)
         if store is None:
@@ -355,12 +405,7 @@ class Routes:
             self._refreshes[task] = asking.transport.timeout
             task.add_done_callback(self._refreshes.pop)
         # By the environments of the moment: a file may have been renamed since the source was made.
-        names = [
-            route.environment.name
-            for route in self._routes.values()
-            if route.environment.token_request == asking.request
-            and route.environment.transport.completed(**self._way) == asking.transport
-        ]
+        names = self._table.names.get((asking.request, asking.transport), [])
         for name in names[:1]:
             self._counts[name].token_requests += 1
         known = asking.replaces_refresh_tokens
@@ -372,14 +417,25 @@ class Routes:
                 self._start(self._read_again())
             raise
         if asking.url not in self._known_endpoints:
-            self._known_endpoints.add(asking.url)
-            self._token_endpoints = Excluded(self._known_endpoints)
+            self._know([asking.url])
         if asking.replaces_refresh_tokens and not known and store_of(asking.request, self._store) is None:
             logger.warning(
                 f"{', '.join(names)}: the server has replaced the refresh token, and with inject_tokens=memory the new"
                 " one is lost when mitmproxy ends; to keep it, name a file: --set inject_tokens=tokens.json"
             )
         return token
+
+
+def _by_host(entries: Iterable[tuple[Origin, Route]]) -> Callable[[str], Route | None]:
+    """A look-up by host alone, in which the names of this machine count as one. Cached: each request to a host that no
+    environment names asks for it.
+    """
+
+    def known(host: str) -> str:
+        return "localhost" if is_loopback(host) else host
+
+    hosts = Destinations((Origin("", known(origin.host), 0, "", origin.wildcard), route) for origin, route in entries)
+    return lru_cache(maxsize=1024)(lambda host: hosts.find("", known(host), 0, "/"))
 
 
 async def _fixed_credential(request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:
