@@ -148,6 +148,23 @@ async def test_a_folder_that_is_made_later_is_noticed(tmp_path: Path) -> None:
     assert now == {"qa": "def"}
 
 
+@pytest.mark.parametrize("error", [OSError(28, "watch limit reached"), RuntimeError("too many open files")])
+async def test_files_that_the_system_does_not_watch_are_looked_at_all_the_same(
+    envs: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def awatch(*_: Path, **__: object) -> AsyncGenerator[None]:
+        raise error
+        yield
+
+    monkeypatch.setattr("credential_injector.folder._import_watchfiles", lambda: SimpleNamespace(awatch=awatch))
+    monkeypatch.setattr("credential_injector.folder.UNSEEN", 0)
+    async with aclosing(following(Folder(envs, shown_as="envs"))) as seen:
+        assert await anext(seen) == {}
+        write(envs, "qa")
+        assert [await anext(seen), await anext(seen)][-1] == {"qa": "def"}
+    assert caplog.messages == [f"envs: the system does not watch it ({error}); looking there each second instead"]
+
+
 @pytest.mark.parametrize(("look", "skipped"), [(0.0, 0), (1.0, 3)], ids=["quick", "long"])
 async def test_after_a_long_look_only_what_the_system_tells_leads_to_the_next_one(
     envs: Path, monkeypatch: pytest.MonkeyPatch, look: float, skipped: int

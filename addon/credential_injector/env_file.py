@@ -1,11 +1,14 @@
 """One env file: text -> keys and values, strictly. The only reader of env files and of the secrets that they name."""
 
 import contextlib
+import errno
 import logging
 import os
 import re
+import select
 import shlex
 import signal
+import stat
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
@@ -16,10 +19,14 @@ from dotenv.parser import Binding as Parsed
 from dotenv.parser import Original, parse_stream
 from dotenv.variables import Variable, parse_variables
 
+from credential_injector.permissions import Look
+
 logger = logging.getLogger(__name__)
 
 COMMAND_DEADLINE = 10.0  # seconds that a _COMMAND may take; a password manager that wants a finger needs a few
-
+PIPE_DEADLINE = 10.0  # seconds in which the secret must come out of a named pipe
+PIPE_STEP = 0.05  # seconds
+MOST_BYTES = 1 << 20  # that come out of a pipe
 
 # A line on which python-dotenv's grammar has nothing to decide: a comment, nothing, or a key and a bare value.
 PLAIN = re.compile(r"#.*|(?:([A-Za-z_][A-Za-z0-9_]*)=((?:[!%&(-\[\]-~](?:[ !%&(-\[\]-~]*[!%&(-\[\]-~])?)?))?")
@@ -43,8 +50,9 @@ class EnvFile:
     A mistake names file and key (or line), what is wrong and what was expected, never the value: it may be a secret.
     """
 
-    def __init__(self, path: Path, shown: str) -> None:
+    def __init__(self, path: Path, shown: str, look: Look | None = None) -> None:
         self.path = path
+        self._look = look or Look()
         self.shown = shown
         """The path as messages name it: `envs/qa.env`."""
         self.mistakes: list[str] = []
@@ -53,17 +61,19 @@ class EnvFile:
         self.secret_files: list[Path] = []
         """Those of them that nobody else should read, and the env file itself where it holds a secret."""
         self.runs_commands = False
-        """Whether a secret comes from a command, which may print another one next time."""
+        """Whether a secret comes from a command or a pipe, which may hold another one next time."""
 
     def wrong(self, where: str, what: str) -> None:
         """Note a mistake."""
         self.mistakes.append(f"{self.shown}: {where}: {what}")
 
     def text(self) -> str | None:
-        """What stands in the file. None: it cannot be read, and that has been said."""
+        """What stands in the file. None: it cannot be read, or must not be, and that has been said."""
+        if objection := self._look.objection(self.path):
+            self.wrong("the file", objection)
+            return None
         try:
-            # Windows editors begin with a byte order mark. `read_text` takes twice as long.
-            return self.path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+            return _text(self._content(self.path))
         except OSError as error:
             self.wrong("the file", f"cannot be read ({_reason(error)}), a text file was expected")
         except UnicodeDecodeError:
@@ -114,13 +124,16 @@ class EnvFile:
         if how and not value:
             raise ValueError("is empty, a value was expected")
         if how == "_FILE":
-            self.files.append(self.path.parent / value)
+            file = self.path.parent / value
+            self.files.append(file)
+            if objection := self._look.objection(file):
+                raise ValueError(f"names a file that is not read: {objection}")
             try:
-                text = self.files[-1].read_text(encoding="utf-8-sig").rstrip("\r\n")
+                text = _text(self._content(file)).rstrip("\r\n")
             except (OSError, ValueError) as error:
                 wrong = f"names a file that cannot be read ({_reason(error)}), a path beside the env file was expected"
                 raise ValueError(wrong) from None
-            self._keep_private(self.files[-1], text)
+            self._keep_private(file, text)
             return text
         if how == "_COMMAND":
             self.runs_commands = True
@@ -129,6 +142,18 @@ class EnvFile:
         if secret:
             self._keep_private(self.path, value)
         return value
+
+    def _content(self, path: Path) -> bytes:
+        """All that a file holds, or that comes out of a pipe in time. Raises OSError or ValueError."""
+        if os.name == "nt" or stat.S_ISREG(path.stat().st_mode):
+            return path.read_bytes()
+        self.runs_commands = True
+        # Opened like this, a pipe that nobody writes into can be waited for, and left.
+        pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            return _written(pipe)
+        finally:
+            os.close(pipe)
 
     def _keep_private(self, path: Path, text: str) -> None:
         if "-----BEGIN CERTIFICATE-----" not in text or "PRIVATE KEY-----" in text:  # a certificate alone is public
@@ -166,6 +191,31 @@ def _parsed(text: str) -> Iterable[Parsed]:
         for number, (line, match) in enumerate(zip(lines, matches, strict=True), start=1)
         if match is not None and match[1] is not None
     ]
+
+
+def _text(content: bytes) -> str:
+    # Windows editors begin with a byte order mark. `read_text` takes twice as long.
+    return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _written(pipe: int) -> bytes:
+    """What comes out of a pipe until whoever writes closes it. Raises OSError."""
+    content = b""
+    for _ in range(round(PIPE_DEADLINE / PIPE_STEP)):
+        ready, _, _ = select.select([pipe], [], [], PIPE_STEP)
+        try:
+            more = os.read(pipe, MOST_BYTES) if ready else None
+        except BlockingIOError:
+            continue
+        if more:
+            content += more
+            if len(content) > MOST_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        elif more is not None and content:
+            return content
+        elif more is not None:
+            select.select([], [], [], PIPE_STEP)  # nobody writes yet: it is at its end, again and again
+    raise TimeoutError(errno.ETIMEDOUT, f"nobody wrote into it and closed it within {PIPE_DEADLINE:.0f} s")
 
 
 def _reason(error: Exception) -> str:

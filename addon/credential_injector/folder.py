@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import stat
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -13,6 +14,7 @@ from credential_injector import permissions
 from credential_injector.destinations import Origin
 from credential_injector.env_file import EnvFile
 from credential_injector.environments import Environment, nearest, read
+from credential_injector.permissions import Look
 from credential_injector.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -70,13 +72,18 @@ class Folder:
 
     def survey(self) -> tuple[tuple[Environment, ...], list[str]]:
         """The environments whose files are right, and every mistake. Raises InvalidEnvironments without a folder."""
+        look = Look()
+        if self.path.is_dir() and (objection := look.objection(self.path)):
+            raise InvalidEnvironments([f"{self._shown}: the folder: {objection}"])
         files, mistakes = self._files()
         for name in self._only or ():
             if name not in files:
                 meant = nearest(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
                 mistakes.append(f"inject_env: {name}: {self._shown}/{name}.env does not exist{meant}")
         self._readings = {
-            name: self._reading(name, file) for name, file in files.items() if self._only is None or name in self._only
+            name: self._reading(name, file, look)
+            for name, file in files.items()
+            if self._only is None or name in self._only
         }
         mistakes += (mistake for reading in self._readings.values() for mistake in reading.file.mistakes)
         environments = tuple(one.environment for one in self._readings.values() if one.environment is not None)
@@ -154,15 +161,24 @@ class Folder:
                     change.cancel()
             except FileNotFoundError:
                 continue  # a watched folder has gone in this moment
+            except (OSError, RuntimeError) as error:  # as when all of inotify's instances are in use
+                logger.warning(
+                    f"{self._shown}: the system does not watch it ({error}); looking there each second instead"
+                )
+                break
+        while True:
+            begun = loop.time()
+            yield
+            await asyncio.sleep(max(UNSEEN / 1000, (loop.time() - begun) / LOOKING))
 
-    def _reading(self, name: str, file: Path) -> _Reading:
+    def _reading(self, name: str, file: Path, look: Look) -> _Reading:
         earlier = self._readings.get(name)
-        if earlier is not None and earlier.state == _state(file, earlier.file.files):
+        if earlier is not None and earlier.state == _state([file, *earlier.file.files], look):
             return earlier
-        reading = EnvFile(file, f"{self._shown}/{_printable(file.name)}")
-        before = _state(file, ())  # so that a change during the reading counts as one after it
+        reading = EnvFile(file, f"{self._shown}/{_printable(file.name)}", look)
+        before = _state([file], look)  # so that a change during the reading counts as one after it
         environment = read(reading)
-        return _Reading(environment, reading, before + _state(None, reading.files))
+        return _Reading(environment, reading, before + _state(reading.files, look))
 
     def _watched(self) -> set[Path]:
         """The folders whose changes matter; of one that does not exist, the one in which it would be made."""
@@ -202,15 +218,17 @@ def _warn_of_others(readings: Iterable[_Reading]) -> None:
         logger.warning(permissions.warning(exposed))
 
 
-def _state(file: Path | None, others: Iterable[Path]) -> tuple[object, ...]:
+def _state(files: Iterable[Path], look: Look) -> tuple[object, ...]:
     def state(path: Path) -> object:
         try:
-            stat = path.stat()
+            status = path.stat()
         except OSError:
             return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+        # To read from a pipe changes its time.
+        content = (status.st_mtime_ns, status.st_size) if stat.S_ISREG(status.st_mode) else ()
+        return *content, status.st_ino, look.objection(path)
 
-    return tuple(state(path) for path in (*([file] if file is not None else []), *others))
+    return tuple(map(state, files))
 
 
 def _shared_origins(environments: Iterable[Environment]) -> list[str]:

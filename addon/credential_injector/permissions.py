@@ -1,17 +1,22 @@
-"""Who may read a file that holds secrets."""
+"""Who may read a file that holds secrets, and who may write what is read: an env file decides which commands run."""
 
 import os
 import shlex
+import stat
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 NAMED = 10  # files that a warning names one by one
+MOST_LINKS = 40  # symbolic links that a path may lead through; Linux follows as many
+_MODES = os.name == "posix"
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def others_can_read(path: Path) -> bool:
     """Whether other users of this machine can. Where files have no modes (Windows), nobody knows."""
     try:
-        return os.name == "posix" and bool(path.stat().st_mode & 0o044)
+        return _MODES and bool(path.stat().st_mode & 0o044)
     except OSError:
         return False
 
@@ -21,3 +26,87 @@ def warning(paths: Sequence[Path]) -> str:
     names = " ".join(shlex.quote(str(path)) for path in paths[:NAMED])
     more = f" (and {len(paths) - NAMED} more)" if len(paths) > NAMED else ""
     return f"other users of this machine can read secrets; run: chmod 600 {names}{more}"
+
+
+class Look:
+    """One look at who may write files, at each folder once. Only the user and root may, as with ssh's StrictModes:
+    a file, what leads to it (every folder and link on its path), and nothing where there are no modes (Windows).
+    """
+
+    def __init__(self) -> None:
+        self._users = _trusted_users() if _MODES else frozenset()
+        self._found: dict[Path, str | None] = {}
+
+    def objection(self, path: Path) -> str | None:
+        """What is wrong, what was expected, and the command that mends it. None where nothing is wrong, or no file."""
+        return self._along(path.absolute(), MOST_LINKS) if _MODES else None
+
+    def _along(self, path: Path, links: int) -> str | None:
+        if path not in self._found:
+            parent = path.parent
+            self._found[path] = (None if parent == path else self._along(parent, links)) or self._at(path, links)
+        return self._found[path]
+
+    def _at(self, path: Path, links: int) -> str | None:
+        try:
+            status = path.lstat()
+            target = path.readlink() if stat.S_ISLNK(status.st_mode) else None
+        except (OSError, ValueError):  # there is none, or its name holds a NUL
+            return None  # whoever reads it says so
+        shown, user = shlex.quote(str(path)), os.geteuid()
+        if status.st_uid not in self._users:
+            chown = f"{'sudo ' if user else ''}chown{' -h' if target else ''} {_user(user)} {shown}"
+            return (
+                f"{shown} belongs to the user {_user(status.st_uid)}, who may make it run commands as you; expected one"
+                f" of your own or root's; if you trust what it holds, run: {chown}"
+            )
+        if target is not None:
+            # Of a link like /proc/self/fd/63 the target is no path, and what it leads to is this process's own.
+            return self._along(path.parent / target, links - 1) if links else None
+        if not status.st_mode & _WRITABLE or stat.S_ISCHR(status.st_mode):  # to write to a terminal changes no input
+            return None
+        if (
+            stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        ):  # as /tmp: there nobody replaces other's files
+            return None
+        if not status.st_mode & stat.S_IWOTH and any(_is_alone(user, status.st_gid) for user in self._users):
+            return None
+        return (
+            f"other users of this machine may write {shown} and so run commands as you; expected that only you may;"
+            f" run: chmod go-w {shown}"
+        )
+
+
+def _trusted_users() -> frozenset[int]:
+    """This user, root, and with sudo whoever called it, as git has it (safe.directory)."""
+    user, caller = os.geteuid(), os.environ.get("SUDO_UID", "")
+    return frozenset({0, user, *([int(caller)] if user == 0 and caller.isascii() and caller.isdigit() else [])})
+
+
+@lru_cache
+def _is_alone(user: int, group: int) -> bool:
+    """Whether a group is this user's private one, in which many systems let everybody create writable files (umask
+    002). Debian's ssh has the same exception. Root has none: in containers, other users are in its group.
+    """
+    import grp
+    import pwd
+
+    try:
+        own, members = pwd.getpwuid(user), grp.getgrgid(group)
+    except KeyError:
+        return False
+    return (
+        group != 0
+        and (own.pw_gid, own.pw_name) == (group, members.gr_name)
+        and set(members.gr_mem) <= {own.pw_name}
+        and all(other.pw_uid == user for other in pwd.getpwall() if other.pw_gid == group)
+    )
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
