@@ -1,7 +1,10 @@
+import os
 import re
+import threading
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -29,3 +32,51 @@ def test_plain_lines_mean_what_python_dotenv_makes_of_them(text: str) -> None:
     plain = read(text)
     with patch.object(env_file, "PLAIN", re.compile(r"(?!)")):  # no line is
         assert plain == read(text)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(env_file, "PIPE_DEADLINE", 5 * env_file.PIPE_STEP)
+    return tmp_path / "pipe"
+
+
+def value(file: Path) -> str:
+    return EnvFile(file.parent / "qa.env", "envs/qa.env").value("PASSWORD", "_FILE", file.name, secret=True)
+
+
+@pytest.mark.parametrize("holds", [None, b"", b"half a secret"], ids=["nobody", "nothing", "never closed"])
+def test_a_pipe_that_does_not_end_is_given_up(pipe: Path, holds: bytes | None) -> None:
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY) if holds is not None else None
+    os.close(reader)
+    try:
+        if writer is not None and holds:
+            threading.Thread(target=os.write, args=(writer, holds), daemon=True).start()
+        with pytest.raises(ValueError, match="nobody wrote into it and closed it within"):
+            value(pipe)
+    finally:
+        if writer is not None:
+            os.close(writer)
+
+
+def test_a_pipe_is_read_to_its_end(pipe: Path) -> None:
+    """Whoever writes may open it late, and write one piece after the other."""
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as file:
+            for piece in (b"\xef\xbb\xbfa", b" secret", b"\r\n"):
+                file.write(piece)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    assert value(pipe) == "a secret"
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("/dev/zero", "File too large"), (".", "Is a directory"), ("\0", "ValueError")]
+)
+def test_what_is_no_file_at_all_cannot_be_read(tmp_path: Path, path: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"cannot be read .{reason}"):
+        EnvFile(tmp_path / "qa.env", "envs/qa.env").value("PASSWORD", "_FILE", path, secret=True)

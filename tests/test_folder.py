@@ -1,6 +1,7 @@
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from credential_injector.env_file import EnvFile
+from credential_injector.environments import Environment, read
 from credential_injector.folder import Folder, InvalidEnvironments
 
 
@@ -83,6 +86,37 @@ def test_a_mistake_in_one_file_does_not_make_the_commands_of_others_run_again(en
             folder.read()
     write(envs, "dev")
     assert secrets(folder)["qa"] == "1"
+
+
+def test_what_takes_long_to_read_is_told(
+    envs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that does not answer, say. Nobody would know why changes are not noticed."""
+    write(envs, "qa")
+    monkeypatch.setattr("credential_injector.folder.OVERDUE", 0.0)
+
+    def reads(file: EnvFile) -> Environment | None:
+        deadline = threading.Event()
+        while not caplog.messages and not deadline.wait(0.01):
+            pass
+        return read(file)
+
+    monkeypatch.setattr("credential_injector.folder.read", reads)
+    assert secrets(Folder(envs, shown_as="envs")) == {"qa": "def"}
+    (line,) = caplog.messages
+    assert "still being read, 0 s after envs was begun" in line
+
+
+def test_a_pipe_is_read_again_only_when_it_may_hold_another_secret(envs: Path) -> None:
+    os.mkfifo(envs / "pipe")
+    write(envs, "qa", "CLIENT_SECRET_FILE=pipe")
+    folder = Folder(envs)
+    for secret in ("one", "two"):
+        writer = threading.Thread(target=(envs / "pipe").write_text, args=(secret,), daemon=True)
+        writer.start()
+        assert [secrets(folder), secrets(folder)] == [{"qa": secret}, {"qa": secret}]
+        writer.join()
+        assert folder.forget(["qa"])
 
 
 def test_a_changed_secret_file_is_a_change(envs: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from credential_injector.environments import Environment
 from credential_injector.folder import Folder
 from credential_injector.grants import FIXED
 from credential_injector.routes import store_of
+from credential_injector.threads import in_thread
 from credential_injector.token_endpoint import TokenEndpoint, granted_scope, server_time, token_scope
 from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import LEEWAY, AccessToken, NoToken, TokenSource
@@ -62,7 +63,7 @@ async def check_folder(
     folder: Folder, store: "TokenStore | None", trust: upstream_tls.Trust, tell: Callable[[str], None]
 ) -> list[Checkup]:
     """Check every environment of a folder; `tell` shows what is begun. A file that is wrong has a checkup, too."""
-    environments, mistakes = folder.survey()
+    environments, mistakes = await in_thread(folder.survey, "environment files")
     wrong: dict[str, list[str]] = {}
     for mistake in mistakes:
         wrong.setdefault(mistake.partition(": ")[0], []).append(mistake)

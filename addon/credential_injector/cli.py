@@ -290,7 +290,7 @@ async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -
     from credential_injector.login import LOGINS, Terminal, log_in  # imports what opens connections
     from credential_injector.token_store import cause
 
-    (environment,) = folder.read()
+    (environment,) = await in_thread(folder.read, "environment files")
     grant = environment.token_request.grant_type
     if grant not in LOGINS:
         raise _WrongCall(f"{environment.file}: GRANT_TYPE={grant} needs no login, only {' and '.join(LOGINS)} do")

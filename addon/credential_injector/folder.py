@@ -15,7 +15,7 @@ from credential_injector.destinations import Origin
 from credential_injector.env_file import EnvFile
 from credential_injector.environments import Environment, nearest, read
 from credential_injector.permissions import Look
-from credential_injector.threads import in_thread
+from credential_injector.threads import in_thread, overdue
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ STEP = 50
 UNSEEN = 1000
 # Where there are very many files, looking for that is itself work: it takes no more than this share of the time.
 LOOKING = 0.01
+OVERDUE = 15.0  # seconds after which reading is told to take long; a single pipe or command has less
 
 logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
@@ -57,6 +58,8 @@ class Folder:
         self._only = None if only is None else tuple(only)
         self._shown = _printable(shown_as or str(path))
         self._readings: dict[str, _Reading] = {}
+        self.at = self._shown
+        """What is being read, as messages name it."""
 
     def read(self) -> tuple[Environment, ...]:
         """The environments as they are now. What has not changed is not read again, so its commands do not run again.
@@ -72,6 +75,17 @@ class Folder:
 
     def survey(self) -> tuple[tuple[Environment, ...], list[str]]:
         """The environments whose files are right, and every mistake. Raises InvalidEnvironments without a folder."""
+        self.at = self._shown
+        with overdue(OVERDUE, self._tell_overdue):
+            return self._survey()
+
+    def _tell_overdue(self) -> None:
+        logger.warning(
+            f"{self.at}: still being read, {OVERDUE:.0f} s after {self._shown} was begun; until a disk, a pipe or a"
+            " command answers, no change is noticed"
+        )
+
+    def _survey(self) -> tuple[tuple[Environment, ...], list[str]]:
         look = Look()
         if self.path.is_dir() and (objection := look.objection(self.path)):
             raise InvalidEnvironments([f"{self._shown}: the folder: {objection}"])
@@ -175,7 +189,8 @@ class Folder:
         earlier = self._readings.get(name)
         if earlier is not None and earlier.state == _state([file, *earlier.file.files], look):
             return earlier
-        reading = EnvFile(file, f"{self._shown}/{_printable(file.name)}", look)
+        self.at = f"{self._shown}/{_printable(file.name)}"
+        reading = EnvFile(file, self.at, look)
         before = _state([file], look)  # so that a change during the reading counts as one after it
         environment = read(reading)
         return _Reading(environment, reading, before + _state(reading.files, look))

@@ -22,7 +22,7 @@ from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
 from credential_injector.masking import mask_of, unnamed
-from credential_injector.threads import in_thread
+from credential_injector.threads import Interrupted, in_thread, interruptible
 from credential_injector.token_request import Fields, TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken, TokenSource
 
@@ -171,7 +171,7 @@ class Routes:
         else:
             folder.take_over(self._folder)
         with _nothing_collected():
-            environments = folder.read()
+            environments = _read(folder)
             if store is not self._store:
                 self._table = self._table._replace(sources={})  # theirs know the other store
                 if self._store is not None:
@@ -469,6 +469,16 @@ def store_of(request: TokenRequest, store: "TokenStore | None") -> "TokenStore |
     from credential_injector.token_store import open_logins
 
     return open_logins()
+
+
+def _read(folder: Folder) -> tuple[Environment, ...]:
+    """Raises InvalidEnvironments, also where SIGINT comes first: a disk, a pipe or a command may not answer."""
+    try:
+        return interruptible(folder.read, "environment files")
+    except Interrupted:
+        raise InvalidEnvironments(
+            [f"{folder.at}: interrupted while it was read; nothing of the folder is used"]
+        ) from None
 
 
 @contextmanager
