@@ -2,8 +2,11 @@
 
 import importlib.util
 import logging
+import re
 import sys
 from pathlib import Path
+
+from mitmproxy.version import VERSION
 
 _HERE = Path(__file__).resolve().parent
 _ROOT = _HERE if (_HERE / "credential_injector").is_dir() else _HERE.parent
@@ -16,6 +19,7 @@ if _ROOT == _HERE or str(_ROOT) not in sys.path:
 for _name in [name for name in sys.modules if name.partition(".")[0] == "credential_injector"]:
     del sys.modules[_name]
 
+_OLDEST = (11, 0, 2)  # of which mitmproxy's behaviour is known
 _NEEDED = {
     "requests": "requests",
     "authlib": "Authlib",
@@ -29,6 +33,11 @@ _missing = [package for module, package in _NEEDED.items() if importlib.util.fin
 addons = []
 if sys.version_info < (3, 11):  # noqa: UP036 - whichever Python mitmproxy happens to run on
     logging.error(f"The credential injector needs Python 3.11 or newer, mitmproxy runs on {sys.version.split()[0]}")
+elif tuple(map(int, re.findall(r"\d+", VERSION)[:3])) < _OLDEST:
+    logging.error(
+        f"The credential injector needs mitmproxy {'.'.join(map(str, _OLDEST))} or newer, and this is {VERSION};"
+        f" run: {sys.executable} -m pip install --upgrade mitmproxy"
+    )
 elif _missing:
     _how = (
         "the standalone mitmproxy binaries cannot load it, so install mitmproxy from PyPI: pipx install mitmproxy &&"

@@ -158,9 +158,9 @@ mitmdump()
 """
 
 
-def run_with_python(stage: Stage, script: Path, missing: tuple[str, ...]) -> list[str]:
+def run_with_python(stage: Stage, script: Path, missing: tuple[str, ...], code: str = UNINSTALLED) -> list[str]:
     """mitmdump from a Python in which the project is not installed, and some other packages neither."""
-    code = UNINSTALLED.format(addon=str(ROOT / "addon"), missing=missing)
+    code = code.format(addon=str(ROOT / "addon"), missing=missing)
     words = ["--listen-host", "127.0.0.1", "--listen-port", "0", *stage.options({}), "-s", str(script)]
     return [sys.executable, "-c", code, *words]
 
@@ -202,6 +202,21 @@ def test_a_missing_dependency_is_told_in_one_line_with_the_command_that_installs
     (line,) = (line for line in done.stdout.splitlines() if "credential injector" in line)
     assert f"needs {', '.join(named)}, which mitmproxy's Python does not have" in line
     assert line.endswith(f"-m pip install mitmproxy {' '.join(named)}")
+
+
+@pytest.mark.parametrize(("version", "loads"), [("10.4.2", False), ("11.0.1", False), ("11.0.2", True), ("12.0", True)])
+def test_a_mitmproxy_that_is_too_old_is_told_in_one_line(stage: Stage, version: str, loads: bool) -> None:
+    """Tried with a real 10.4.2, which had loaded the script without a word."""
+    stage.env("https://api.qa.test", "SCOP=read")  # so that it ends in any case
+    code = f"import mitmproxy.version; mitmproxy.version.VERSION = {version!r}\n" + UNINSTALLED
+    command = run_with_python(stage, SCRIPT, (), code)
+    done = subprocess.run(
+        command, cwd=stage.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (f"needs mitmproxy 11.0.2 or newer, and this is {version}; run: " in done.stdout) != loads
+    assert ("did you mean SCOPE?" in done.stdout) == loads
 
 
 def test_an_installed_wheel_runs_from_the_path_that_the_command_prints(stage: Stage, curl: Curl) -> None:
