@@ -6,6 +6,7 @@ not, the hook hands mitmproxy a coroutine, and only this one request (or HTTP/2 
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -107,11 +108,14 @@ class CredentialInjector:
         # mitmproxy ignores an option that nobody knows, and drops a script whose option is malformed; either way
         # requests would go out without a token and nobody would know why.
         for option, given in list(ctx.options.deferred.items()):
-            if not option.startswith("inject_"):
+            meant = option.lower().replace("-", "_")
+            if not meant.startswith("inject_"):
                 continue
             values = getattr(given, "val", [given])
             if option not in OPTIONS:
-                wrong = "unknown option" + (nearest(option, OPTIONS) or f", one of {', '.join(OPTIONS)} was expected")
+                # What somebody calls a folder is nearer to inject_env, letter by letter.
+                meant = "inject_envs" if re.search("dir|folder|path|file", meant) else meant
+                wrong = "unknown option" + (nearest(meant, OPTIONS) or f", one of {', '.join(OPTIONS)} was expected")
             elif not values:
                 wrong = f"has no value, --set {option}=value was expected"
             elif len(values) > 1:

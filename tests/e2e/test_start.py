@@ -68,6 +68,10 @@ def test_two_files_on_one_origin_stop_mitmdump(stage: Stage) -> None:
     ("words", "wrong"),
     [
         (["--set", "inject_cleints=x"], "inject_cleints: unknown option, did you mean inject_clients?"),
+        (["--set", "inject-envs=x"], "inject-envs: unknown option, did you mean inject_envs?"),
+        (["--set", "Inject-Mask=true"], "Inject-Mask: unknown option, did you mean inject_mask?"),
+        (["--set", "inject_env_dir=x"], "inject_env_dir: unknown option, did you mean inject_envs?"),
+        (["--set", "inject-folder=x"], "inject-folder: unknown option, did you mean inject_envs?"),
         (["--set", "inject_env=qa", "--set", "inject_env=dev"], "inject_env: is given 2 times, once was expected"),
         (["--set", "inject_env"], "inject_env: has no value, --set inject_env=value was expected"),
         (["--set", "inject_clients=everybody"], "inject_clients: 'everybody' is not a network, 'loopback' or CIDR"),
