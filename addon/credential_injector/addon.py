@@ -130,6 +130,7 @@ class CredentialInjector:
                 continue
             logger.error(f"{option}: {wrong}")
             del ctx.options.deferred[option]
+        web_guard.tell_taken_port()
 
     def configure(self, updated: set[str]) -> None:
         mistakes: list[str] = []

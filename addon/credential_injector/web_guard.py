@@ -6,12 +6,15 @@ everybody comes from this machine: any client could read every flow and set ever
 
 import asyncio
 import ipaddress
+import logging
 import re
 
 from mitmproxy import ctx, http
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.version import VERSION
+
+logger = logging.getLogger(__name__)
 
 _FIXED_IN = (11, 1, 2)
 _REFUSED = "mitmweb cannot be reached through the proxy (CVE-2025-23217); open it directly"
@@ -28,6 +31,24 @@ def refuse_any_port(value: int) -> None:
         raise ValueError(
             "is 0, but mitmweb of this mitmproxy has no login, and clients can be kept away from a known port only;"
             " name one, or use mitmproxy 12"
+        )
+
+
+def tell_taken_port() -> None:
+    """Log an error, which ends the start, where mitmweb could not listen on its port: that would end in a traceback."""
+    loader = ctx.master.addons.get("scriptloader")  # type: ignore[no-untyped-call]
+    if "web_port" not in ctx.options or loader is None or loader.is_running:
+        return
+    from tornado import netutil  # which mitmweb has imported
+
+    host, port = ctx.options.web_host, ctx.options.web_port
+    try:
+        for one in netutil.bind_sockets(port, host):
+            one.close()
+    except OSError as error:
+        logger.error(
+            f"web_port: mitmweb cannot listen on {host or '*'}:{port} ({error.strerror}); end what does, or choose"
+            f" another port: --set web_port={port + 2}"
         )
 
 

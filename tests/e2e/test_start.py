@@ -22,11 +22,11 @@ from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
 ROOT = Path(__file__).parents[2]
 
 
-def start_and_fail(stage: Stage, *options: str, **settings: str) -> tuple[int, list[str]]:
+def start_and_fail(stage: Stage, *options: str, name: str = "mitmdump", **settings: str) -> tuple[int, list[str]]:
     """Run mitmdump until it ends by itself. Returns its exit code and the lines it wrote."""
     words = ["--listen-host", "127.0.0.1", "--listen-port", "0", "-s", str(SCRIPT), *stage.options(settings), *options]
     done = subprocess.run(
-        [program("mitmdump"), *words],
+        [program(name), *words],
         cwd=stage.folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -273,6 +273,26 @@ def test_mitmweb_runs_it_too(stage: Stage, curl: Curl) -> None:
     words = ["--set", f"web_port={free_port()}", "--set", "web_open_browser=false"]
     proxy = stage.enter(stage.mitmproxy("mitmweb", *words))
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+def test_a_web_port_that_is_taken_is_told_in_one_line(stage: Stage) -> None:
+    stage.env(stage.http)
+    port = int(stage.http.rpartition(":")[2])
+    code, lines = start_and_fail(stage, name="mitmweb", web_port=str(port), web_open_browser="false")
+    assert code == 1
+    assert (
+        f"web_port: mitmweb cannot listen on 127.0.0.1:{port} (Address already in use); end what does, or choose"
+        f" another port: --set web_port={port + 2}"
+    ) in lines
+
+
+def test_mitmweb_keeps_its_port_when_the_script_is_loaded_anew(stage: Stage) -> None:
+    stage.env(stage.http)
+    script = clone(stage) / "addon" / "inject.py"
+    with stage.mitmproxy("mitmweb", script=script, web_port=free_port(), web_open_browser="false") as proxy:
+        os.utime(script, (script.stat().st_atime + 10, script.stat().st_mtime + 10))
+        proxy.wait_for("with tokens from", times=2)
+        assert not any("web_port" in line for line in proxy.log)
 
 
 def test_the_console_runs_it_too(stage: Stage, curl: Curl) -> None:
