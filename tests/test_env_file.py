@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from credential_injector import env_file
 from credential_injector.env_file import Binding, EnvFile
+from credential_injector.folder import Folder
 
 BEGINNINGS = st.sampled_from(["KEY=", "OTHER=", "KEY = ", "export KEY=", "KEY", "# ", ""])
 PIECES = st.sampled_from(["value", "a b", " ", "\t", "#", '"', "'", "\\", "$", "${KEY}", "`", "=", "ä", "\x0b"])
@@ -34,6 +35,49 @@ def test_plain_lines_mean_what_python_dotenv_makes_of_them(text: str) -> None:
         assert plain == read(text)
 
 
+CUT = "ends before the ' #' on line 2, and the rest counts as a comment"
+QUOTE = "has a typographic quote on line 2, which counts as part of the value"
+
+
+@pytest.mark.parametrize(
+    ("line", "warning"),
+    [
+        ("PASSWORD=abc #def", CUT),
+        ("PASSWORD=abc # def", CUT),
+        ("PASSWORD= abc\t#", CUT),
+        ("export PASSWORD = #def", CUT),
+        ("SCOPE=read #write", CUT),
+        ("SCOPE=read # as the API wants it", None),
+        ("PASSWORD_COMMAND=print it # as it does", None),
+        ("PASSWORD=abc#def", None),
+        ("PASSWORD='abc #def'", None),
+        ('PASSWORD="abc" # def', None),
+        ("PASSWORD=“abc”", QUOTE),
+        ("PASSWORD=‘abc", QUOTE),  # noqa: RUF001
+        ("SCOPE=«read»", QUOTE),
+        ("PASSWORD=a“b", None),
+        ("PASSWORD='“abc”'", None),
+        ("PASSWORD=", None),
+    ],
+)
+def test_a_value_that_may_be_meant_otherwise_is_warned_of_by_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str, warning: str | None
+) -> None:
+    """A comment is one, unless something that nobody sees could have been cut off a secret."""
+    keys = "GRANT_TYPE=password\nHOST=https://a.example.com\nCLIENT_ID=x\nUSERNAME=y\n"
+    (tmp_path / "qa.env").write_text(f"# a comment #too\n{line}\n{keys}")
+    folder = Folder(tmp_path, shown_as="envs")
+    for _ in range(2):
+        folder.survey()
+    told = [message for message in caplog.messages if "running the command" not in message]
+    key = re.split(r"\W+", line.removeprefix("export "))[0]
+    assert [message[: len(f"envs/qa.env: {key}: {warning}")] for message in told] == (
+        [f"envs/qa.env: {key}: {warning}"] if warning else []
+    )
+    assert "abc" not in caplog.text
+    assert "def" not in caplog.text
+
+
 @pytest.fixture
 def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     os.mkfifo(tmp_path / "pipe")
@@ -42,22 +86,23 @@ def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def value(file: Path) -> str:
-    return EnvFile(file.parent / "qa.env", "envs/qa.env").value("PASSWORD", "_FILE", file.name, secret=True)
+    return EnvFile(file.parent / "qa.env", "envs/qa.env").value(
+        "PASSWORD", "_FILE", Binding(file.name, 1, "PASSWORD_FILE"), secret=True
+    )
 
 
 @pytest.mark.parametrize("holds", [None, b"", b"half a secret"], ids=["nobody", "nothing", "never closed"])
 def test_a_pipe_that_does_not_end_is_given_up(pipe: Path, holds: bytes | None) -> None:
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    writer = os.open(pipe, os.O_WRONLY) if holds is not None else None
-    os.close(reader)
+    ends = [os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)]  # else nobody could write before it is read
     try:
-        if writer is not None and holds:
-            threading.Thread(target=os.write, args=(writer, holds), daemon=True).start()
+        if holds is not None:
+            ends.append(os.open(pipe, os.O_WRONLY))
+            os.write(ends[1], holds)
         with pytest.raises(ValueError, match="nobody wrote into it and closed it within"):
             value(pipe)
     finally:
-        if writer is not None:
-            os.close(writer)
+        for end in ends:
+            os.close(end)
 
 
 def test_a_pipe_is_read_to_its_end(pipe: Path) -> None:
@@ -79,4 +124,6 @@ def test_a_pipe_is_read_to_its_end(pipe: Path) -> None:
 )
 def test_what_is_no_file_at_all_cannot_be_read(tmp_path: Path, path: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"cannot be read .{reason}"):
-        EnvFile(tmp_path / "qa.env", "envs/qa.env").value("PASSWORD", "_FILE", path, secret=True)
+        EnvFile(tmp_path / "qa.env", "envs/qa.env").value(
+            "PASSWORD", "_FILE", Binding(path, 1, "PASSWORD_FILE"), secret=True
+        )

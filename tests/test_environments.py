@@ -630,9 +630,21 @@ def test_files_that_are_no_environments_are_left_alone(envs: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        (".env", "envs/.env: the file's name: is not read, one for each environment such as envs/qa.env was expected"),
-        ("qa.env.txt", "envs/qa.env.txt: the file's name: is not read"),
-        ("QA.ENV", "envs/QA.ENV: the file's name: is not read"),
+        (
+            ".env",
+            "envs/.env: the file's name: is not read, one for each environment such as envs/qa.env was expected; rename"
+            " it to envs/qa.env",
+        ),
+        (
+            "qa.env.txt",
+            "envs/qa.env.txt: the file's name: is not read, one for each environment such as envs/qa.env was expected;"
+            " rename it to envs/qa.env",
+        ),
+        (
+            "QA.ENV",
+            "envs/QA.ENV: the file's name: is not read, one for each environment such as envs/qa.env was expected;"
+            " rename it to envs/QA.env",
+        ),
         ("a b.env", "envs/a b.env: the file's name: cannot name an environment"),
     ],
 )

@@ -88,6 +88,28 @@ def test_a_mistake_in_one_file_does_not_make_the_commands_of_others_run_again(en
     assert secrets(folder)["qa"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("path", "todo"),
+    [
+        ("dev.env.example", "envs/dev.env.example is an example, which is not read; copy it to envs/dev.env, and"),
+        ("qa.example", "envs/qa.example is an example, which is not read; copy it to envs/qa.env, and fill it in"),
+        ("team/qa.env", "envs/team/qa.env lies in a folder of its own, where it is not read; move it to envs, or name"),
+        ("team/notes.txt", ""),
+        ("README.md", ""),
+    ],
+)
+def test_what_lies_there_instead_of_an_env_file_is_told(envs: Path, path: str, todo: str) -> None:
+    (envs / path).parent.mkdir(exist_ok=True)
+    (envs / path).write_text("nonsense")
+    found = Folder(envs, shown_as="envs").found_instead()
+    assert found.startswith(todo)
+    assert bool(found) == bool(todo)
+
+
+def test_where_there_is_no_folder_nothing_lies(tmp_path: Path) -> None:
+    assert Folder(tmp_path / "envs").found_instead() == ""
+
+
 def test_what_takes_long_to_read_is_told(
     envs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,6 +31,10 @@ MOST_BYTES = 1 << 20  # that come out of a pipe
 # A line on which python-dotenv's grammar has nothing to decide: a comment, nothing, or a key and a bare value.
 PLAIN = re.compile(r"#.*|(?:([A-Za-z_][A-Za-z0-9_]*)=((?:[!%&(-\[\]-~](?:[ !%&(-\[\]-~]*[!%&(-\[\]-~])?)?))?")
 SINGLE_QUOTED = re.compile(r"[^=]*=[^\S\r\n]*'")
+# What python-dotenv cuts off a bare value; `comment` where it is written like one.
+CUT_OFF = re.compile(r"[^=]*=(?![^\S\r\n]*['\"]).*?[^\S\r\n]#(?P<comment>\s|$)?")
+BARE = re.compile(r"[^=]*=[^\S\r\n]*[^'\"\s]")
+TYPOGRAPHIC_QUOTES = tuple("“”„‟‘’‚‛«»")  # noqa: RUF001 - they look like others
 SHELL_WORDS = {"|", "||", "&", "&&", ";", ">", ">>", "<", "2>&1"}
 
 
@@ -42,6 +46,8 @@ class Binding(NamedTuple):
     line: int
     written: str
     """The key, as it stands in the file."""
+    cut: bool = False
+    """What looks like a comment followed, and was cut off."""
 
 
 class EnvFile:
@@ -56,6 +62,8 @@ class EnvFile:
         self.shown = shown
         """The path as messages name it: `envs/qa.env`."""
         self.mistakes: list[str] = []
+        self.warnings: list[str] = []
+        """What may be meant otherwise, worded like mistakes."""
         self.files: list[Path] = []
         """The files that its _FILE keys name."""
         self.secret_files: list[Path] = []
@@ -113,14 +121,31 @@ class EnvFile:
             elif "${" in value and not SINGLE_QUOTED.match(written):
                 earlier = {name: bound.value for name, bound in bindings.items()}
                 value = self._interpolated(shown(parsed.key, line), value, line, earlier)
-            bindings[key] = Binding(value, line, parsed.key)
+            cut = CUT_OFF.match(written)
+            if cut is not None and cut["comment"] is None:
+                self._warn_of_cut(shown(parsed.key, line), line)
+            if value and BARE.match(written) and (value[0] in TYPOGRAPHIC_QUOTES or value[-1] in TYPOGRAPHIC_QUOTES):
+                self.warnings.append(
+                    f"{self.shown}: {shown(parsed.key, line)}: has a typographic quote on line {line}, which counts as"
+                    " part of the value; expected ' or \" around it, or nothing"
+                )
+            bindings[key] = Binding(value, line, parsed.key, cut is not None and cut["comment"] is not None)
         return bindings
 
-    def value(self, key: str, how: str, value: str, *, secret: bool) -> str:
+    def _warn_of_cut(self, key: str, line: int) -> None:
+        self.warnings.append(
+            f"{self.shown}: {key}: ends before the ' #' on line {line}, and the rest counts as a comment; if it belongs"
+            " to the value, put single quotes around all of it"
+        )
+
+    def value(self, key: str, how: str, binding: Binding, *, secret: bool) -> str:
         """The value itself, the text of the file that it names (`_FILE`), or what a command prints (`_COMMAND`).
 
         `secret`: what stands in the file itself is for nobody else to read. Raises ValueError.
         """
+        value = binding.value or ""
+        if secret and not how and binding.cut:
+            self._warn_of_cut(key, binding.line)
         if how and not value:
             raise ValueError("is empty, a value was expected")
         if how == "_FILE":

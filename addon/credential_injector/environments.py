@@ -304,7 +304,7 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
         given[name] = shown
         try:
             extra = _extra_name(family, name) if family else ""
-            value = key.parse(file.value(shown, how, binding.value, secret=key.secret))
+            value = key.parse(file.value(shown, how, binding, secret=key.secret))
             if family or key.field == "values":
                 value = (*values.get(key.field, ()), (extra or name, value))
             values[key.field] = value

@@ -5,6 +5,7 @@ import logging
 import re
 import stat
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
@@ -86,7 +87,7 @@ class Folder:
         )
 
     def _survey(self) -> tuple[tuple[Environment, ...], list[str]]:
-        look = Look()
+        before, look = self._readings, Look()
         if self.path.is_dir() and (objection := look.objection(self.path)):
             raise InvalidEnvironments([f"{self._shown}: the folder: {objection}"])
         files, mistakes = self._files()
@@ -100,6 +101,10 @@ class Folder:
             if self._only is None or name in self._only
         }
         mistakes += (mistake for reading in self._readings.values() for mistake in reading.file.mistakes)
+        for name, reading in self._readings.items():
+            if reading is not before.get(name):
+                for line in reading.file.warnings:
+                    logger.warning(line)
         environments = tuple(one.environment for one in self._readings.values() if one.environment is not None)
         mistakes += _shared_origins(environments)
         return environments, mistakes
@@ -126,9 +131,30 @@ class Folder:
             if file.suffix == ".env" and not file.name.startswith("."):
                 files[_printable(file.stem)] = file
             elif re.search(r"^\.env$|[^.]\.env(\.txt)?$", file.name, re.IGNORECASE) and file.name[:2] != ".#":
+                name = re.sub(r"\.env(\.txt)?$", "", _printable(file.name), flags=re.IGNORECASE) or "qa"
                 expected = f"one for each environment such as {self._shown}/qa.env was expected"
-                mistakes.append(f"{self._shown}/{_printable(file.name)}: the file's name: is not read, {expected}")
+                mistakes.append(
+                    f"{self._shown}/{_printable(file.name)}: the file's name: is not read, {expected};"
+                    f" rename it to {self._shown}/{name}.env"
+                )
         return files, mistakes
+
+    def found_instead(self) -> str:
+        """What lies there where no env file does, and what to do with it; empty where nothing is like one."""
+        with suppress(OSError):
+            for path in sorted(self.path.iterdir()):
+                name = _printable(path.name)
+                if path.is_dir() and (inside := sorted(path.glob("*.env"))):
+                    return (
+                        f"{self._shown}/{name}/{_printable(inside[0].name)} lies in a folder of its own, where it is"
+                        f" not read; move it to {self._shown}, or name its folder: inject_envs={self._shown}/{name}"
+                    )
+                if example := re.fullmatch(r"(.+?)(\.env)?\.(example|sample|template|dist)", name, re.IGNORECASE):
+                    return (
+                        f"{self._shown}/{name} is an example, which is not read; copy it to"
+                        f" {self._shown}/{example[1]}.env, and fill it in"
+                    )
+        return ""
 
     def take_over(self, before: "Folder") -> None:
         """What `before` has read need not be read again, if it is the same folder."""

@@ -332,10 +332,11 @@ class Routes:
             logger.info(f"... and {len(table.gone) - LISTED} more files are gone")
         if not table.environments and self._folder is not None:
             folder = self._folder.path
-            logger.warning(
-                f"No environment file in {folder.absolute()}: every request passes untouched. To make one, write HOST="
-                f"https://api.example.com, CLIENT_ID=... and CLIENT_SECRET=..., a line each, to {folder / 'dev.env'}"
+            todo = self._folder.found_instead() or (
+                "To make one, write HOST=https://api.example.com, CLIENT_ID=... and CLIENT_SECRET=..., a line each, to"
+                f" {folder / 'dev.env'}"
             )
+            logger.warning(f"No environment file in {folder.absolute()}: every request passes untouched. {todo}")
 
     def follow(self) -> None:
         """Take every change of the files into use from now on."""

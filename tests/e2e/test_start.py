@@ -106,6 +106,15 @@ def test_without_any_file_it_starts_and_says_how_to_make_one(stage: Stage, curl:
     assert f"in {stage.folder}/envs: every request passes untouched. To make one, write HOST=" in line
 
 
+def test_without_any_file_it_tells_what_lies_there_instead(stage: Stage) -> None:
+    (stage.folder / "envs" / "team").mkdir(parents=True)
+    (stage.folder / "envs" / "team" / "qa.env").touch()
+    proxy = stage.mitmdump()
+    line = proxy.wait_for("No environment file in.*").group()
+    assert "envs/team/qa.env lies in a folder of its own" in line
+    assert "To make one" not in line
+
+
 def clone(stage: Stage) -> Path:
     """A copy of what a clone holds."""
     folder = stage.folder / "clone"
