@@ -36,6 +36,7 @@ PARTS: dict[str, Callable[[Callable[[str], None]], Part]] = {
 
 def measure() -> None:
     """Every part; its table is printed as soon as it is there."""
+    os.umask(0o077)  # env files that others may write are refused
     begun = time.monotonic()
     chosen = [name for name in os.environ.get("PARTS", "").split(",") if name] or list(PARTS)
 

@@ -46,6 +46,14 @@ def test_the_demonstration_shows_the_request_before_and_after_and_ends(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_demonstration_runs_whatever_the_umask_is(run_demo: Callable[[], Run]) -> None:
+    before = os.umask(0)
+    try:
+        assert run_demo()[0] == 0
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

@@ -92,3 +92,26 @@ def test_a_secret_that_comes_out_of_a_pipe_is_used_and_asked_for_once(stage: Sta
     stage.env("http://localhost:1", name="dev")
     proxy.wait_for("dev: .* with tokens from")
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+
+
+def test_a_file_that_others_may_write_ends_the_start_before_its_command_runs(stage: Stage) -> None:
+    stage.env(stage.http, "CLIENT_SECRET_COMMAND=touch ../ran", without="CLIENT_SECRET")
+    (stage.folder / "envs" / "qa.env").chmod(0o666)
+    with starting(stage) as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"run: chmod go-w {stage.folder}/envs/qa.env" in said
+    assert not (stage.folder / "ran").exists()
+
+
+def test_a_folder_that_others_may_write_later_is_read_no_more_until_that_is_mended(stage: Stage, curl: Curl) -> None:
+    envs = stage.folder / "envs"
+    stage.env(stage.http)
+    proxy = stage.mitmdump()
+    envs.chmod(0o777)
+    proxy.wait_for(f"the folder: other users of this machine may write {envs} .*; run: chmod go-w {envs}$")
+    stage.env(stage.http, "METHODS=POST")
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+    envs.chmod(0o700)
+    proxy.wait_for("The environment files are mended")
+    assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 502

@@ -54,7 +54,7 @@ def set_stage() -> Iterator[Stage]:
         tempfile.TemporaryDirectory(prefix="credential-injector-") as folder,
     ):
         stage = Stage(authorization_server, api, api_origin, Path(folder))
-        stage.env_file.parent.mkdir()
+        stage.env_file.parent.mkdir(mode=0o700)
         stage.env_file.write_text(
             f"HOST={api_origin}\n"
             f"TOKEN_ENDPOINT={token_origin}/oauth2/v2.0/token\n"
