@@ -56,12 +56,12 @@ def test_a_modified_request_shows_its_header_mark_and_comment_and_can_be_searche
         assert "🔑" in first
         assert "🔑" in second
         assert "⛔" in blocked
-        assert "qa:" not in untouched
+        assert "qa: left as the client sent it: HOST is" in untouched
 
         search(browser, "~comment injected")
         assert all("/orders" in row.text or "/mine" in row.text for row in wait_for_rows(browser, 2))
         search(browser, "~marked")
-        wait_for_rows(browser, 3)
+        wait_for_rows(browser, 4)
         search(browser, "~comment injected & ~u mine")
         (row,) = wait_for_rows(browser, 1)
 
