@@ -21,7 +21,6 @@ from mitmproxy.types import Choice
 
 from credential_injector import fingerprints, flows, record, web_guard
 from credential_injector.clients import admission, admits_everybody
-from credential_injector.connections import Connections, waiting_for
 from credential_injector.departure import Departure
 from credential_injector.destinations import (
     Claim,
@@ -36,6 +35,7 @@ from credential_injector.environments import Environment, nearest
 from credential_injector.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
 from credential_injector.retry import Retry
 from credential_injector.routes import Route, Routes, open_store
+from credential_injector.server_connections import Connections, waiting_for
 from credential_injector.token_source import NoToken, Served
 from credential_injector.web_guard import WebGuard
 
