@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import re
 import socket
 import socketserver
+import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 
@@ -85,6 +87,88 @@ def in_turn(*turns: bytes | float | None) -> Iterator[tuple[str, list[int]]]:
             yield f"http://127.0.0.1:{port}/token", asked
         finally:
             ended.set()
+
+
+class Keeping:
+    """What a server that keeps its connections has seen."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        """That were made; of a client's with TLS, those whose handshake succeeded."""
+        self.open = 0
+        self.most_open = 0
+        self.heads: list[bytes] = []
+        """Of the requests."""
+        self.certificates: list[tuple[int, str]] = []
+        """For each request, the number of its connection and the name in the client's certificate."""
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.changed = threading.Condition()
+
+    def wait_for(self, true: Callable[[], bool]) -> None:
+        """Wait until this is true of it. Raises AssertionError where that does not come."""
+        with self.changed:
+            assert self.changed.wait_for(true, timeout=10)
+
+
+@contextmanager
+def keeping(answer: bytes, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, Keeping]]:
+    """A server that answers each request so, when it may. Yields its URL."""
+    seen = Keeping()
+
+    class Connection(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                connection = self.request if tls is None else tls.wrap_socket(self.request, server_side=True)
+                with seen.changed:
+                    seen.connections += 1
+                    number = seen.connections
+                    seen.open += 1
+                    seen.most_open = max(seen.most_open, seen.open)
+                    seen.changed.notify_all()
+                try:
+                    self._serve(connection, number)
+                finally:
+                    connection.close()
+                    with seen.changed:
+                        seen.open -= 1
+                        seen.changed.notify_all()
+
+        def _serve(self, connection: Any, number: int) -> None:
+            shown = connection.getpeercert() if tls is not None else None
+            name = dict(field[0] for field in shown["subject"])["commonName"] if shown else ""
+            with connection.makefile("rb") as lines:
+                while head := b"".join(itertools.takewhile(lambda line: line != b"\r\n", iter(lines.readline, b""))):
+                    length = re.search(rb"(?im)^content-length: *([0-9]+)", head)
+                    lines.read(int(length[1]) if length else 0)
+                    with seen.changed:
+                        seen.heads.append(head)
+                        seen.certificates.append((number, name))
+                        seen.changed.notify_all()
+                    seen.may_answer.wait(60)
+                    connection.sendall(answer)
+
+    with _serving(Connection) as port:
+        try:
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/token", seen
+        finally:
+            seen.may_answer.set()
+
+
+@contextmanager
+def black_hole(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """A port where nobody answers a connection that is being made, nor refuses it. Yields its number."""
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind((host, port))
+        listener.listen(0)
+        while True:  # until its queue is full
+            client = stack.enter_context(socket.socket())
+            client.settimeout(0.2)
+            try:
+                client.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        yield int(listener.getsockname()[1])
 
 
 @contextmanager

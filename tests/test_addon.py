@@ -315,7 +315,7 @@ async def test_a_refresh_token_that_memory_will_lose_is_told_once(
         asked = 0
         url = "https://login.example.com/t"
 
-        def __init__(self, request: TokenRequest, transport: Transport) -> None:
+        def __init__(self, request: TokenRequest, transport: Transport, network: object) -> None:
             pass
 
         async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
@@ -347,7 +347,7 @@ async def test_a_refresh_token_outlives_a_change_of_the_way_to_the_server(
     class TokenEndpoint:
         url = "https://login.example.com/t"
 
-        def __init__(self, request: TokenRequest, transport: Transport) -> None:
+        def __init__(self, request: TokenRequest, transport: Transport, network: object) -> None:
             pass
 
         async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
@@ -1022,7 +1022,7 @@ async def test_a_life_that_may_be_meant_in_milliseconds_is_told(
     """The API's 401 tells when such a token has really ended."""
     answer = http_answer(200, {"access_token": "abc", "token_type": "Bearer", "expires_in": expires_in})
     with answering(answer) as (url, _):
-        asking = Asking(TokenRequest(url, "me"), Transport())
+        asking = Asking(TokenRequest(url, "me"), Transport(), routes.Routes()._token_endpoint)
         token = await routes._request_token("qa", asking, 1_000_000.0)
     assert token.expires_at == 1_000_000.0 + expires_in
     assert sum("qa: the server says that its token lives for 41 days" in line for line in caplog.messages) == told
@@ -1045,7 +1045,7 @@ async def test_what_asks_for_tokens_is_imported_soon_after_the_start_where_there
 ) -> None:
     done: list[str] = []
     monkeypatch.setattr(routes, "IMPORT_AFTER", 0)
-    monkeypatch.setattr(routes, "_import_requests", lambda: done.append("imported"))
+    monkeypatch.setattr(routes, "_import_authorization_server", lambda: done.append("imported"))
     if keys is not None:
         credential = "" if keys else f"CLIENT_ID=me\nCLIENT_SECRET={SECRET}\n"
         (proxy.folder / "qa.env").write_text(f"HOST=https://api.example.com\n{credential}{keys}\n")
@@ -1088,7 +1088,7 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
     imported = routes._import_token_endpoint()
 
     class TokenEndpoint:
-        def __init__(self, request: TokenRequest, transport: Transport) -> None:
+        def __init__(self, request: TokenRequest, transport: Transport, network: object) -> None:
             pass
 
         async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
@@ -1096,7 +1096,7 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
 
     monkeypatch.setattr(imported, "TokenEndpoint", TokenEndpoint)
     request = TokenRequest(endpoint="https://login.example.com/t", client_id="abc")
-    await routes._request_token("qa", Asking(request, Transport()), 1000.0)
+    await routes._request_token("qa", Asking(request, Transport(), routes.Routes()._token_endpoint), 1000.0)
     assert caplog.messages == [f"qa: token fetched ({fingerprint('canary')}), it lives for 60 min"]
 
 

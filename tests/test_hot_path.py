@@ -255,10 +255,10 @@ async def test_the_routes_of_unchanged_files_stay(tmp_path: Path) -> None:
     ]
 
 
-def test_loading_the_add_on_imports_neither_requests_nor_authlib() -> None:
+def test_loading_the_add_on_imports_neither_urllib3_nor_authlib() -> None:
     """Nor what else is only wanted later: with the first token, by the watch of the files, by a store."""
     code = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code, str(SCRIPT)], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
     assert "credential_injector" in loaded
-    assert loaded.isdisjoint({"authlib", "filelock", "redis", "requests", "watchfiles"})
+    assert loaded.isdisjoint({"authlib", "filelock", "redis", "requests", "urllib3", "watchfiles"})

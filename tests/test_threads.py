@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from credential_injector.threads import Interrupted, in_thread, interruptible, overdue
+from credential_injector.threads import Interrupted, Turns, in_thread, interruptible, overdue
 
 
 async def test_what_a_function_returns_or_raises_comes_to_whoever_awaits_it() -> None:
@@ -74,3 +74,42 @@ def test_only_what_takes_too_long_is_told() -> None:
         isinstance(thread, threading.Timer) and thread.interval == 3600 and not thread.finished.is_set()
         for thread in threading.enumerate()
     )
+
+
+async def test_a_turn_lasts_until_its_thread_ends_though_nobody_awaits_it_any_more() -> None:
+    """As one that looks up a name that does not resolve, which nothing can end."""
+    turns, may_end = Turns(2, 1), threading.Event()
+    began: list[str] = []
+
+    async def call(server: str, name: str) -> None:
+        def stuck() -> None:
+            began.append(name)
+            may_end.wait(10)
+
+        await turns.in_thread(stuck, "stuck", server)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call("a.test", "first"), 0.05)
+    waiting = asyncio.create_task(call("a.test", "second"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call("b.test", "elsewhere"), 0.05)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call("c.test", "one too many"), 0.05)
+    assert began == ["first", "elsewhere"]
+    may_end.set()
+    await waiting
+    await call("c.test", "later")
+    assert began == ["first", "elsewhere", "second", "later"]
+
+
+async def test_a_thread_that_cannot_start_takes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(1, 1)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await turns.in_thread(lambda: None, "refused", "a.test")
+    assert await turns.in_thread(lambda: "done", "served", "a.test") == "done"

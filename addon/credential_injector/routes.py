@@ -89,9 +89,15 @@ class Route:
 class Asking:
     """The token requests of one source. What makes them is imported with the first: it takes a while."""
 
-    def __init__(self, request: TokenRequest, transport: Transport) -> None:
+    def __init__(
+        self,
+        request: TokenRequest,
+        transport: Transport,
+        endpoint_for: Callable[[TokenRequest, Transport], Awaitable[Any]],
+    ) -> None:
         self.request = request
         self.transport = transport
+        self._endpoint_for = endpoint_for
         self.refresh_token = ""
         """The last one that came, where the grant uses any, or a newer one from a store. Empty: the file's."""
         self.replaces_refresh_tokens = False
@@ -106,9 +112,7 @@ class Asking:
     async def token(self, asked_at: float) -> AccessToken:
         """Raises NoToken."""
         if self._endpoint is None:
-            # Not on the event loop, either.
-            module = await in_thread(_import_token_endpoint, "import of the token endpoint")
-            self._endpoint = module.TokenEndpoint(self.request, self.transport)
+            self._endpoint = await self._endpoint_for(self.request, self.transport)
         token: AccessToken = await self._endpoint.token(asked_at, self.refresh_token)
         shown, self.refresh_token = self.refresh_token, token.refresh_token or ""
         if self.refresh_token != (shown or self.request.value("REFRESH_TOKEN")):
@@ -149,6 +153,9 @@ class Routes:
         self._folder: Folder | None = None
         self._store: TokenStore | None = None
         self._table = _NOTHING
+        self._network: Any = None
+        """What the token endpoints share; it is made with the first."""
+        self._importing = asyncio.Lock()
         self._way: dict[str, str] = {}
         self._counts: dict[str, Counts] = {}
         self._known_endpoints: set[str] = set()
@@ -234,7 +241,7 @@ class Routes:
     async def _prepare(self) -> None:
         await asyncio.sleep(IMPORT_AFTER)
         if self._table.asking:
-            await in_thread(_import_requests, "import of requests")
+            await in_thread(_import_authorization_server, "import of the authorization server")
 
     def close(self) -> None:
         """Stop what goes on beside the requests. No token request begins any more."""
@@ -389,7 +396,7 @@ class Routes:
     ) -> Callable[[float, str | None], Awaitable[AccessToken]]:
         if request.grant_type in FIXED:
             return partial(_fixed_credential, request)
-        asking = made[request] = Asking(request, transport)
+        asking = made[request] = Asking(request, transport, self._token_endpoint)
         fetch = partial(self._fetch, asking)
         store = store_of(request, self._store)
         if store is None:
@@ -397,6 +404,13 @@ class Routes:
         from credential_injector.token_store import shared
 
         return shared(store, request, fetch, partial(setattr, asking, "refresh_token"), timeout=transport.timeout)
+
+    async def _token_endpoint(self, request: TokenRequest, transport: Transport) -> Any:
+        async with self._importing:
+            if self._network is None:
+                # Not on the event loop, either, and in one thread, however many environments ask at once.
+                self._network = (await in_thread(_import_token_endpoint, "import of the token endpoint")).Network()
+        return _import_token_endpoint().TokenEndpoint(request, transport, self._network)
 
     async def _fetch(self, asking: Asking, asked_at: float, _replaces: str | None) -> AccessToken:
         if self._ended:  # mitmproxy still serves, and would not wait for the answer
@@ -505,7 +519,7 @@ def _freeze() -> None:
     gc.freeze()
 
 
-def _import_requests() -> None:
+def _import_authorization_server() -> None:
     from credential_injector import authorization_server  # noqa: F401 - to have it
 
 

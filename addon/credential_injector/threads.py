@@ -4,8 +4,9 @@ import asyncio
 import concurrent.futures
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,12 +18,13 @@ class Interrupted(Exception):
     """SIGINT came."""
 
 
-async def in_thread(function: Callable[[], T], name: str) -> T:
+async def in_thread(function: Callable[[], T], name: str, ended: Callable[[], object] = lambda: None) -> T:
     """Run a blocking function in a thread of this name. Raises what it raises.
 
     Unlike with asyncio.to_thread, a stuck one holds up neither other calls nor the exit.
+    `ended` is called when it has returned, which may be long after nobody awaits it any more; in its thread.
     """
-    return await asyncio.wrap_future(_started(function, name))
+    return await asyncio.wrap_future(_started(function, name, ended))
 
 
 def interruptible(function: Callable[[], T], name: str) -> T:
@@ -58,8 +60,11 @@ def overdue(seconds: float, tell: Callable[[], None]) -> Iterator[None]:
         timer.cancel()
 
 
-def _started(function: Callable[[], T], name: str) -> concurrent.futures.Future[T]:
+def _started(
+    function: Callable[[], T], name: str, ended: Callable[[], object] = lambda: None
+) -> concurrent.futures.Future[T]:
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    future.add_done_callback(lambda _: ended())
 
     def run() -> None:
         try:
@@ -68,5 +73,38 @@ def _started(function: Callable[[], T], name: str) -> concurrent.futures.Future[
             future.set_exception(error)
 
     future.set_running_or_notify_cancel()
-    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError as error:  # there are too many
+        future.set_exception(error)
     return future
+
+
+class Turns:
+    """Threads of which so many run at once, and fewer for one server: one that hangs does not take every turn."""
+
+    def __init__(self, most: int, most_for_one: int) -> None:
+        self._most_for_one = most_for_one
+        self._all = asyncio.Semaphore(most)
+        self._servers: weakref.WeakValueDictionary[str, asyncio.Semaphore] = weakref.WeakValueDictionary()
+
+    async def in_thread(self, function: Callable[[], T], name: str, server: str) -> T:
+        """Wait for a turn, then run a blocking function in a thread of this name. Raises what it raises.
+
+        The turn lasts until the function returns, whether anybody awaits it or not.
+        """
+        loop = asyncio.get_running_loop()
+        own = self._servers.setdefault(server, asyncio.Semaphore(self._most_for_one))
+        await own.acquire()
+        try:
+            await self._all.acquire()
+        except BaseException:
+            own.release()
+            raise
+
+        def ended() -> None:
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(self._all.release)
+                loop.call_soon_threadsafe(own.release)
+
+        return await in_thread(function, name, ended)

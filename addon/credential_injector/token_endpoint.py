@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from credential_injector.authorization_server import Answer, AuthorizationServer, Conversation
+from credential_injector.authorization_server import Answer, AuthorizationServer, Conversation, Network
 from credential_injector.client_authentication import METHODS, possible
 from credential_injector.discovery import Metadata, locations, metadata
 from credential_injector.grants import GRANTS, grant_type
@@ -63,10 +63,10 @@ _PENDING = ("authorization_pending", "slow_down")  # RFC 8628 section 3.5: a log
 class TokenEndpoint:
     """The token endpoint of one token request. It remembers what an issuer published."""
 
-    def __init__(self, request: TokenRequest, transport: Transport) -> None:
+    def __init__(self, request: TokenRequest, transport: Transport, network: Network | None = None) -> None:
         self._request = request
         certificate = request.value("CLIENT_CERT"), request.value("CLIENT_KEY")
-        self._server = AuthorizationServer(transport, certificate if all(certificate) else None)
+        self._server = AuthorizationServer(transport, certificate if all(certificate) else None, network)
         self._metadata: Metadata | None = None
         self._discovered_at = 0.0
         """Unix seconds."""

@@ -9,6 +9,16 @@ from credential_injector.demo.servers import serve
 from tests.certificates import Authority
 from tests.e2e.conftest import RESOLVE_TEST, Curl, Stage
 from tests.e2e.test_main_job import saved
+from tests.fakes import black_hole
+
+NAMES = """import socket
+resolve = socket.getaddrinfo
+def names(host, port, *rest, **more):
+    hosts = ("127.0.0.2", "127.0.0.1") if host == "login.qa.test" else (host,)
+    return [address for host in hosts for address in resolve(host, port, *rest, **more)]
+socket.getaddrinfo = names
+"""
+"""A mitmproxy script: login.qa.test has two addresses."""
 
 
 def tls_endpoint(stage: Stage, certificate: str) -> str:
@@ -55,3 +65,17 @@ def test_ca_file_is_trusted_alone_and_insecure_tls_is_told_on_every_flow(
             assert status == 200 or "its certificate is not trusted" in reply.body
         told = ["INSECURE_TLS: nobody verifies" in flow.comment for flow in saved(flows)]
         assert told == [line == "INSECURE_TLS=true"] * 2
+
+
+def test_an_address_that_drops_packets_does_not_keep_a_token_from_coming(
+    stage: Stage, curl: Curl, certificates: tuple[object, object]
+) -> None:
+    """The name has another one that works."""
+    endpoint = tls_endpoint(stage, str(certificates[1]))
+    port = int(endpoint.split("/")[2].rpartition(":")[2])
+    stage.enter(black_hole("127.0.0.2", port))
+    script = stage.folder / "names.py"
+    script.write_text(NAMES)
+    stage.env(stage.http, f"TOKEN_ENDPOINT={endpoint}")
+    reply = curl("--proxy", stage.mitmdump("-s", str(script)).url, f"{stage.http}/orders")
+    assert (reply.status, stage.token_requests) == (200, 1)

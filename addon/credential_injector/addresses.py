@@ -1,0 +1,79 @@
+"""A connection to a name that has several addresses (RFC 8305). With connections.py, the only room that opens any."""
+
+import itertools
+import os
+import selectors
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+ATTEMPT_DELAY = 0.25  # seconds until the next address is tried as well (RFC 8305 section 5)
+MOST_ADDRESSES = 6  # of one name: each that does not answer takes a file descriptor
+
+
+def connect(host: str, port: int, given_up: Callable[[], bool]) -> socket.socket:
+    """A blocking TCP socket, connected to the first of the name's addresses that answers. Raises OSError.
+
+    One address after the other is tried, none instead of another: one that drops packets costs ATTEMPT_DELAY.
+    It takes as long as the operating system tries, or until `given_up` is true.
+    """
+    addresses = _alternating(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))[:MOST_ADDRESSES]
+    failure = OSError(f"{host} has no address")
+    with selectors.DefaultSelector() as attempts:
+        try:
+            while addresses or attempts.get_map():
+                if addresses:
+                    try:
+                        attempts.register(_attempt(*addresses.pop(0)), selectors.EVENT_WRITE)
+                    except OSError as error:
+                        failure = error
+                        continue
+                for attempt, _ in attempts.select(ATTEMPT_DELAY):
+                    sock: Any = attempt.fileobj
+                    attempts.unregister(sock)
+                    error_number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if not error_number:
+                        sock.setblocking(True)
+                        return sock  # type: ignore[no-any-return]  # selectors knows it as a file
+                    sock.close()
+                    failure = OSError(error_number, _told(error_number))
+                if given_up():
+                    raise TimeoutError
+            raise failure
+        finally:
+            for other in list(attempts.get_map().values()):
+                other.fileobj.close()  # type: ignore[union-attr]  # each is a socket
+
+
+def _attempt(
+    family: socket.AddressFamily, kind: socket.SocketKind, protocol: int, _name: str, address: Any
+) -> socket.socket:
+    """A socket that is being connected. Raises OSError."""
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(BlockingIOError):
+            sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _alternating(addresses: list[Any]) -> list[Any]:
+    """The operating system's order, but of one family and the other in turn (RFC 8305 section 4)."""
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    others = [address for address in addresses if address[0] != addresses[0][0]]
+    pairs = itertools.zip_longest(first, others)
+    return [address for pair in pairs for address in pair if address is not None]
+
+
+def _told(error_number: int) -> str:
+    if sys.platform == "win32":
+        import ctypes
+
+        return ctypes.FormatError(error_number)
+    return os.strerror(error_number)
