@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from credential_injector import token_endpoint
 from credential_injector.authorization_server import Answer, AuthorizationServer
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
 from credential_injector.token_endpoint import TokenEndpoint, read_answer
@@ -537,11 +538,14 @@ class Issuer:
         self.asked: list[str] = []
         self.status = "200 OK"
         self.answer: dict[str, Any] = TOKEN
+        self.may_publish = threading.Event()
+        self.may_publish.set()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         path = environ["PATH_INFO"]
         self.asked.append(f"{environ['REQUEST_METHOD']} {path}")
         if path.startswith("/.well-known"):
+            self.may_publish.wait(60)
             found = path.endswith(self.place)
             start_response("200 OK" if found else "404 Not Found", [("Content-Type", "application/json")])
             return [json.dumps(self.document).encode()]
@@ -554,7 +558,10 @@ def discovered(place: str = "oauth-authorization-server") -> Iterator[tuple[Issu
     issuer = Issuer(place)
     with serve(issuer) as origin:
         issuer.document = {"issuer": origin, "token_endpoint": f"{origin}/t"}
-        yield issuer, replace(REQUEST, endpoint="", issuer=origin, auth_method="")
+        try:
+            yield issuer, replace(REQUEST, endpoint="", issuer=origin, auth_method="")
+        finally:
+            issuer.may_publish.set()
 
 
 OAUTH, OPENID = "GET /.well-known/oauth-authorization-server", "GET /.well-known/openid-configuration"
@@ -597,6 +604,48 @@ async def test_what_an_issuer_published_counts_until_it_publishes_something_else
         issuer.place = "nowhere"
         await endpoint.token(NOW + 86400)
         assert issuer.asked[-3:] == [OAUTH, OPENID, "POST /t"]
+
+
+async def test_old_metadata_serves_while_newer_does_not_come() -> None:
+    """And what comes late counts from then on."""
+    with discovered() as (issuer, request):
+        endpoint = TokenEndpoint(request, Transport(timeout=5.0))
+        await endpoint.token(NOW)
+        issuer.may_publish.clear()
+        issuer.asked.clear()
+        for later in (86400, 86401):
+            assert (await endpoint.token(NOW + later)).value == "abc"
+        assert issuer.asked == [OAUTH, "POST /t", "POST /t"]
+        issuer.document["token_endpoint"] += "2"
+        issuer.may_publish.set()
+        discovery = endpoint._discovery
+        assert discovery is not None
+        await discovery
+        await endpoint.token(NOW + 86402)
+        assert issuer.asked[3:] == ["POST /t2"]
+
+
+async def test_old_metadata_serves_after_a_failure_too() -> None:
+    with discovered() as (issuer, request):
+        endpoint = TokenEndpoint(request, Transport(timeout=5.0))
+        await endpoint.token(NOW)
+        issuer.may_publish.clear()
+        issuer.status = "503 Busy"
+        with pytest.raises(NoToken, match="http_503"):
+            await endpoint.token(NOW + 1)
+        issuer.status = "200 OK"
+        assert (await endpoint.token(NOW + 2)).value == "abc"
+
+
+async def test_the_wait_for_newer_metadata_counts_as_part_of_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_endpoint, "METADATA_SHARE", 1.0)
+    with discovered() as (issuer, request):
+        endpoint = TokenEndpoint(request, Transport(timeout=0.5))
+        await endpoint.token(NOW)
+        issuer.may_publish.clear()
+        with pytest.raises(NoToken, match="timeout"):
+            await endpoint.token(NOW + 86400)
+        assert issuer.asked == [OAUTH, "POST /t", OAUTH]
 
 
 def test_an_issuer_without_metadata_is_told() -> None:

@@ -3,10 +3,12 @@
 Importing this imports what opens connections, which takes a while: the add-on does it with its first token request.
 """
 
+import asyncio
 import base64
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -24,6 +26,9 @@ from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoTo
 T = TypeVar("T")
 
 METADATA_LIFETIME = 86400.0  # seconds for which what an issuer publishes is taken as known
+# Then a request waits this long for newer metadata at most, and for no more than this share of its timeout.
+METADATA_WAIT = 1.0  # seconds
+METADATA_SHARE = 0.1
 DEFAULT_LIFETIME = 300.0  # seconds, where neither expires_in nor the token says how long it lives
 LONGEST_RETRY_AFTER = 3600.0  # seconds
 LARGEST_SKEW = 3600.0  # seconds by which a server's clock may be behind; more, and its token is taken for an old one
@@ -65,11 +70,14 @@ class TokenEndpoint:
 
     def __init__(self, request: TokenRequest, transport: Transport, network: Network | None = None) -> None:
         self._request = request
+        self._metadata_wait = min(METADATA_WAIT, METADATA_SHARE * transport.timeout)
         certificate = request.value("CLIENT_CERT"), request.value("CLIENT_KEY")
         self._server = AuthorizationServer(transport, certificate if all(certificate) else None, network)
         self._metadata: Metadata | None = None
         self._discovered_at = 0.0
         """Unix seconds."""
+        self._discovery: asyncio.Task[None] | None = None
+        """Newer metadata is on its way."""
         self.url = request.endpoint
         """Empty: the issuer has not been asked for it yet."""
         self.last: Answer | None = None
@@ -123,43 +131,51 @@ class TokenEndpoint:
             self.last = conversation.post(url, *METHODS[method].apply(request, url, asked_at, message))
             return read(self.last, request, asked_at)
 
-        return await self._converse(exchange)
+        return await self._converse(exchange, asked_at)
 
     async def authorization_endpoint(self, asked_at: float) -> tuple[str, bool]:
         """Where a person logs in, and whether its answers name the issuer (RFC 9207). Raises NoToken."""
-        url, _ = await self._converse(partial(self.where, asked_at=asked_at, endpoint="authorization_endpoint"))
+        where = partial(self.where, asked_at=asked_at, endpoint="authorization_endpoint")
+        url, _ = await self._converse(where, asked_at)
         return url, self._metadata is not None and self._metadata.names_issuer
 
-    async def _converse(self, conversation: Callable[[Conversation], T]) -> T:
+    async def _converse(self, conversation: Callable[[Conversation], T], asked_at: float) -> T:
+        began = asyncio.get_running_loop().time()
+        if self._metadata is not None and not self._is_current(asked_at):
+            if self._discovery is None or self._discovery.done():
+                self._discovery = asyncio.create_task(self._discover_again(asked_at), name="discovery")
+            await asyncio.wait([self._discovery], timeout=self._metadata_wait)
         try:
-            return await self._server.converse(conversation, self._request.shown)
+            return await self._server.converse(conversation, self._request.shown, began=began)
         except NoToken as error:
             if error.code not in _PENDING:
                 self._discovered_at = 0.0  # the server may have moved
             raise
+
+    async def _discover_again(self, asked_at: float) -> None:
+        """Beside the requests: where it fails, or takes long, the old metadata serves."""
+        issuer = self._request.issuer
+        with suppress(NoToken):
+            self._metadata = await self._server.converse(partial(_discover, issuer=issuer), issuer)
+            self._discovered_at = asked_at
+
+    def _is_current(self, asked_at: float) -> bool:
+        return self._discovered_at <= asked_at < self._discovered_at + METADATA_LIFETIME
 
     def where(self, conversation: Conversation, asked_at: float, endpoint: str) -> tuple[str, str]:
         """An endpoint, by its name in RFC 8414, and how the client authenticates there. Raises NoToken."""
         request = self._request
         if not request.issuer:
             return request.value(endpoint.upper()) or request.endpoint, request.auth_method
-        known = self._discovered(conversation, asked_at)
+        if self._metadata is None:
+            self._metadata, self._discovered_at = _discover(conversation, request.issuer), asked_at
+        known = self._metadata
         given = {"CLIENT_ID", *(["CLIENT_SECRET"] if request.client_secret else []), *dict(request.values)}
         method = request.auth_method or known.method(possible(given))
         url = known.endpoint(endpoint, certificate=METHODS[method].certificate)
         if endpoint == "token_endpoint":
             self.url = url
         return url, method
-
-    def _discovered(self, conversation: Conversation, asked_at: float) -> Metadata:
-        if self._metadata is None or not self._discovered_at <= asked_at < self._discovered_at + METADATA_LIFETIME:
-            try:
-                self._metadata = _discover(conversation, self._request.issuer)
-                self._discovered_at = asked_at
-            except NoToken:
-                if self._metadata is None:
-                    raise
-        return self._metadata
 
 
 def _fields(request: TokenRequest) -> list[tuple[str, str]]:
