@@ -59,6 +59,18 @@ def test_only_a_client_with_a_certificate_uses_the_alias_for_it(
     assert metadata({"issuer": ISSUER, **document}, ISSUER).endpoint("token_endpoint", certificate=certificate) == url
 
 
+def test_of_what_an_issuer_publishes_only_what_is_used_is_kept() -> None:
+    """Each environment keeps its own, and Keycloak publishes 7 kB."""
+    used = {
+        "token_endpoint": "https://a.example/t",
+        "device_authorization_endpoint": "https://a.example/d",
+        "mtls_endpoint_aliases": ALIASES,
+        "token_endpoint_auth_methods_supported": ["none"],
+    }
+    more = {"scopes_supported": ["a"] * 1000, "jwks_uri": "https://a.example/j"}
+    assert metadata({"issuer": ISSUER, **used, **more}, ISSUER).document == used
+
+
 @pytest.mark.parametrize(
     "published", [None, 5, "", "http://canary.example/t", "https://canary@x.example/t", "file:///canary", "canary"]
 )

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from credential_injector.token_request import parse_endpoint, shown
 from credential_injector.token_source import NoToken
 
+_ALSO_KEPT = ("mtls_endpoint_aliases", "token_endpoint_auth_methods_supported")
+
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
@@ -15,6 +17,7 @@ class Metadata:
 
     issuer: str
     document: Mapping[str, Any]
+    """Only what is asked for here: each environment has one, and all that Keycloak publishes takes 26 kB."""
 
     def endpoint(self, name: str, *, certificate: bool = False) -> str:
         """The URL of an endpoint; with `certificate`, the one for clients that show theirs (RFC 8705 section 5).
@@ -71,4 +74,6 @@ def metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
         slash = isinstance(said, str) and said.rstrip("/") == issuer.rstrip("/")
         differs = "only a slash at the end differs" if slash else "it names another issuer"
         raise NoToken("issuer_mismatch", f"the metadata of {shown(issuer)} is not its own: {differs}", lasting=True)
-    return Metadata(issuer, document)
+    return Metadata(
+        issuer, {name: value for name, value in document.items() if name.endswith("_endpoint") or name in _ALSO_KEPT}
+    )
