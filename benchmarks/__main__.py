@@ -17,7 +17,7 @@ from typing import Any
 
 from mitmproxy.version import VERSION
 
-from benchmarks import chain, expiry, hook, newman, profiles, startup, throughput
+from benchmarks import chain, environments, expiry, hook, newman, profiles, startup, throughput
 from benchmarks.results import Part
 
 HERE = Path(__file__).parent
@@ -29,6 +29,7 @@ PARTS: dict[str, Callable[[Callable[[str], None]], Part]] = {
     "chain": lambda progress: chain.part(progress, ROUNDS),
     "hook": lambda progress: hook.part(progress, ROUNDS),
     "startup": lambda progress: startup.part(progress, ROUNDS),
+    "environments": lambda progress: environments.part(progress, ROUNDS),
     "expiry": lambda progress: expiry.part(progress, ROUNDS),
     "newman": lambda progress: newman.part(progress, ROUNDS),
 }

@@ -53,7 +53,7 @@ class Stage:
     def __init__(self, folder: Path, lifetime: int, token_endpoint: str | None, stack: ExitStack) -> None:
         self.folder = folder
         self._stack = stack
-        names = ("open", "open_tls", "guarded", "guarded_tls", "token_endpoint")
+        names = ("open", "open_tls", "guarded", "guarded_tls", "token_endpoint", "token_endpoint_tls")
         self.ports = {name: free_port() for name in names}
         self.token_endpoint = token_endpoint or f"http://127.0.0.1:{self.ports['token_endpoint']}/token"
         # A proxy gets a processor of its own, where there are two; this process and what else it starts has the others.
