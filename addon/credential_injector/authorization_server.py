@@ -1,6 +1,6 @@
 """HTTP exchanges with an authorization server. With connections.py and addresses.py, all that opens connections.
 
-Importing this imports urllib3, which takes a while: the add-on does it soon after its start, or with its first token.
+Importing this imports requests, which takes a while: the add-on does it soon after its start, or with its first token.
 """
 
 import asyncio
@@ -15,10 +15,13 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.util import parse_url
 
@@ -36,8 +39,9 @@ AT_ONCE = 64  # conversations: each takes up to 8 file descriptors, and a proces
 AT_ONCE_WITH_ONE = 32  # conversations with one server
 _UNTRUSTED = "its certificate is not trusted"
 
-# Its debug records hold requests and tokens, and mitmweb's event log keeps debug records.
-logging.getLogger("authlib").setLevel(logging.WARNING)
+# Their debug records hold requests and tokens, and mitmweb's event log keeps debug records.
+for _name in ("authlib", "requests"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +149,16 @@ class Conversation:
             port = target.port or (443 if target.scheme == "https" else 80)
             way = Way(target.scheme or "", (target.host or "").strip("[]"), port, self._transport, self._certificate)
             how = " through the proxy" if way.proxy else ""
-            ask = partial(self._answer, way, url, (method, target.request_uri, body, headers))
+            ask = partial(self._answer, way, requests.Request(method, url, headers, data=body))
             if (kept := self._connections.take(way)) is not None:
                 try:
                     return ask(kept)
-                except (ConnectionError, ssl.SSLError):
+                except requests.ConnectionError as error:
                     # The server closed it in the moment in which it was used again (RFC 9112 section 9.3.1).
-                    if self._aborted:
+                    if self._aborted or not isinstance(error.args[0], ConnectionError | ssl.SSLError):
                         raise
             return ask(self._connections.open(way, self._dial))
+        # All that requests raises is an OSError.
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             cause = _cause(error)
             code = "untrusted" if cause.startswith(_UNTRUSTED) else "unreachable"
@@ -161,22 +166,22 @@ class Conversation:
         finally:
             self._watch(None)
 
-    def _answer(
-        self, way: Way, url: str, request: tuple[str, str, str | None, Mapping[str, str]], connection: HTTPConnection
-    ) -> Answer:
-        """Raises ConnectionError and ssl.SSLError only before an answer begins; later, what urllib3 makes of them."""
+    def _answer(self, way: Way, request: requests.Request, connection: HTTPConnection) -> Answer:
+        """Raises requests.ConnectionError only before an answer begins; later, what urllib3 raises."""
         ended = False
         try:
             self._watch(connection.sock)
-            connection.request(*request, preload_content=False)
-            with connection.getresponse() as response:
-                content = b""
-                for chunk in response.stream(64 * 1024, decode_content=False):
-                    content += chunk
-                    if len(content) > LARGEST_ANSWER:
-                        raise NoToken("invalid_response", f"{shown(url)} answered more than {LARGEST_ANSWER >> 20} MiB")
+            with _session(connection) as session:
+                prepared = session.prepare_request(request)
+                with session.send(prepared, stream=True, allow_redirects=False) as response:
+                    content = b""
+                    for chunk in response.raw.stream(64 * 1024, decode_content=False):
+                        content += chunk
+                        if len(content) > LARGEST_ANSWER:
+                            most = f"{LARGEST_ANSWER >> 20} MiB"
+                            raise NoToken("invalid_response", f"{shown(request.url)} answered more than {most}")
             ended = True
-            return Answer(response.status, response.headers, content)
+            return Answer(response.status_code, response.headers, content)
         finally:
             self._watch(None)
             if ended and connection.sock is not None:
@@ -203,6 +208,38 @@ class Conversation:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # it may have ended by itself
                 self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _session(connection: HTTPConnection) -> requests.Session:
+    """requests, on this connection."""
+    session = requests.Session()
+    # Even where none is followed, requests reads all of a redirect's body, however long, to know the next request.
+    session.get_redirect_target = lambda _: None  # type: ignore[assignment]
+    session.trust_env = False  # no .netrc, and no proxy from the environment, which may be ourselves
+    session.headers.clear()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _Adapter(connection))
+    return session
+
+
+class _Adapter(HTTPAdapter):
+    """requests takes its connections from urllib3's pools: here, a pool of one, which is connected already."""
+
+    def __init__(self, connection: HTTPConnection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
+        return self
+
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Whoever connected it has verified the server."""
+
+    def urlopen(self, method: str, url: str, body: Any, headers: Mapping[str, str], **_: Any) -> Any:
+        """As of urllib3's pool."""
+        self._connection.request(method, url, body, headers, preload_content=False, decode_content=False)
+        return self._connection.getresponse()
 
 
 def _close_kept(connections: "weakref.ref[Connections]", last: int) -> None:

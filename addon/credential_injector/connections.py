@@ -1,6 +1,6 @@
 """Connections to authorization servers, which all environments share and which are kept for a while.
 
-Importing this imports urllib3, which takes a while: the add-on does it soon after its start, or with its first token.
+Importing this imports urllib3, which takes a while: the add-on does it with requests.
 """
 
 import functools

@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 from credential_injector.token_request import parse_endpoint, shown
 from credential_injector.token_source import NoToken
 
-_ALSO_KEPT = ("mtls_endpoint_aliases", "token_endpoint_auth_methods_supported")
+_ALSO_KEPT = (
+    "authorization_response_iss_parameter_supported",
+    "mtls_endpoint_aliases",
+    "token_endpoint_auth_methods_supported",
+)
 
 
 @dataclass(frozen=True, slots=True)
