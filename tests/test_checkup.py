@@ -17,8 +17,8 @@ from credential_injector.checkup import Checkup, check
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
 from credential_injector.destinations import parse_origin
 from credential_injector.environments import Environment
+from credential_injector.file_store import open_file
 from credential_injector.token_request import TokenRequest, Transport
-from credential_injector.token_store import open_file
 from tests.certificates import Authority
 from tests.fakes import answering, http
 

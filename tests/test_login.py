@@ -25,10 +25,11 @@ from credential_injector.demo.processes import free_port
 from credential_injector.demo.servers import serve
 from credential_injector.destinations import parse_origin
 from credential_injector.environments import Environment
+from credential_injector.file_store import open_file
 from credential_injector.login import Terminal, log_in
 from credential_injector.token_request import TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken
-from credential_injector.token_store import TokenStore, identify, open_file
+from credential_injector.token_store import TokenStore, identify
 
 TOKEN = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "first"}
 DEVICE = {

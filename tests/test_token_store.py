@@ -16,7 +16,7 @@ from typing import Any
 import filelock
 import pytest
 
-from credential_injector import redis_store, token_store
+from credential_injector import file_store, redis_store, token_store
 from credential_injector.fingerprints import fingerprint
 from credential_injector.routes import open_store
 from credential_injector.token_request import TokenRequest
@@ -76,7 +76,8 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == token_store.__name__]
+    stores = token_store.__name__, file_store.__name__
+    return [record.getMessage() for record in caplog.records if record.name in stores]
 
 
 def folder(path: Path) -> list[Path]:
@@ -821,7 +822,7 @@ async def test_a_corrupt_file_is_moved_aside_and_told_once(
 
 
 async def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_store, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(file_store, "LARGEST_FILE", 1000)
     file = tmp_path / "tokens.json"
     file.write_text(content({identify(REQUEST): entry("x" * 1000)}))
     async with opened(file) as store:
@@ -832,7 +833,7 @@ async def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.Monke
 async def test_a_file_that_would_become_too_large_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(token_store, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(file_store, "LARGEST_FILE", 1000)
     file = tmp_path / "tokens.json"
     file.write_text(content({"v1-other": entry("x" * 800)}))
     async with opened(file) as store:
@@ -915,7 +916,7 @@ async def test_a_lock_that_cannot_be_freed_costs_no_request(tmp_path: Path, monk
 async def test_a_disk_that_hangs_costs_no_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(token_store, "FILE_PATIENCE", 0.1)
+    monkeypatch.setattr(file_store, "FILE_PATIENCE", 0.1)
     monkeypatch.setattr(token_store, "LOCK_WAIT", 0.01)
     returns = threading.Event()
     endpoint = TokenEndpoint()
@@ -1209,4 +1210,4 @@ async def test_nothing_secret_is_logged(redis: RedisServer, tmp_path: Path, capl
         await shared(store, REQUEST, TokenEndpoint("canary-token"))(NOW, None)
     assert len(warnings(caplog)) == 3
     assert "canary" not in caplog.text
-    assert {record.name for record in caplog.records} <= {token_store.__name__, "asyncio"}
+    assert {record.name for record in caplog.records} <= {token_store.__name__, file_store.__name__, "asyncio"}

@@ -21,6 +21,9 @@ T = TypeVar("T")
 REDIS_PATIENCE = 1.0  # seconds for one command, its connection included
 LARGEST_VALUE = 4 << 20  # bytes of one token; a token endpoint's answer holds 1 MiB at most
 
+# Its debug records tell of every attempt at a lock, and mitmweb's event log keeps debug records.
+logging.getLogger("redis").setLevel(logging.WARNING)
+
 
 def open_redis(url: str) -> TokenStore:
     """The store at a redis://, rediss:// or unix:// URL. Opens nothing yet. Raises ValueError without repeating it."""

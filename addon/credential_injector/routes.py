@@ -467,7 +467,7 @@ def open_store(where: str) -> "TokenStore | None":
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
     # Imported only for those who want them: filelock and redis are not free.
     if scheme is None:
-        from credential_injector.token_store import open_file
+        from credential_injector.file_store import open_file
 
         return open_file(where)
     if scheme[1] in ("redis", "rediss", "unix"):
@@ -481,7 +481,7 @@ def store_of(request: TokenRequest, store: "TokenStore | None") -> "TokenStore |
     """Where a request's tokens live: what a person logged in for outlives the process even without a store."""
     if store is not None or request.grant_type in FIXED or not GRANTS[request.grant_type].login_endpoint:
         return store
-    from credential_injector.token_store import open_logins
+    from credential_injector.file_store import open_logins
 
     return open_logins()
 

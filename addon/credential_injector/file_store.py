@@ -1,0 +1,167 @@
+"""The token store in a file that outlives the process."""
+
+import asyncio
+import concurrent.futures
+import errno
+import itertools
+import json
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import filelock
+
+from credential_injector import permissions
+from credential_injector.threads import in_thread
+from credential_injector.token_source import AccessToken
+from credential_injector.token_store import TokenStore, entry_of, kept_until, parsed, token_of
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FILE_PATIENCE = 5.0  # seconds for reading or writing the file; on a network disk that hangs, it would take for ever
+LARGEST_FILE = 64 << 20  # bytes
+FILE_VERSION = 1
+LOGINS = "~/.mitmproxy/credential-injector.tokens"  # in the folder of mitmproxy's own secrets, whose name never changes
+
+# Its debug records tell of every attempt at a lock, and mitmweb's event log keeps debug records.
+logging.getLogger("filelock").setLevel(logging.WARNING)
+
+
+def open_file(where: str) -> "TokenStore":
+    """The store in a file. Opens nothing yet. Raises ValueError without repeating `where`."""
+    path = _file(where)
+    if permissions.others_can_read(path):
+        logger.warning(f"inject_tokens: {permissions.warning([path])}")
+    return _FileStore(path, str(path))
+
+
+def open_logins() -> "TokenStore":
+    """The user's own file, for what a person logged in for where no store is named."""
+    path = Path(LOGINS)
+    with suppress(OSError, RuntimeError):  # that it cannot be used is told when it is
+        path = path.expanduser()
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    return _FileStore(path, option="")
+
+
+def _file(where: str) -> Path:
+    try:
+        # A link is followed here: os.replace would replace the link itself, and its locks would be others.
+        path = Path(where).expanduser().resolve()
+        folder, taken = path.parent.is_dir(), path.exists() and not path.is_file()
+    except (OSError, RuntimeError, ValueError):
+        raise ValueError("is malformed, a file's path was expected") from None
+    if taken:
+        raise ValueError("is not a file, a file's path was expected")
+    if not folder:
+        raise ValueError(
+            "is in a folder that does not exist, a file in a folder that does, or redis://host:6379/0, was expected"
+        )
+    return path
+
+
+class _FileStore(TokenStore):
+    """A JSON file: `{"version": 1, "tokens": {identity: entry}}`, each entry as `entry_of` makes it."""
+
+    def __init__(self, path: Path, option: str) -> None:
+        super().__init__(str(path), option)
+        self._path = path
+
+    @asynccontextmanager
+    async def lock(self, identity: str, wait: float) -> AsyncIterator[None]:
+        async with AsyncExitStack() as lock:
+            with suppress(filelock.Timeout):
+                # 16 bits of the identity: two that share a lock only wait for each other, and the folder's listing
+                # is of no use to whoever guesses at a secret.
+                await lock.enter_async_context(_locked(self._beside(f"lock-{identity[-4:]}"), wait))
+            yield
+
+    async def read(self, identity: str) -> AccessToken | None:
+        return (await self._in_time(self._read)).get(identity)
+
+    async def write(self, identity: str, token: AccessToken, now: float) -> None:
+        await self._in_time(partial(self._write, identity, token, now))
+
+    async def close(self) -> None:
+        """Nothing is open between two calls."""
+
+    async def _in_time(self, function: Callable[[], T]) -> T:
+        async with asyncio.timeout(FILE_PATIENCE):
+            return await in_thread(partial(self._alone, function), "token store")
+
+    def _alone(self, function: Callable[[], T]) -> T:
+        """Readers need the lock as well: Windows cannot replace a file that somebody reads."""
+        with filelock.FileLock(self._beside("lock"), timeout=FILE_PATIENCE, mode=0o600):
+            return function()
+
+    def _read(self) -> Mapping[str, AccessToken]:
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(LARGEST_FILE + 1)
+        except FileNotFoundError:
+            return {}
+        said = parsed(content) if len(content) <= LARGEST_FILE else None
+        if isinstance(said, dict) and said.get("version") == FILE_VERSION and isinstance(said.get("tokens"), dict):
+            entries = {identity: token_of(entry) for identity, entry in said["tokens"].items()}
+            return {identity: token for identity, token in entries.items() if token is not None}
+        self._move_aside()
+        return {}
+
+    def _move_aside(self) -> None:
+        asides = (self._beside(f"corrupt-{number}") for number in itertools.count(1))
+        aside = next(aside for aside in asides if not aside.exists())
+        self._path.replace(aside)
+        logger.warning(f"inject_tokens: {self._path} was no token store; it is now {aside.name}, and a new one begins")
+
+    def _write(self, identity: str, token: AccessToken, now: float) -> None:
+        tokens = {**self._read(), identity: token}
+        entries = {identity: entry_of(token) for identity, token in tokens.items() if kept_until(token) > now}
+        content = json.dumps({"version": FILE_VERSION, "tokens": entries})
+        if len(content) > LARGEST_FILE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        # Under the lock nobody else writes it. One that is there was left by a process that was killed.
+        new = self._beside("new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(content)
+        with suppress(OSError):
+            new.chmod(0o600)  # a umask may have taken too much; a disk without modes is not our concern
+        new.replace(self._path)
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(f"{self._path.name}.{suffix}")
+
+
+@asynccontextmanager
+async def _locked(path: Path, wait: float) -> AsyncIterator[None]:
+    """Hold a file's lock. Raises filelock.Timeout after `wait` seconds, or OSError.
+
+    One thread takes, holds and frees it: whoever is cancelled, at whatever moment, leaves nothing locked behind.
+    """
+    held: concurrent.futures.Future[None] = concurrent.futures.Future()
+    done = threading.Event()
+
+    def hold() -> None:
+        try:
+            with filelock.FileLock(path, timeout=wait, mode=0o600):
+                held.set_result(None)
+                done.wait()
+        except Exception as error:  # noqa: BLE001 - it is raised where the lock is awaited
+            if not held.done():
+                held.set_exception(error)
+
+    held.set_running_or_notify_cancel()
+    threading.Thread(target=hold, name="token store", daemon=True).start()
+    try:
+        async with asyncio.timeout(wait + FILE_PATIENCE):
+            await asyncio.wrap_future(held)
+        yield
+    finally:
+        done.set()
