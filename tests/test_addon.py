@@ -313,7 +313,7 @@ async def test_a_refresh_token_that_memory_will_lose_is_told_once(
 
     class TokenEndpoint:
         asked = 0
-        url = "https://login.example.com/t"
+        published = ()
 
         def __init__(self, request: TokenRequest, transport: Transport, network: object) -> None:
             pass
@@ -345,7 +345,7 @@ async def test_a_refresh_token_outlives_a_change_of_the_way_to_the_server(
     shown: list[str] = []
 
     class TokenEndpoint:
-        url = "https://login.example.com/t"
+        published = ()
 
         def __init__(self, request: TokenRequest, transport: Transport, network: object) -> None:
             pass
@@ -1282,7 +1282,7 @@ async def test_a_token_endpoint_that_an_issuer_publishes_gets_no_token_either(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def published(_name: str, asking: Asking, asked_at: float) -> AccessToken:
-        asking._endpoint = SimpleNamespace(url="https://api.example.com/published/token")
+        asking._endpoint = SimpleNamespace(published=("https://api.example.com/published/token",))
         return AccessToken("token", asked_at, asked_at + 3600)
 
     monkeypatch.setattr(routes, "_request_token", published)
@@ -1292,3 +1292,22 @@ async def test_a_token_endpoint_that_an_issuer_publishes_gets_no_token_either(
     proxy.set(inject_envs=str(proxy.folder))
     assert token(await proxy.send()) == "Bearer token"
     assert token(await proxy.send(request("https://api.example.com/published/token"))) is None
+
+
+async def test_a_published_token_endpoint_is_known_even_where_it_gave_no_token(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later request there brings its own credential, and has nothing to wait for."""
+
+    async def refused(_name: str, asking: Asking, asked_at: float) -> AccessToken:
+        asking._endpoint = SimpleNamespace(published=("https://api.example.com/published/token",))
+        raise NoToken("invalid_client", "no", lasting=True)
+
+    monkeypatch.setattr(routes, "_request_token", refused)
+    (proxy.folder / "qa.env").write_text(
+        f"HOST=https://api.example.com\nISSUER=https://api.example.com\nCLIENT_ID=me\nCLIENT_SECRET={SECRET}\n"
+    )
+    proxy.set(inject_envs=str(proxy.folder))
+    await proxy.send()
+    flow = await proxy.send(request("https://api.example.com/published/token", authorization="Basic own"))
+    assert (flow.response, flow.request.headers["authorization"]) == (None, "Basic own")

@@ -132,3 +132,24 @@ def test_where_the_server_supports_none_of_them_it_says_which_the_file_could() -
         )
     assert error.value.code == "unsupported_auth_method"
     assert "canary" not in error.value.reason
+
+
+@pytest.mark.parametrize(
+    ("document", "urls"),
+    [
+        ({"token_endpoint": "https://a.example/t"}, ("https://a.example/t",)),
+        (
+            {"token_endpoint": "https://a.example/t", "mtls_endpoint_aliases": ALIASES},
+            ("https://a.example/t", ALIASES["token_endpoint"]),
+        ),
+        ({"token_endpoint": "http://a.example/t", "mtls_endpoint_aliases": ALIASES}, (ALIASES["token_endpoint"],)),
+        (
+            {"token_endpoint": "https://a.example/t", "mtls_endpoint_aliases": {"token_endpoint": 7}},
+            ("https://a.example/t",),
+        ),
+        ({}, ()),
+    ],
+)
+def test_an_endpoint_has_the_urls_of_all_clients(document: dict[str, Any], urls: tuple[str, ...]) -> None:
+    """With a certificate and without, as far as they are well-formed."""
+    assert metadata({"issuer": ISSUER, **document}, ISSUER).endpoints("token_endpoint") == urls

@@ -330,6 +330,28 @@ async def test_a_stored_token_that_is_to_be_replaced_is_not_taken(where: str) ->
     assert (again.value, again.stored) == ("token-2", True)
 
 
+ISSUED = TokenRequest(issuer="https://login.test", client_id="client")
+ENDPOINTS = ("https://login.test/token", "https://mtls.login.test/token")
+
+
+async def test_the_token_endpoint_that_an_issuer_published_is_stored_with_the_token(where: str) -> None:
+    """Whoever takes the token knows where clients bring credentials of their own."""
+    fetched = AccessToken("token", NOW, NOW + 3600, endpoints=ENDPOINTS)
+    async with opened(where) as store:
+        await keep(store, ISSUED, fetched)
+        taken = await shared(store, ISSUED, TokenEndpoint())(NOW, None)
+    assert (taken.stored, taken.value, taken.endpoints) == (True, "token", ENDPOINTS)
+
+
+async def test_a_stored_token_of_an_issuer_without_its_endpoint_is_not_taken(where: str) -> None:
+    """An older release stored it; its refresh token still counts."""
+    endpoint = Rotating()
+    async with opened(where) as store:
+        await keep(store, ISSUED, AccessToken("old", NOW, NOW + 3600, refresh_token="stored"))
+        assert (await shared(store, ISSUED, endpoint, endpoint.told)(NOW, None)).value == "token-1"
+    assert endpoint.shown == ["stored"]
+
+
 async def test_a_stored_token_near_its_end_is_not_taken(where: str) -> None:
     endpoint = TokenEndpoint()
     async with opened(where) as store:
@@ -677,6 +699,19 @@ UNSENDABLE: list[object] = [
     [],
     {},
 ]
+NO_ENDPOINTS: list[object] = [
+    None,
+    "https://login.test/token",
+    {},
+    7,
+    [7],
+    [[]],
+    [""],
+    ["http://login.test/token"],
+    ["https://login.test/\ntoken"],
+    ["https://login.test:port/"],
+    ["https://["],
+]
 NO_TIMES: list[object] = [
     None,
     "1",
@@ -698,6 +733,7 @@ NO_TIMES: list[object] = [
     [
         *[entry(value) for value in UNSENDABLE],
         *[entry() | {"refresh_token": value} for value in UNSENDABLE if value is not None],
+        *[entry() | {"endpoints": urls} for urls in NO_ENDPOINTS],
         *[entry(issued_at=moment) for moment in NO_TIMES],
         *[entry(expires_at=moment) for moment in NO_TIMES],
         entry(expires_at=NOW),

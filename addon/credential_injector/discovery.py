@@ -1,6 +1,7 @@
 """What an authorization server publishes about itself (RFC 8414, OpenID Connect Discovery 1.0). Pure."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +48,14 @@ class Metadata:
     def names_issuer(self) -> bool:
         """Whether every answer to a login names the issuer (RFC 9207 section 3)."""
         return self.document.get("authorization_response_iss_parameter_supported") is True
+
+    def endpoints(self, name: str) -> tuple[str, ...]:
+        """Every URL of an endpoint that is well-formed, for clients with a certificate and for those without."""
+        urls = []
+        for certificate in (False, True):
+            with suppress(NoToken):
+                urls.append(self.endpoint(name, certificate=certificate))
+        return tuple(dict.fromkeys(urls))
 
     def method(self, possible: Sequence[str]) -> str:
         """The first of these client authentication methods that the token endpoint supports. Raises NoToken."""

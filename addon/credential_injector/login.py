@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
@@ -83,7 +83,8 @@ class _Way:
 
     async def answer(self, **fields: str) -> AccessToken:
         """The token for these fields of a token request."""
-        return await self.endpoint.ask(lambda _: tuple(fields.items()), self.now(), read_answer)
+        token = await self.endpoint.ask(lambda _: tuple(fields.items()), self.now(), read_answer)
+        return replace(token, endpoints=self.endpoint.published)
 
     async def wait(self, awaited: Awaitable[T], seconds: float) -> T:
         """Wait for a person, with a word of progress now and then. Raises NoToken when the time is over."""

@@ -105,9 +105,9 @@ class Asking:
         self._endpoint: Any = None
 
     @property
-    def url(self) -> str:
-        """The token endpoint; empty where an issuer publishes it and has not been asked yet."""
-        return self.request.endpoint if self._endpoint is None else str(self._endpoint.url)
+    def published(self) -> tuple[str, ...]:
+        """The token endpoint's URLs, as far as an issuer has published them."""
+        return () if self._endpoint is None else tuple(self._endpoint.published)
 
     async def token(self, asked_at: float) -> AccessToken:
         """Raises NoToken."""
@@ -158,9 +158,8 @@ class Routes:
         self._importing = asyncio.Lock()
         self._way: dict[str, str] = {}
         self._counts: dict[str, Counts] = {}
-        self._known_endpoints: set[str] = set()
-        """The URLs of the token endpoints, as far as they are known."""
         self._token_endpoints = Excluded()
+        """As far as they are known, those of environments that are gone included."""
         self._following: asyncio.Task[None] | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -316,14 +315,8 @@ class Routes:
                 # The file's may be used up, whatever the way or the store is now.
                 asking.refresh_token = last.refresh_token
         self._counts |= table.counts
-        self._know(table.endpoints - self._known_endpoints)
+        self._learn(table.endpoints - before.endpoints)
         self._announce(table)
-
-    def _know(self, endpoints: Iterable[str]) -> None:
-        """Requests to these token endpoints get no token from now on."""
-        for endpoint in endpoints:
-            self._known_endpoints.add(endpoint)
-            self._token_endpoints.add(endpoint)
 
     def _announce(self, table: _Table) -> None:
         for environment in table.new[:LISTED]:
@@ -397,13 +390,33 @@ class Routes:
         if request.grant_type in FIXED:
             return partial(_fixed_credential, request)
         asking = made[request] = Asking(request, transport, self._token_endpoint)
-        fetch = partial(self._fetch, asking)
+        fetch: Callable[[float, str | None], Awaitable[AccessToken]] = partial(self._fetch, asking)
         store = store_of(request, self._store)
-        if store is None:
-            return fetch
-        from credential_injector.token_store import shared
+        if store is not None:
+            from credential_injector.token_store import shared
 
-        return shared(store, request, fetch, partial(setattr, asking, "refresh_token"), timeout=transport.timeout)
+            fetch = shared(store, request, fetch, partial(setattr, asking, "refresh_token"), timeout=transport.timeout)
+        return partial(self._fetch_and_learn, asking, fetch) if request.issuer else fetch
+
+    async def _fetch_and_learn(
+        self,
+        asking: Asking,
+        fetch: Callable[[float, str | None], Awaitable[AccessToken]],
+        asked_at: float,
+        replaces: str | None,
+    ) -> AccessToken:
+        """Know the token endpoint before anybody has the token, and even where there is none."""
+        try:
+            token = await fetch(asked_at, replaces)
+        finally:
+            self._learn(asking.published)
+        self._learn(token.endpoints)
+        return token
+
+    def _learn(self, endpoints: Iterable[str]) -> None:
+        """Requests to these token endpoints get no token from now on."""
+        for url in endpoints:
+            self._token_endpoints.add(url)
 
     async def _token_endpoint(self, request: TokenRequest, transport: Transport) -> Any:
         async with self._importing:
@@ -431,8 +444,6 @@ class Routes:
             if error.lasting and self._folder is not None and self._folder.forget(names):
                 self._start(self._read_again())
             raise
-        if asking.url not in self._known_endpoints:
-            self._know([asking.url])
         if asking.replaces_refresh_tokens and not known and store_of(asking.request, self._store) is None:
             logger.warning(
                 f"{', '.join(names)}: the server has replaced the refresh token, and with inject_tokens=memory the new"

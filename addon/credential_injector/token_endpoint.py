@@ -78,12 +78,15 @@ class TokenEndpoint:
         """Unix seconds."""
         self._discovery: asyncio.Task[None] | None = None
         """Newer metadata is on its way."""
-        self.url = request.endpoint
-        """Empty: the issuer has not been asked for it yet."""
         self.last: Answer | None = None
         """What the server said last to a request of a token, or of a login."""
         self._ended = ""
         """The refresh token of a login that has ended."""
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """The token endpoint's URLs, as the issuer published them last; empty where the file names the endpoint."""
+        return self._metadata.endpoints("token_endpoint") if self._metadata is not None else ()
 
     async def token(self, asked_at: float, refresh_token: str = "") -> AccessToken:
         """Ask for a token once. `asked_at` is now, in unix seconds. Raises NoToken.
@@ -109,7 +112,8 @@ class TokenEndpoint:
                 self._ended = refresh_token
                 raise NoToken("login_required", f"the login has ended: {error.reason}", retry_after=0.0) from None
             raise
-        return replace(token, refresh_token=(token.refresh_token or refresh_token) if grant.refreshes else None)
+        next_one = (token.refresh_token or refresh_token) if grant.refreshes else None
+        return replace(token, refresh_token=next_one, endpoints=self.published)
 
     async def ask(
         self,
@@ -172,10 +176,7 @@ class TokenEndpoint:
         known = self._metadata
         given = {"CLIENT_ID", *(["CLIENT_SECRET"] if request.client_secret else []), *dict(request.values)}
         method = request.auth_method or known.method(possible(given))
-        url = known.endpoint(endpoint, certificate=METHODS[method].certificate)
-        if endpoint == "token_endpoint":
-            self.url = url
-        return url, method
+        return known.endpoint(endpoint, certificate=METHODS[method].certificate), method
 
 
 def _fields(request: TokenRequest) -> list[tuple[str, str]]:

@@ -78,6 +78,8 @@ class AccessToken:
     """It was not asked for by this process: it comes from a store."""
     refresh_token: str | None = field(default=None, repr=False, compare=False)
     """What the next token request shows, where the grant uses one (RFC 6749 section 6)."""
+    endpoints: tuple[str, ...] = field(default=(), compare=False)
+    """The token endpoint's URLs, where an issuer published them: clients send credentials of their own there."""
     fingerprint: str = field(init=False)
     refresh_from: float = field(init=False)
     """From then on it should be renewed in the background."""

@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import scrypt
 
 from credential_injector.threads import in_thread
-from credential_injector.token_request import DEFAULT_TIMEOUT, TokenRequest
+from credential_injector.token_request import DEFAULT_TIMEOUT, TokenRequest, parse_endpoint
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def shared(
             if stored is not None and stored.refresh_token and stored.refresh_token != used_up:
                 refresh_with(stored.refresh_token)
             if stored is not None and stored.fingerprint != replaces:
-                taken = _taken(stored, asked_at, waited=loop.time() - began)
+                taken = _taken(stored, request, asked_at, waited=loop.time() - began)
                 if taken is not None:
                     store.works()
                     return taken
@@ -114,8 +114,12 @@ def identify(request: TokenRequest) -> str:
     return "v1-" + scrypt(canonical, salt=_SALT, n=SCRYPT_COST, r=8, p=5, dklen=32).hex()
 
 
-def _taken(stored: AccessToken, asked_at: float, *, waited: float) -> AccessToken | None:
+def _taken(stored: AccessToken, request: TokenRequest, asked_at: float, *, waited: float) -> AccessToken | None:
     """The stored token as TokenSource may have it; None where it is too near its end, or of an unknown age."""
+    if request.issuer and not stored.endpoints:
+        return (
+            None  # the token endpoint's own clients would get it: only the issuer says where they are to be let alone
+        )
     now = asked_at + waited
     leeway = stored.expires_at - stored.usable_until
     if asked_at >= stored.refresh_from or now >= stored.usable_until or stored.issued_at > now + leeway:
@@ -184,14 +188,16 @@ def cause(error: BaseException) -> str:
 # Anybody may have written it: what is not exactly as expected is no token.
 
 
-def entry_of(token: AccessToken) -> dict[str, str | float]:
-    entry: dict[str, str | float] = {
+def entry_of(token: AccessToken) -> dict[str, object]:
+    entry: dict[str, object] = {
         "access_token": token.value,
         "issued_at": token.issued_at,
         "expires_at": token.expires_at,
     }
     if token.refresh_token:
         entry["refresh_token"] = token.refresh_token
+    if token.endpoints:
+        entry["endpoints"] = list(token.endpoints)
     return entry
 
 
@@ -209,9 +215,22 @@ def token_of(entry: object) -> AccessToken | None:
     refresh_token = entry.get("refresh_token")
     if refresh_token is not None and (not isinstance(refresh_token, str) or not sendable(refresh_token)):
         return None
-    token = AccessToken(value, _time(issued_at), _time(expires_at), refresh_token=refresh_token)
+    endpoints = _endpoints(entry.get("endpoints", []))
+    if endpoints is None:
+        return None
+    token = AccessToken(value, _time(issued_at), _time(expires_at), refresh_token=refresh_token, endpoints=endpoints)
     # A second more, as the longest lifetime may have been rounded up. NaN is in no range.
     return token if 0 < token.expires_at - token.issued_at <= LONGEST_LIFETIME + 1 else None
+
+
+def _endpoints(urls: object) -> tuple[str, ...] | None:
+    """None where these are no endpoints."""
+    if not isinstance(urls, list):
+        return None
+    try:
+        return tuple(parse_endpoint(url if isinstance(url, str) else "") for url in urls)
+    except ValueError:
+        return None
 
 
 def _time(moment: object) -> float:
