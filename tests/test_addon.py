@@ -31,6 +31,7 @@ from mitmproxy.tls import TlsData
 from credential_injector import record, routes, token_source
 from credential_injector.addon import CredentialInjector
 from credential_injector.fingerprints import fingerprint
+from credential_injector.refresh_token import RefreshToken
 from credential_injector.routes import Asking
 from credential_injector.token_request import TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken
@@ -322,7 +323,7 @@ async def test_a_refresh_token_that_memory_will_lose_is_told_once(
             TokenEndpoint.asked += 1
             # The first answer brings no other refresh token, all further ones do.
             came = f"refresh-{TokenEndpoint.asked}" if TokenEndpoint.asked > 1 else SECRET
-            assert refresh_token == ["", SECRET, "refresh-2", "refresh-3"][TokenEndpoint.asked - 1]
+            assert refresh_token == [SECRET, SECRET, "refresh-2", "refresh-3"][TokenEndpoint.asked - 1]
             return AccessToken(f"{TokenEndpoint.asked}", asked_at, asked_at + 60, refresh_token=came)
 
     monkeypatch.setattr(routes._import_token_endpoint(), "TokenEndpoint", TokenEndpoint)
@@ -361,7 +362,7 @@ async def test_a_refresh_token_outlives_a_change_of_the_way_to_the_server(
     await proxy.send()
     proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}-2")
     await proxy.send()
-    assert shown == ["", "refresh-1", ""]
+    assert shown == [SECRET, "refresh-1", f"{SECRET}-2"]
 
 
 async def test_another_method_is_blocked_with_a_reason(proxy: Proxy, endpoint: Endpoint) -> None:
@@ -1022,7 +1023,7 @@ async def test_a_life_that_may_be_meant_in_milliseconds_is_told(
     """The API's 401 tells when such a token has really ended."""
     answer = http_answer(200, {"access_token": "abc", "token_type": "Bearer", "expires_in": expires_in})
     with answering(answer) as (url, _):
-        asking = Asking(TokenRequest(url, "me"), Transport(), routes.Routes()._token_endpoint)
+        asking = Asking(TokenRequest(url, "me"), Transport(), RefreshToken(), routes.Routes()._token_endpoint)
         token = await routes._request_token("qa", asking, 1_000_000.0)
     assert token.expires_at == 1_000_000.0 + expires_in
     assert sum("qa: the server says that its token lives for 41 days" in line for line in caplog.messages) == told
@@ -1096,7 +1097,9 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
 
     monkeypatch.setattr(imported, "TokenEndpoint", TokenEndpoint)
     request = TokenRequest(endpoint="https://login.example.com/t", client_id="abc")
-    await routes._request_token("qa", Asking(request, Transport(), routes.Routes()._token_endpoint), 1000.0)
+    await routes._request_token(
+        "qa", Asking(request, Transport(), RefreshToken(), routes.Routes()._token_endpoint), 1000.0
+    )
     assert caplog.messages == [f"qa: token fetched ({fingerprint('canary')}), it lives for 60 min"]
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from credential_injector import file_store, redis_store, token_store
 from credential_injector.fingerprints import fingerprint
+from credential_injector.refresh_token import RefreshToken
 from credential_injector.routes import open_store
 from credential_injector.token_request import TokenRequest
 from credential_injector.token_source import AccessToken, NoToken, TokenSource
@@ -348,7 +349,7 @@ async def test_a_stored_token_of_an_issuer_without_its_endpoint_is_not_taken(whe
     endpoint = Rotating()
     async with opened(where) as store:
         await keep(store, ISSUED, AccessToken("old", NOW, NOW + 3600, refresh_token="stored"))
-        assert (await shared(store, ISSUED, endpoint, endpoint.told)(NOW, None)).value == "token-1"
+        assert (await shared(store, ISSUED, endpoint, endpoint.refresh_token)(NOW, None)).value == "token-1"
     assert endpoint.shown == ["stored"]
 
 
@@ -402,21 +403,18 @@ async def test_the_longest_lifetime_is_not_too_long_for_the_store(where: str) ->
 
 
 class Rotating(TokenEndpoint):
-    """Shows the refresh token that it was told, and gets another one each time."""
+    """Shows its refresh token, and gets another one each time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.refresh_token = "first"
+        self.refresh_token = RefreshToken("first")
         self.shown: list[str] = []
 
-    def told(self, refresh_token: str) -> None:
-        self.refresh_token = refresh_token
-
     async def __call__(self, asked_at: float, replaces: str | None) -> AccessToken:
-        self.shown.append(self.refresh_token)
+        self.shown.append(self.refresh_token.value)
         token = await super().__call__(asked_at, replaces)
-        self.refresh_token = f"refresh-{self.requests}"
-        return dataclasses.replace(token, refresh_token=self.refresh_token)
+        self.refresh_token.came(f"refresh-{self.requests}")
+        return dataclasses.replace(token, refresh_token=self.refresh_token.value)
 
 
 async def test_a_refresh_token_outlives_the_process_and_its_access_token(where: str) -> None:
@@ -425,7 +423,7 @@ async def test_a_refresh_token_outlives_the_process_and_its_access_token(where: 
         endpoint = Rotating()
         async with opened(where) as store:
             await shared(store, OTHER, TokenEndpoint(lifetime=1.0))(now, None)  # which writes the file anew
-            await shared(store, REQUEST, endpoint, endpoint.told)(now, None)
+            await shared(store, REQUEST, endpoint, endpoint.refresh_token)(now, None)
         shown += endpoint.shown
     assert shown == ["first", "refresh-1"]
 
@@ -445,7 +443,7 @@ async def test_a_refresh_token_is_kept_for_a_year(tmp_path: Path, redis: RedisSe
 async def test_the_refresh_token_that_another_proxy_got_is_shown(where: str) -> None:
     endpoints = [Rotating(), Rotating()]
     async with opened(where) as store:
-        fetches = [shared(store, REQUEST, endpoint, endpoint.told) for endpoint in endpoints]
+        fetches = [shared(store, REQUEST, endpoint, endpoint.refresh_token) for endpoint in endpoints]
         token = await fetches[0](NOW, None)
         for turn in (1, 0, 1):
             token = await fetches[turn](NOW, token.fingerprint)
@@ -456,7 +454,7 @@ async def test_the_refresh_token_that_another_proxy_got_is_shown(where: str) -> 
 @pytest.mark.parametrize("fails", ["lock", "read", "write"])
 async def test_a_refresh_token_that_could_not_be_stored_is_not_replaced_by_the_stored_one(fails: str) -> None:
     endpoint, store = Rotating(), Broken()
-    fetch = shared(store, REQUEST, endpoint, endpoint.told)
+    fetch = shared(store, REQUEST, endpoint, endpoint.refresh_token)
     await fetch(NOW, None)
     store.fails.add(fails)
     await fetch(NOW, fingerprint("token-1"))
@@ -470,7 +468,7 @@ async def test_a_refresh_token_that_could_not_be_stored_is_not_replaced_by_the_s
 @pytest.mark.parametrize("fails", ["read", "write"])
 async def test_a_refresh_token_of_a_new_login_counts_even_where_ours_could_not_be_stored(fails: str) -> None:
     endpoint, store = Rotating(), Broken()
-    fetch = shared(store, REQUEST, endpoint, endpoint.told)
+    fetch = shared(store, REQUEST, endpoint, endpoint.refresh_token)
     token = await fetch(NOW, None)
     store.fails.add(fails)
     await fetch(NOW, token.fingerprint)
@@ -478,6 +476,18 @@ async def test_a_refresh_token_of_a_new_login_counts_even_where_ours_could_not_b
     await keep(store, REQUEST, dataclasses.replace(token, refresh_token="of-another-login"))
     await fetch(NOW, token.fingerprint)
     assert endpoint.shown == ["first", "refresh-1", "of-another-login"]
+
+
+async def test_two_sources_of_one_login_show_no_refresh_token_twice() -> None:
+    """Not even where one of them could not store what came for it."""
+    endpoint, store = Rotating(), Broken()
+    fetches = [shared(store, REQUEST, endpoint, endpoint.refresh_token) for _ in range(2)]
+    await fetches[0](NOW, None)
+    store.fails.add("write")
+    await fetches[0](NOW, fingerprint("token-1"))
+    store.fails.clear()
+    await fetches[1](NOW, fingerprint("token-1"))
+    assert endpoint.shown == ["first", "refresh-1", "refresh-2"]
 
 
 async def test_a_failure_tells_where_a_login_is_looked_for(where: str) -> None:

@@ -12,6 +12,7 @@ from credential_injector import permissions, record, upstream_tls
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder
 from credential_injector.grants import FIXED
+from credential_injector.refresh_token import RefreshToken
 from credential_injector.routes import store_of
 from credential_injector.threads import in_thread
 from credential_injector.token_endpoint import TokenEndpoint, granted_scope, server_time, token_scope
@@ -105,22 +106,18 @@ async def check(
     endpoint = TokenEndpoint(request, environment.transport.completed(ca_file))
     loop, asked = asyncio.get_running_loop(), list[tuple[float, float]]()
 
-    refresh_token = ""
-
-    def refresh_with(stored: str) -> None:
-        nonlocal refresh_token
-        refresh_token = stored
+    refresh_token = RefreshToken(request.value("REFRESH_TOKEN"))
 
     async def fetch(asked_at: float, _replaces: str | None) -> AccessToken:
         began = loop.time()
         try:
-            return await endpoint.token(asked_at, refresh_token)
+            return await endpoint.token(asked_at, refresh_token.value)
         finally:
             asked.append((asked_at, loop.time() - began))
 
     where = store_of(request, store)
     source = TokenSource(
-        fetch if where is None else shared(where, request, fetch, refresh_with, timeout=environment.transport.timeout)
+        fetch if where is None else shared(where, request, fetch, refresh_token, timeout=environment.transport.timeout)
     )
     source.refresh()
     token, skew, scope = None, None, _Scope()

@@ -22,6 +22,7 @@ from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
 from credential_injector.masking import mask_of, unnamed
+from credential_injector.refresh_token import RefreshToken
 from credential_injector.threads import Interrupted, in_thread, interruptible
 from credential_injector.token_request import Fields, TokenRequest, Transport
 from credential_injector.token_source import AccessToken, NoToken, TokenSource
@@ -93,15 +94,13 @@ class Asking:
         self,
         request: TokenRequest,
         transport: Transport,
+        refresh_token: RefreshToken,
         endpoint_for: Callable[[TokenRequest, Transport], Awaitable[Any]],
     ) -> None:
         self.request = request
         self.transport = transport
+        self.refresh_token = refresh_token
         self._endpoint_for = endpoint_for
-        self.refresh_token = ""
-        """The last one that came, where the grant uses any, or a newer one from a store. Empty: the file's."""
-        self.replaces_refresh_tokens = False
-        """The server has done so."""
         self._endpoint: Any = None
 
     @property
@@ -113,10 +112,17 @@ class Asking:
         """Raises NoToken."""
         if self._endpoint is None:
             self._endpoint = await self._endpoint_for(self.request, self.transport)
-        token: AccessToken = await self._endpoint.token(asked_at, self.refresh_token)
-        shown, self.refresh_token = self.refresh_token, token.refresh_token or ""
-        if self.refresh_token != (shown or self.request.value("REFRESH_TOKEN")):
-            self.replaces_refresh_tokens = True
+        if not GRANTS[self.request.grant_type].refreshes:
+            return await self._ask(asked_at)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with self.refresh_token.turn:
+            token = await self._ask(asked_at + loop.time() - began)
+            self.refresh_token.came(token.refresh_token or "")
+        return token
+
+    async def _ask(self, asked_at: float) -> AccessToken:
+        token: AccessToken = await self._endpoint.token(asked_at, self.refresh_token.value)
         return token
 
 
@@ -126,8 +132,8 @@ class _Table(NamedTuple):
     environments: tuple[Environment, ...]
     routes: dict[str, Route]
     sources: dict[_Key, TokenSource]
-    asking: dict[TokenRequest, Asking]
-    """The last that was made for each."""
+    refresh_tokens: dict[TokenRequest, RefreshToken]
+    """By what asks for tokens; the file's may be used up, whatever the way to the server or the store is now."""
     names: dict[_Key, list[str]]
     """The environments that share a source."""
     counts: dict[str, Counts]
@@ -137,11 +143,9 @@ class _Table(NamedTuple):
     new: tuple[Environment, ...]
     """Those that the table before did not have, or not like this."""
     gone: tuple[str, ...]
-    made: tuple[Asking, ...]
-    """Those that the table before did not have."""
 
 
-_NOTHING = _Table((), {}, {}, {}, {}, {}, Destinations(), lambda _: None, frozenset(), (), (), ())
+_NOTHING = _Table((), {}, {}, {}, {}, {}, Destinations(), lambda _: None, frozenset(), (), ())
 
 
 class Routes:
@@ -239,7 +243,7 @@ class Routes:
 
     async def _prepare(self) -> None:
         await asyncio.sleep(IMPORT_AFTER)
-        if self._table.asking:
+        if self._table.refresh_tokens:
             await in_thread(_import_authorization_server, "import of the authorization server")
 
     def close(self) -> None:
@@ -274,7 +278,7 @@ class Routes:
         """The table of these environments. It changes nothing, so that a thread can do it: it takes a while."""
         before = self._table
         keys = [(one.token_request, one.transport.completed(**self._way)) for one in environments]
-        made: dict[TokenRequest, Asking] = {}
+        refresh_tokens = dict(before.refresh_tokens)
         sources: dict[_Key, TokenSource] = {}
         names: dict[_Key, list[str]] = {}
         routes: dict[str, Route] = {}
@@ -282,7 +286,7 @@ class Routes:
         for environment, key in zip(environments, keys, strict=True):
             name = environment.name
             if key not in sources:
-                sources[key] = before.sources.get(key) or TokenSource(self._fetch_for(*key, made))
+                sources[key] = before.sources.get(key) or TokenSource(self._fetch_for(*key, refresh_tokens))
             names.setdefault(key, []).append(name)
             route = before.routes.get(name)
             if route is None or (route.environment is not environment and route.environment != environment):
@@ -297,7 +301,7 @@ class Routes:
             environments,
             routes,
             sources,
-            {request: one for request, one in {**before.asking, **made}.items() if request in requests},
+            {request: one for request, one in refresh_tokens.items() if request in requests},
             names,
             {name: route.counts for name, route in routes.items()},
             Destinations(entries),
@@ -305,15 +309,10 @@ class Routes:
             frozenset(request.endpoint for request in requests if request.endpoint),
             tuple(new),
             tuple(sorted(before.routes.keys() - routes.keys())),
-            tuple(made.values()),
         )
 
     def _replace(self, table: _Table) -> None:
         before, self._table = self._table, table
-        for asking in table.made:
-            if (last := before.asking.get(asking.request)) is not None:
-                # The file's may be used up, whatever the way or the store is now.
-                asking.refresh_token = last.refresh_token
         self._counts |= table.counts
         self._learn(table.endpoints - before.endpoints)
         self._announce(table)
@@ -385,17 +384,18 @@ class Routes:
         task.add_done_callback(self._tasks.discard)
 
     def _fetch_for(
-        self, request: TokenRequest, transport: Transport, made: dict[TokenRequest, Asking]
+        self, request: TokenRequest, transport: Transport, refresh_tokens: dict[TokenRequest, RefreshToken]
     ) -> Callable[[float, str | None], Awaitable[AccessToken]]:
         if request.grant_type in FIXED:
             return partial(_fixed_credential, request)
-        asking = made[request] = Asking(request, transport, self._token_endpoint)
+        shown = refresh_tokens.setdefault(request, RefreshToken(request.value("REFRESH_TOKEN")))
+        asking = Asking(request, transport, shown, self._token_endpoint)
         fetch: Callable[[float, str | None], Awaitable[AccessToken]] = partial(self._fetch, asking)
         store = store_of(request, self._store)
         if store is not None:
             from credential_injector.token_store import shared
 
-            fetch = shared(store, request, fetch, partial(setattr, asking, "refresh_token"), timeout=transport.timeout)
+            fetch = shared(store, request, fetch, shown, timeout=transport.timeout)
         return partial(self._fetch_and_learn, asking, fetch) if request.issuer else fetch
 
     async def _fetch_and_learn(
@@ -436,7 +436,7 @@ class Routes:
         names = self._table.names.get((asking.request, asking.transport), [])
         for name in names[:1]:
             self._counts[name].token_requests += 1
-        known = asking.replaces_refresh_tokens
+        known = asking.refresh_token.replaced
         try:
             token = await _request_token(", ".join(names), asking, asked_at)
         except NoToken as error:
@@ -444,7 +444,7 @@ class Routes:
             if error.lasting and self._folder is not None and self._folder.forget(names):
                 self._start(self._read_again())
             raise
-        if asking.replaces_refresh_tokens and not known and store_of(asking.request, self._store) is None:
+        if asking.refresh_token.replaced and not known and store_of(asking.request, self._store) is None:
             logger.warning(
                 f"{', '.join(names)}: the server has replaced the refresh token, and with inject_tokens=memory the new"
                 " one is lost when mitmproxy ends; to keep it, name a file: --set inject_tokens=tokens.json"

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from hashlib import scrypt
 
+from credential_injector.refresh_token import RefreshToken
 from credential_injector.threads import in_thread
 from credential_injector.token_request import DEFAULT_TIMEOUT, TokenRequest, parse_endpoint
 from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
@@ -36,32 +37,28 @@ def shared(
     store: "TokenStore",
     request: TokenRequest,
     fetch: Fetch,
-    refresh_with: Callable[[str], None] = lambda _: None,
+    refresh_token: RefreshToken | None = None,
     *,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Fetch:
     """`fetch`, made by one at a time of all who share the store; the others take the token that it stored.
 
-    Before, `refresh_with` is told the stored refresh token, if there is one: another proxy may have got it.
-    `timeout` is that of a token request, in seconds.
+    `fetch` shows `refresh_token`, which may have come from the store by then. `timeout` is that of a token request, in
+    seconds.
     Raises what `fetch` raises and nothing else: without the store, every one makes its own token request.
     """
     identity = ""
-    stored: AccessToken | None = None
-    used_up: str | None = None  # the stored refresh token, where the one that came for it could not be stored
+    shown = refresh_token or RefreshToken()
 
     async def ask(asked_at: float, replaces: str | None) -> AccessToken:
-        nonlocal used_up
         try:
-            token = await fetch(asked_at, replaces)
+            return await fetch(asked_at, replaces)
         except NoToken as error:
             error.tokens = store.option
             raise
-        used_up = stored.refresh_token if stored is not None else None
-        return token
 
     async def fetch_or_take(asked_at: float, replaces: str | None) -> AccessToken:
-        nonlocal identity, stored, used_up
+        nonlocal identity
         loop = asyncio.get_running_loop()
         began = loop.time()
 
@@ -77,8 +74,8 @@ def shared(
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
                 store.failed(error)
                 return await ask(now(), replaces)
-            if stored is not None and stored.refresh_token and stored.refresh_token != used_up:
-                refresh_with(stored.refresh_token)
+            if stored is not None and stored.refresh_token:
+                shown.read(stored.refresh_token)
             if stored is not None and stored.fingerprint != replaces:
                 taken = _taken(stored, request, asked_at, waited=loop.time() - began)
                 if taken is not None:
@@ -87,7 +84,7 @@ def shared(
             token = await ask(now(), replaces)
             try:
                 await store.write(identity, token, asked_at)
-                stored, used_up = token, None
+                shown.written(token.refresh_token or "")
                 store.works()
             except Exception as error:  # noqa: BLE001 - the token is there all the same
                 store.failed(error)
