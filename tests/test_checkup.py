@@ -182,7 +182,7 @@ def test_a_checkup_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_t
     store = open_file(str(tmp_path / "tokens.json"))
     lock, waits = store.lock, list[float]()
 
-    def watched(identity: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def watched(identity: str, wait: float) -> AbstractAsyncContextManager[bool]:
         waits.append(wait)
         return lock(identity, wait)
 

@@ -145,7 +145,7 @@ def test_a_login_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_tak
 ) -> None:
     lock, waits = store.lock, list[float]()
 
-    def watched(identity: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def watched(identity: str, wait: float) -> AbstractAsyncContextManager[bool]:
         waits.append(wait)
         return lock(identity, wait)
 
@@ -227,6 +227,9 @@ def test_an_answer_that_names_another_issuer_is_refused(store: TokenStore, own: 
         person = Person(lambda asked: {**good(asked), "iss": origin if own else "https://evil.example.com"})
         if own:
             person.log_in(where, store)
+            stored = asyncio.run(store.read(identify(where.token_request)))
+            assert stored is not None
+            assert stored.endpoints == (f"{origin}/token",), "a proxy knows it before it uses the token"
         else:
             with pytest.raises(NoToken, match="issuer_mismatch: another authorization server than ISSUER answered"):
                 person.log_in(where, store)

@@ -25,7 +25,7 @@ def test_one_that_is_stored_late_does_not_bring_back_what_is_used_up() -> None:
     shown = RefreshToken()
     shown.came("first")
     shown.came("second")
-    shown.written("first")
+    shown.writes("first")
     shown.read("first")
     assert shown.value == "second"
 
@@ -34,7 +34,7 @@ def test_another_one_in_the_store_counts_more_than_ours() -> None:
     """It is of a new login, or of a proxy that has used ours."""
     shown = RefreshToken()
     shown.came("ours")
-    shown.written("ours")
+    shown.writes("ours")
     shown.read("another")
     assert shown.value == "another"
 

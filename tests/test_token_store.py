@@ -4,12 +4,13 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ NOW = 1_700_000_000.0
 @pytest.fixture(autouse=True)
 def _cheap_identities(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_store, "SCRYPT_COST", 2)
+
+
+@pytest.fixture(autouse=True)
+def _quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_store, "PROBE_EVERY", 0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +76,12 @@ async def opened(where: Path | str) -> AsyncIterator[TokenStore]:
         yield store
     finally:
         await store.close()
+
+
+async def works_again(store: TokenStore) -> None:
+    """Wait until a probe has found that it does."""
+    while store.broken:  # noqa: ASYNC110 - it runs beside this
+        await asyncio.sleep(0.01)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -459,9 +471,11 @@ async def test_a_refresh_token_that_could_not_be_stored_is_not_replaced_by_the_s
     store.fails.add(fails)
     await fetch(NOW, fingerprint("token-1"))
     store.fails.clear()
-    await fetch(NOW, fingerprint("token-1"))
-    assert endpoint.shown == ["first", "refresh-1", "refresh-2"]
+    await works_again(store)
     assert store.token is not None
+    assert store.token.refresh_token == "refresh-2"
+    await fetch(NOW, fingerprint("token-2"))
+    assert endpoint.shown == ["first", "refresh-1", "refresh-2"]
     assert store.token.refresh_token == "refresh-3"
 
 
@@ -474,6 +488,7 @@ async def test_a_refresh_token_of_a_new_login_counts_even_where_ours_could_not_b
     await fetch(NOW, token.fingerprint)
     store.fails.clear()
     await keep(store, REQUEST, dataclasses.replace(token, refresh_token="of-another-login"))
+    await works_again(store)
     await fetch(NOW, token.fingerprint)
     assert endpoint.shown == ["first", "refresh-1", "of-another-login"]
 
@@ -486,7 +501,8 @@ async def test_two_sources_of_one_login_show_no_refresh_token_twice() -> None:
     store.fails.add("write")
     await fetches[0](NOW, fingerprint("token-1"))
     store.fails.clear()
-    await fetches[1](NOW, fingerprint("token-1"))
+    await works_again(store)
+    await fetches[1](NOW, fingerprint("token-2"))
     assert endpoint.shown == ["first", "refresh-1", "refresh-2"]
 
 
@@ -604,14 +620,19 @@ class Broken(TokenStore):
         super().__init__("the store")
         self.fails = set(fails)
         self.token: AccessToken | None = None
-        self.locked = 0
+        self.locked = self.waiting = 0
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
 
     @asynccontextmanager
-    async def lock(self, identity: str, wait: float) -> AsyncIterator[None]:
+    async def lock(self, identity: str, wait: float) -> AsyncIterator[bool]:
         self._may_fail("lock")
+        self.waiting += 1
+        await self.may_go_on.wait()
+        self.waiting -= 1
         self.locked += 1
         try:
-            yield
+            yield True
         finally:
             self.locked -= 1
 
@@ -622,9 +643,6 @@ class Broken(TokenStore):
     async def write(self, identity: str, token: AccessToken, now: float) -> None:
         self._may_fail("write")
         self.token = token
-
-    async def close(self) -> None:
-        pass
 
     def _may_fail(self, where: str) -> None:
         if where in self.fails:
@@ -663,14 +681,45 @@ async def test_a_store_that_fails_costs_no_request_and_is_told_once(
     told += " until it can, tokens are kept in memory and shared with nobody"
     assert said(caplog) == [told]
     store.fails.clear()
-    await fetch(NOW, None)
-    await fetch(NOW, None)
+    await works_again(store)
     assert said(caplog) == [told, "inject_tokens: the store can be used again"]
-    assert endpoint.requests == 5
+    assert [(await fetch(NOW, None)).stored for _ in range(2)] == [True, True]
+    assert endpoint.requests == 4
     store.fails.add(where)
-    await fetch(NOW, fingerprint("token-5"))
+    await fetch(NOW, fingerprint("token-4"))
     assert said(caplog)[2:] == [told]
     assert store.locked == 0
+    await store.close()
+
+
+async def test_a_broken_store_is_left_to_one_probe_at_a_time() -> None:
+    """Requests go on without it at once, even where it hangs."""
+    endpoint, store = TokenEndpoint(), Broken("lock")
+    fetch = shared(store, REQUEST, endpoint)
+    await fetch(NOW, None)
+    store.may_go_on.clear()
+    store.fails.clear()
+    while not store.waiting:  # noqa: ASYNC110 - it runs beside this
+        await asyncio.sleep(0.01)
+    asked = [fetch, shared(store, OTHER, endpoint)] * 25
+    assert not any(token.stored for token in await asyncio.gather(*(one(NOW, None) for one in asked)))
+    assert (store.waiting, endpoint.requests) == (1, 51)
+    store.may_go_on.set()
+    await works_again(store)
+    assert [(await one(NOW, None)).stored for one in asked[:2]] == [True, True]
+
+
+async def test_a_store_that_was_closed_is_not_probed() -> None:
+    """Nobody waits for it any more: another one has been named."""
+    store = Broken("lock")
+    fetch = shared(store, REQUEST, TokenEndpoint())
+    before = asyncio.all_tasks()
+    await fetch(NOW, None)
+    (probing,) = asyncio.all_tasks() - before
+    await store.close()
+    await asyncio.wait([probing])
+    await fetch(NOW, None)
+    assert asyncio.all_tasks() == before
 
 
 async def test_without_its_identity_the_token_is_asked_for_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -921,7 +970,8 @@ async def test_a_disk_that_cannot_be_written_costs_no_request(
             assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-2"]
         assert len(said(caplog)) == 1
         assert "(Read-only file system)" in caplog.text
-        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-3", "token-3"]
+        await works_again(store)
+        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-2", "token-2"]
     assert said(caplog)[1:] == [f"inject_tokens: {tmp_path / 'tokens'} can be used again"]
 
 
@@ -974,6 +1024,71 @@ async def test_a_disk_that_hangs_costs_no_request(
             returns.set()
     assert len({token.value for token in tokens}) == 20
     assert len(warnings(caplog)) == 1
+
+
+async def test_a_disk_that_hangs_takes_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is tried: those that hang cannot be ended."""
+
+    before = set(threading.enumerate())
+
+    def hung() -> int:
+        return sum(thread.name == "token store" for thread in set(threading.enumerate()) - before)
+
+    monkeypatch.setattr(file_store, "FILE_PATIENCE", 0.1)
+    returns = threading.Event()
+    async with opened(tmp_path / "tokens") as store:
+        with monkeypatch.context() as disk:
+            disk.setattr(store, "_read", lambda: returns.wait() and {})
+            try:
+                for _ in range(3):
+                    with pytest.raises(TimeoutError):
+                        await store.read("identity")
+                    with pytest.raises(TimeoutError):
+                        async with store.lock("identity", 0.1):
+                            pass
+                assert hung() == 1
+            finally:
+                returns.set()
+        while hung():  # noqa: ASYNC110 - it is a thread's end
+            await asyncio.sleep(0.01)
+        assert await store.read("identity") is None
+
+
+async def test_a_lock_whose_holder_is_stuck_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until it is free again."""
+    monkeypatch.setattr(token_store, "LOCK_WAIT", 0.02)
+    waits = list[float]()
+    async with opened(tmp_path / "tokens") as store:
+        lock, fetch = store.lock, shared(store, REQUEST, TokenEndpoint())
+
+        def watched(identity: str, wait: float) -> AbstractAsyncContextManager[bool]:
+            waits.append(wait)
+            return lock(identity, wait)
+
+        monkeypatch.setattr(store, "lock", watched)
+        with filelock.FileLock(tmp_path / f"tokens.lock-{identify(REQUEST)[-4:]}"):
+            for _ in range(3):
+                await fetch(NOW, None)
+        for _ in range(2):
+            await fetch(NOW, None)
+    assert waits == [0.2, 0.0, 0.0, 0.0, 0.2]
+    assert said(caplog) == []
+
+
+async def test_a_folder_that_is_removed_is_not_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It would be another one: open to all, or below the mount point of a disk that is away."""
+    (tmp_path / "folder").mkdir()
+    async with opened(tmp_path / "folder" / "tokens") as store:
+        (tmp_path / "folder").rmdir()
+        fetch = shared(store, REQUEST, TokenEndpoint())
+        assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-2"]
+        assert folder(tmp_path) == []
+        (tmp_path / "folder").mkdir()
+        await works_again(store)
+        assert (await fetch(NOW, None)).value == "token-2"
+    assert "cannot be used (No such file or directory)" in said(caplog)[0]
 
 
 PROCESS = """
@@ -1054,8 +1169,8 @@ def test_two_processes_make_one_token_request(where: str) -> None:
         assert two.says() == "one True"  # and it did not say that it asks
 
 
-def test_a_process_that_is_killed_while_it_asks_holds_up_nobody(tmp_path: Path) -> None:
-    with processes(str(tmp_path / "tokens")) as start:
+def test_a_process_that_is_killed_while_it_asks_holds_up_nobody_for_long(where: str) -> None:
+    with processes(where) as start:
         one = start("one")
         assert [one.says(), one.says()] == ["begins", "asks"]
         two = start("two")
@@ -1168,15 +1283,50 @@ async def test_a_token_in_redis_lives_as_long_as_it_does(redis: RedisServer) -> 
         assert json.loads(await connected.get(keys[0])) == entry("token-1", NOW, NOW + 100.5)
 
 
-async def test_the_lock_in_redis_ends_by_itself_but_not_before_a_token_request(redis: RedisServer) -> None:
-    endpoint = TokenEndpoint()
+async def test_a_lock_in_redis_soon_ends_by_itself_but_is_renewed_while_its_owner_asks(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that is killed holds up nobody for long, and a slow token request is made once."""
+    assert redis_store.LOCK_LIFE <= 3.0
+    monkeypatch.setattr(redis_store, "LOCK_LIFE", 0.6)
+    endpoint, key = TokenEndpoint(), f"credential-injector:{identify(REQUEST)}:lock"
     endpoint.may_answer.clear()
-    async with client(redis) as connected, opened(redis.url) as store:
-        asking = asyncio.ensure_future(shared(store, REQUEST, endpoint)(NOW, None))
+    async with client(redis) as connected, opened(redis.url) as one, opened(redis.url) as two:
+        asking = asyncio.ensure_future(shared(one, REQUEST, endpoint)(NOW, None))
         await endpoint.asked.wait()
-        assert 11_000 < await connected.pttl(f"credential-injector:{identify(REQUEST)}:lock") <= 15_000
+        waits = asyncio.ensure_future(shared(two, REQUEST, endpoint)(NOW, None))
+        left, renewed = await connected.pttl(key), 0
+        assert 0 < left <= 600
+        while renewed < 4:
+            before, left = left, await connected.pttl(key)
+            assert left > 0
+            renewed += left > before
+            await asyncio.sleep(0.01)
+        assert not waits.done()
         endpoint.may_answer.set()
-        await asking
+        assert [(await one).value for one in (asking, waits)] == ["token-1", "token-1"]
+        assert await connected.exists(key) == 0
+    assert endpoint.requests == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGSTOP")
+async def test_a_lock_that_redis_gave_after_its_pause_is_freed(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked for it has gone on without it meanwhile."""
+    monkeypatch.setattr(redis_store, "REDIS_PATIENCE", 0.2)
+    monkeypatch.setattr(redis_store, "LOCK_LIFE", 60.0)
+    assert own_redis.process is not None
+    async with opened(own_redis.url) as store, client(own_redis) as connected:
+        await shared(store, OTHER, TokenEndpoint())(NOW, None)
+        own_redis.process.send_signal(signal.SIGSTOP)
+        try:
+            assert (await shared(store, REQUEST, TokenEndpoint())(NOW, None)).value == "token-1"
+        finally:
+            own_redis.process.send_signal(signal.SIGCONT)
+        await works_again(store)
+        assert await connected.exists(f"credential-injector:{identify(REQUEST)}:lock") == 0
+        assert (await shared(store, REQUEST, TokenEndpoint("another"))(NOW, None)).value == "token-1"
 
 
 async def test_a_value_of_another_type_or_size_is_replaced(
@@ -1217,9 +1367,10 @@ async def test_redis_that_is_killed_under_load_costs_no_request(
         caplog.clear()
         own_redis.start()
         asked = sum(endpoint.requests for endpoint in endpoints.values())
-        tokens = [await fetch(NOW, None) for _, fetch in fetches]
-        assert sum(endpoint.requests for endpoint in endpoints.values()) == asked + 10
-        assert [token.stored for token in tokens] == [False, True] * 10
+        for store in (one, two):
+            await works_again(store)
+        assert all([(await fetch(NOW, None)).stored for _, fetch in fetches])
+        assert sum(endpoint.requests for endpoint in endpoints.values()) == asked, "what came meanwhile is stored"
         assert said(caplog) == ["inject_tokens: Redis can be used again"] * 2
         assert warnings(caplog) == []
 

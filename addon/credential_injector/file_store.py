@@ -6,26 +6,28 @@ import errno
 import itertools
 import json
 import logging
+import math
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import filelock
 
 from credential_injector import permissions
-from credential_injector.threads import in_thread
+from credential_injector.stored_token import entry_of, kept_until, parsed, token_of
 from credential_injector.token_source import AccessToken
-from credential_injector.token_store import TokenStore, entry_of, kept_until, parsed, token_of
+from credential_injector.token_store import TokenStore
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 FILE_PATIENCE = 5.0  # seconds for reading or writing the file; on a network disk that hangs, it would take for ever
+LOCK_POLL = 0.05  # seconds
 LARGEST_FILE = 64 << 20  # bytes
 FILE_VERSION = 1
 LOGINS = "~/.mitmproxy/credential-injector.tokens"  # in the folder of mitmproxy's own secrets, whose name never changes
@@ -73,15 +75,22 @@ class _FileStore(TokenStore):
     def __init__(self, path: Path, option: str) -> None:
         super().__init__(str(path), option)
         self._path = path
+        self._hung: concurrent.futures.Future[Any] | None = None
+        """What did not return in time. Until it does, another thread would hang as well."""
 
     @asynccontextmanager
-    async def lock(self, identity: str, wait: float) -> AsyncIterator[None]:
+    async def lock(self, identity: str, wait: float) -> AsyncIterator[bool]:
         async with AsyncExitStack() as lock:
-            with suppress(filelock.Timeout):
-                # 16 bits of the identity: two that share a lock only wait for each other, and the folder's listing
-                # is of no use to whoever guesses at a secret.
-                await lock.enter_async_context(_locked(self._beside(f"lock-{identity[-4:]}"), wait))
-            yield
+            # 16 bits of the identity: two that share a lock only wait for each other, and the folder's listing is of
+            # no use to whoever guesses at a secret.
+            path = self._beside(f"lock-{identity[-4:]}")
+            try:
+                await lock.enter_async_context(self._locked(path, wait))
+            except filelock.Timeout:
+                held = False
+            else:
+                held = True
+            yield held
 
     async def read(self, identity: str) -> AccessToken | None:
         return (await self._in_time(self._read)).get(identity)
@@ -89,17 +98,58 @@ class _FileStore(TokenStore):
     async def write(self, identity: str, token: AccessToken, now: float) -> None:
         await self._in_time(partial(self._write, identity, token, now))
 
-    async def close(self) -> None:
-        """Nothing is open between two calls."""
-
     async def _in_time(self, function: Callable[[], T]) -> T:
-        async with asyncio.timeout(FILE_PATIENCE):
-            return await in_thread(partial(self._alone, function), "token store")
-
-    def _alone(self, function: Callable[[], T]) -> T:
         """Readers need the lock as well: Windows cannot replace a file that somebody reads."""
-        with filelock.FileLock(self._beside("lock"), timeout=FILE_PATIENCE, mode=0o600):
-            return function()
+        result: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            with _lock(self._beside("lock"), FILE_PATIENCE):
+                done = function()
+            result.set_result(done)
+
+        await self._returns(result, run, FILE_PATIENCE)
+        return result.result()
+
+    @asynccontextmanager
+    async def _locked(self, path: Path, wait: float) -> AsyncIterator[None]:
+        """Hold a file's lock. Raises filelock.Timeout after `wait` seconds, or OSError.
+
+        One thread takes, holds and frees it: whoever is cancelled, at whatever moment, leaves nothing locked behind.
+        """
+        held: concurrent.futures.Future[None] = concurrent.futures.Future()
+        ended = threading.Event()
+
+        def hold() -> None:
+            with _lock(path, wait, ended):
+                held.set_result(None)
+                ended.wait()
+
+        try:
+            await self._returns(held, hold, wait + FILE_PATIENCE)
+            yield
+        finally:
+            ended.set()
+
+    async def _returns(self, result: concurrent.futures.Future[T], run: Callable[[], None], seconds: float) -> None:
+        """Wait until `run`, in a thread, has set the result. Raises what it raises, or TimeoutError."""
+        if self._hung is not None and not self._hung.done():
+            raise TimeoutError
+
+        def run_to_the_end() -> None:
+            try:
+                run()
+            except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+                if not result.done():
+                    result.set_exception(error)
+
+        result.set_running_or_notify_cancel()
+        threading.Thread(target=run_to_the_end, name="token store", daemon=True).start()
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.wrap_future(result)
+        except TimeoutError:
+            self._hung = result
+            raise
 
     def _read(self) -> Mapping[str, AccessToken]:
         try:
@@ -139,29 +189,23 @@ class _FileStore(TokenStore):
         return self._path.with_name(f"{self._path.name}.{suffix}")
 
 
-@asynccontextmanager
-async def _locked(path: Path, wait: float) -> AsyncIterator[None]:
-    """Hold a file's lock. Raises filelock.Timeout after `wait` seconds, or OSError.
-
-    One thread takes, holds and frees it: whoever is cancelled, at whatever moment, leaves nothing locked behind.
-    """
-    held: concurrent.futures.Future[None] = concurrent.futures.Future()
-    done = threading.Event()
-
-    def hold() -> None:
-        try:
-            with filelock.FileLock(path, timeout=wait, mode=0o600):
-                held.set_result(None)
-                done.wait()
-        except Exception as error:  # noqa: BLE001 - it is raised where the lock is awaited
-            if not held.done():
-                held.set_exception(error)
-
-    held.set_running_or_notify_cancel()
-    threading.Thread(target=hold, name="token store", daemon=True).start()
+@contextmanager
+def _lock(path: Path, wait: float, given_up: threading.Event | None = None) -> Iterator[None]:
+    """Hold a file's lock. Raises filelock.Timeout after `wait` seconds, or when it is given up, or OSError."""
+    lock = filelock.FileLock(path, mode=0o600)
+    given_up = given_up or threading.Event()
+    for turn in range(math.ceil(wait / LOCK_POLL) + 1):
+        if turn and given_up.wait(LOCK_POLL):
+            break
+        # filelock makes a folder that is gone, and lets everybody read it.
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        with suppress(filelock.Timeout):
+            lock.acquire(blocking=False)
+            break
+    if not lock.is_locked:
+        raise filelock.Timeout(str(path))
     try:
-        async with asyncio.timeout(wait + FILE_PATIENCE):
-            await asyncio.wrap_future(held)
         yield
     finally:
-        done.set()
+        lock.release()

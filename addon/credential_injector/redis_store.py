@@ -11,18 +11,28 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from credential_injector.destinations import is_loopback, normalise_host
+from credential_injector.stored_token import entry_of, kept_until, parsed, token_of
 from credential_injector.token_source import AccessToken
-from credential_injector.token_store import TokenStore, entry_of, kept_until, parsed, token_of
+from credential_injector.token_store import TokenStore
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 REDIS_PATIENCE = 1.0  # seconds for one command, its connection included
+LOCK_LIFE = 3.0  # seconds for which a lock outlives its owner, who renews it
+LOCK_POLL = 0.1  # seconds
 LARGEST_VALUE = 4 << 20  # bytes of one token; a token endpoint's answer holds 1 MiB at most
 
 # Its debug records tell of every attempt at a lock, and mitmweb's event log keeps debug records.
 logging.getLogger("redis").setLevel(logging.WARNING)
+
+
+# Only its owner's value: another may hold it by now.
+_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
+_RENEW = (
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) else return 0 end"
+)
 
 
 def open_redis(url: str) -> TokenStore:
@@ -70,25 +80,57 @@ class _RedisStore(TokenStore):
     def __init__(self, client: Any) -> None:
         super().__init__("Redis", "redis://...")  # its URL may hold a password
         self._client = client
+        self._cut_off: dict[str, str] = {}
+        """Value -> key of the locks that a command that was cut off may yet take."""
 
     @asynccontextmanager
-    async def lock(self, identity: str, wait: float) -> AsyncIterator[None]:
-        lock = self._client.lock(f"{_key(identity)}:lock", timeout=wait, blocking_timeout=wait, thread_local=False)
-        # Our own value, as an acquire() that is cancelled may have taken the lock all the same.
-        value = secrets.token_hex().encode()
-        gone = False
+    async def lock(self, identity: str, wait: float) -> AsyncIterator[bool]:
+        await self._release_cut_off()
+        key, value = f"{_key(identity)}:lock", secrets.token_hex()
+        renewing: asyncio.Task[None] | None = None
         try:
-            try:
-                async with asyncio.timeout(wait + REDIS_PATIENCE):
-                    await lock.acquire(token=value)
-            except Exception:
-                gone = True
-                raise
-            yield
+            held = await self._acquire(key, value, wait)
+            if held:
+                renewing = asyncio.create_task(self._renew(key, value), name="token store")
+        except Exception:
+            self._cut_off[value] = key
+            raise
+        except asyncio.CancelledError:
+            await self._release(key, value)
+            raise
+        try:
+            yield held
         finally:
-            if not gone:
-                with suppress(Exception):  # it ends by itself after `wait`
-                    await self._in_time(lock.do_release(value))
+            if renewing is not None:
+                renewing.cancel()
+                await self._release(key, value)
+
+    async def _acquire(self, key: str, value: str, wait: float) -> bool:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait
+        while not await self._in_time(self._client.set(key, value, nx=True, px=round(LOCK_LIFE * 1000))):
+            if loop.time() >= end:
+                return False
+            await asyncio.sleep(LOCK_POLL)
+        return True
+
+    async def _renew(self, key: str, value: str) -> None:
+        while True:
+            await asyncio.sleep(LOCK_LIFE / 3)
+            with suppress(Exception):
+                await self._in_time(self._client.eval(_RENEW, 1, key, value, round(LOCK_LIFE * 1000)))
+
+    async def _release(self, key: str, value: str) -> None:
+        with suppress(Exception):  # it ends by itself
+            await self._in_time(self._client.eval(_RELEASE, 1, key, value))
+
+    async def _release_cut_off(self) -> None:
+        """Free what was taken after all: Redis runs a command even if whoever sent it has gone meanwhile."""
+        if self._cut_off:
+            await self._in_time(self._client.ping())  # by then it has run whatever had come before
+        for value, key in list(self._cut_off.items()):
+            await self._in_time(self._client.eval(_RELEASE, 1, key, value))
+            self._cut_off.pop(value, None)
 
     async def read(self, identity: str) -> AccessToken | None:
         from redis.exceptions import ResponseError
@@ -105,6 +147,7 @@ class _RedisStore(TokenStore):
             await self._in_time(self._client.set(_key(identity), json.dumps(entry_of(token)), px=life))
 
     async def close(self) -> None:
+        await super().close()
         await self._client.aclose()
 
     async def _in_time(self, command: Awaitable[T]) -> T:

@@ -1,6 +1,9 @@
 """The refresh token of one identity (RFC 6749 section 6): most servers take each one once."""
 
 import asyncio
+from collections import deque
+
+KNOWN = 16  # refresh tokens
 
 
 class RefreshToken:
@@ -13,22 +16,27 @@ class RefreshToken:
         """The server has replaced one."""
         self.turn = asyncio.Lock()
         """Held by the token request that shows it, until the next one has come."""
-        self._stored = ""
-        """The last one that is known to be in the store."""
+        self._known: deque[str] = deque(maxlen=KNOWN)
+        """What the store held when it was read, and what it was to hold: `value` came after them."""
 
     def came(self, value: str) -> None:
         """The server answered with this one, which may be the one that was shown."""
         self.replaced |= value != self.value
         self.value = value
 
-    def read(self, stored: str) -> None:
-        """The store holds this one: another proxy, or a new login, may have brought it.
+    def is_news(self, stored: str) -> bool:
+        """Whether another proxy, or a new login, brought what the store holds.
 
-        Where the store holds what it held before, ours is the newer one, which could not be stored.
+        What is not is older than ours, which could not be stored, or was stored by a write that seemed to fail.
         """
-        if stored != self._stored:
-            self.value = self._stored = stored
+        return bool(stored) and stored not in self._known
 
-    def written(self, stored: str) -> None:
-        """The store holds this one of ours."""
-        self._stored = stored
+    def read(self, stored: str) -> None:
+        """The store holds this one."""
+        if self.is_news(stored):
+            self.value = stored
+        self._known.append(stored)
+
+    def writes(self, value: str) -> None:
+        """The store is about to be told this one."""
+        self._known.append(value)

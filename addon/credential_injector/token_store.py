@@ -9,15 +9,15 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from hashlib import scrypt
 
 from credential_injector.refresh_token import RefreshToken
 from credential_injector.threads import in_thread
-from credential_injector.token_request import DEFAULT_TIMEOUT, TokenRequest, parse_endpoint
-from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
+from credential_injector.token_request import DEFAULT_TIMEOUT, TokenRequest
+from credential_injector.token_source import AccessToken, NoToken
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ Fetch = Callable[[float, str | None], Awaitable[AccessToken]]
 """One token request, as TokenSource takes it: now in unix seconds, and the fingerprint of the token to be replaced."""
 
 LOCK_WAIT = 1.5  # times a token request's timeout: whoever holds the lock makes one
-LATEST = 253402300800.0  # unix seconds: the year 10000, before which a token must expire; dates overflow there
+PROBE_EVERY = 1.0  # seconds between two looks at whether a broken store works again
+PROBE_WAIT = 1.0  # seconds for which such a look waits for whoever holds the lock
 
 # The hash takes about 0.1 s and 16 MiB (OWASP's advice for passwords): the names in a stolen store must not make it
 # cheap to guess a client secret. The salt cannot be a random one, as every proxy has to come to the same name.
@@ -45,52 +46,96 @@ def shared(
 
     `fetch` shows `refresh_token`, which may have come from the store by then. `timeout` is that of a token request, in
     seconds.
-    Raises what `fetch` raises and nothing else: without the store, every one makes its own token request.
+    Raises what `fetch` raises and nothing else: without the store, every one makes its own token request. A store that
+    failed is left alone until it works again; it gets then what came meanwhile.
     """
-    identity = ""
-    shown = refresh_token or RefreshToken()
+    return _Sharing(store, request, fetch, refresh_token or RefreshToken(), LOCK_WAIT * timeout).fetch_or_take
 
-    async def ask(asked_at: float, replaces: str | None) -> AccessToken:
-        try:
-            return await fetch(asked_at, replaces)
-        except NoToken as error:
-            error.tokens = store.option
-            raise
 
-    async def fetch_or_take(asked_at: float, replaces: str | None) -> AccessToken:
-        nonlocal identity
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+class _Sharing:
+    """The token requests of one source, which shares a store with others."""
 
-        def now() -> float:
-            """A second early, so that no token counts as issued in the future where the two clocks differ a little."""
-            return asked_at + max(0.0, loop.time() - began - 1.0)
+    def __init__(
+        self, store: "TokenStore", request: TokenRequest, fetch: Fetch, refresh_token: RefreshToken, wait: float
+    ) -> None:
+        self._store = store
+        self._request = request
+        self._fetch = fetch
+        self._refresh_token = refresh_token
+        self._wait = wait
+        """Seconds that whoever holds the lock may take."""
+        self._stuck = False
+        """Whoever holds it has taken longer: nobody waits for it until it is free again."""
+        self._identity = ""
 
+    async def fetch_or_take(self, asked_at: float, replaces: str | None) -> AccessToken:
+        if self._store.broken:
+            return await self._fetch_alone(asked_at, replaces)
+        began = asyncio.get_running_loop().time()
         async with AsyncExitStack() as lock:
             try:
-                identity = identity or await in_thread(partial(identify, request), "token store")
-                await lock.enter_async_context(store.lock(identity, LOCK_WAIT * timeout))
-                stored = await store.read(identity)
+                wait = 0.0 if self._stuck else self._wait
+                self._stuck = not await lock.enter_async_context(self._store.lock(await self._name(), wait))
+                stored = await self._store.read(self._identity)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
-                store.failed(error)
-                return await ask(now(), replaces)
-            if stored is not None and stored.refresh_token:
-                shown.read(stored.refresh_token)
-            if stored is not None and stored.fingerprint != replaces:
-                taken = _taken(stored, request, asked_at, waited=loop.time() - began)
-                if taken is not None:
-                    store.works()
-                    return taken
-            token = await ask(now(), replaces)
+                self._store.failed(error)
+                return await self._fetch_alone(later(asked_at, began), replaces)
+            if stored is not None:
+                if stored.refresh_token:
+                    self._refresh_token.read(stored.refresh_token)
+                if stored.fingerprint != replaces:
+                    waited = asyncio.get_running_loop().time() - began
+                    taken = _taken(stored, self._request, asked_at, waited=waited)
+                    if taken is not None:
+                        return taken
+            asked_at = later(asked_at, began)
+            token = await self._ask(asked_at, replaces)
             try:
-                await store.write(identity, token, asked_at)
-                shown.written(token.refresh_token or "")
-                store.works()
+                await self._write(token, asked_at)
             except Exception as error:  # noqa: BLE001 - the token is there all the same
-                store.failed(error)
+                self._store.failed(error)
+                self._leave(token, asked_at)
             return token
 
-    return fetch_or_take
+    async def _fetch_alone(self, asked_at: float, replaces: str | None) -> AccessToken:
+        self._leave(None, asked_at)
+        token = await self._ask(asked_at, replaces)
+        self._leave(token, asked_at)
+        return token
+
+    async def _ask(self, asked_at: float, replaces: str | None) -> AccessToken:
+        try:
+            return await self._fetch(asked_at, replaces)
+        except NoToken as error:
+            error.tokens = self._store.option
+            raise
+
+    def _leave(self, token: AccessToken | None, now: float) -> None:
+        self._store.catches_up(self._request, partial(self._catch_up, token, now))
+
+    async def _catch_up(self, token: AccessToken | None, now: float) -> None:
+        """Store what was left, but for what another proxy has stored since."""
+        async with self._store.lock(await self._name(), PROBE_WAIT):
+            stored = await self._store.read(self._identity)
+            if token is None or (stored is not None and self._refresh_token.is_news(stored.refresh_token or "")):
+                return
+            await self._write(token, now)
+
+    async def _write(self, token: AccessToken, now: float) -> None:
+        self._refresh_token.writes(token.refresh_token or "")
+        await self._store.write(self._identity, token, now)
+
+    async def _name(self) -> str:
+        self._identity = self._identity or await in_thread(partial(identify, self._request), "token store")
+        return self._identity
+
+
+def later(asked_at: float, began: float) -> float:
+    """`asked_at`, in unix seconds, after the wait that began at this time of the event loop.
+
+    In whole seconds: two clocks are compared, and a token of TokenSource's future is of no use to it.
+    """
+    return asked_at + math.floor(asyncio.get_running_loop().time() - began)
 
 
 async def keep(
@@ -129,7 +174,7 @@ def _taken(stored: AccessToken, request: TokenRequest, asked_at: float, *, waite
 class TokenStore(ABC):
     """Where the tokens are. Its methods may raise anything; `shared` goes on without it then.
 
-    A broken store is told once, and once more when it works again.
+    A broken store is told once, and once more when it works again, which one probe at a time finds out.
     """
 
     def __init__(self, name: str, option: str = "") -> None:
@@ -137,11 +182,17 @@ class TokenStore(ABC):
         """As messages name it."""
         self.option = option
         """As the command line's --tokens names it; empty for its default."""
-        self._broken = False
+        self._behind: dict[TokenRequest, Callable[[], Awaitable[None]]] = {}
+        """What brings into the store what it missed."""
+        self._probing: asyncio.Task[None] | None = None
+        self._told = self._closed = False
 
     @abstractmethod
-    def lock(self, identity: str, wait: float) -> AbstractAsyncContextManager[None]:
-        """Wait for whoever asks for this identity's token, so many seconds at most: then go on without the lock."""
+    def lock(self, identity: str, wait: float) -> AbstractAsyncContextManager[bool]:
+        """Wait for whoever asks for this identity's token, so many seconds at most: then go on without the lock.
+
+        Yields whether it is held.
+        """
 
     @abstractmethod
     async def read(self, identity: str) -> AccessToken | None:
@@ -151,23 +202,42 @@ class TokenStore(ABC):
     async def write(self, identity: str, token: AccessToken, now: float) -> None:
         """Store the identity's token. `now` is in unix seconds: what has expired by then goes."""
 
-    @abstractmethod
     async def close(self) -> None:
-        """Close the connections. A closed store opens them again when it is used."""
+        """Close the connections. A closed store opens them again when it is used, but remembers no failure."""
+        self._closed = True
+        if self._probing is not None:
+            self._probing.cancel()
+
+    @property
+    def broken(self) -> bool:
+        """It failed, and nobody has found yet that it works again."""
+        return self._probing is not None and not self._probing.done()
 
     def failed(self, error: Exception) -> None:
         """A method raised."""
-        if not self._broken:
-            self._broken = True
+        if not self._told:
+            self._told = True
             logger.warning(
                 f"inject_tokens: {self._name} cannot be used ({cause(error)});"
                 " until it can, tokens are kept in memory and shared with nobody"
             )
 
-    def works(self) -> None:
-        """A token was read or written."""
-        if self._broken:
-            self._broken = False
+    def catches_up(self, request: TokenRequest, catch_up: Callable[[], Awaitable[None]]) -> None:
+        """Await this when the store works, in the place of what this request has left here before."""
+        self._behind[request] = catch_up
+        if not self.broken and not self._closed:
+            self._probing = asyncio.create_task(self._probe(), name="token store")
+
+    async def _probe(self) -> None:
+        while self._behind:
+            await asyncio.sleep(PROBE_EVERY)
+            with suppress(Exception):
+                for request, catch_up in list(self._behind.items()):
+                    await catch_up()
+                    if self._behind[request] is catch_up:
+                        del self._behind[request]
+        if self._told:
+            self._told = False
             logger.info(f"inject_tokens: {self._name} can be used again")
 
 
@@ -177,68 +247,7 @@ def cause(error: BaseException) -> str:
     while seen is not None:
         if isinstance(seen, OSError) and seen.strerror:
             return seen.strerror
+        if isinstance(seen, TimeoutError):
+            return "no answer in time"
         seen = seen.__cause__ or seen.__context__
     return type(error).__name__
-
-
-# --- What is stored ---------------------------------------------------------------------------------------------------
-# Anybody may have written it: what is not exactly as expected is no token.
-
-
-def entry_of(token: AccessToken) -> dict[str, object]:
-    entry: dict[str, object] = {
-        "access_token": token.value,
-        "issued_at": token.issued_at,
-        "expires_at": token.expires_at,
-    }
-    if token.refresh_token:
-        entry["refresh_token"] = token.refresh_token
-    if token.endpoints:
-        entry["endpoints"] = list(token.endpoints)
-    return entry
-
-
-def kept_until(token: AccessToken) -> float:
-    """Unix seconds. A refresh token may live long, and nobody says how long."""
-    return token.issued_at + LONGEST_LIFETIME if token.refresh_token else token.expires_at
-
-
-def token_of(entry: object) -> AccessToken | None:
-    if not isinstance(entry, dict):
-        return None
-    value, issued_at, expires_at = (entry.get(name) for name in ("access_token", "issued_at", "expires_at"))
-    if not isinstance(value, str) or not sendable(value):
-        return None
-    refresh_token = entry.get("refresh_token")
-    if refresh_token is not None and (not isinstance(refresh_token, str) or not sendable(refresh_token)):
-        return None
-    endpoints = _endpoints(entry.get("endpoints", []))
-    if endpoints is None:
-        return None
-    token = AccessToken(value, _time(issued_at), _time(expires_at), refresh_token=refresh_token, endpoints=endpoints)
-    # A second more, as the longest lifetime may have been rounded up. NaN is in no range.
-    return token if 0 < token.expires_at - token.issued_at <= LONGEST_LIFETIME + 1 else None
-
-
-def _endpoints(urls: object) -> tuple[str, ...] | None:
-    """None where these are no endpoints."""
-    if not isinstance(urls, list):
-        return None
-    try:
-        return tuple(parse_endpoint(url if isinstance(url, str) else "") for url in urls)
-    except ValueError:
-        return None
-
-
-def _time(moment: object) -> float:
-    """Unix seconds; NaN where it is no time."""
-    if isinstance(moment, int | float) and not isinstance(moment, bool) and 0 <= moment < LATEST:
-        return float(moment)
-    return math.nan
-
-
-def parsed(text: str | bytes) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
