@@ -28,9 +28,10 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 from mitmproxy.tls import TlsData
 
-from credential_injector import record, routes, token_source
+from credential_injector import record, routes, token_source, token_store
 from credential_injector.addon import CredentialInjector
 from credential_injector.fingerprints import fingerprint
+from credential_injector.folder import open_folder
 from credential_injector.refresh_token import RefreshToken
 from credential_injector.routes import Asking
 from credential_injector.token_request import TokenRequest, Transport
@@ -1314,3 +1315,23 @@ async def test_a_published_token_endpoint_is_known_even_where_it_gave_no_token(
     await proxy.send()
     flow = await proxy.send(request("https://api.example.com/published/token", authorization="Basic own"))
     assert (flow.response, flow.request.headers["authorization"]) == (None, "Basic own")
+
+
+async def test_all_logins_are_in_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one of them finds out about it, the others know."""
+    stores = list[object]()
+
+    def shared(store: object, request: TokenRequest, fetch: object, *_: object, **__: object) -> object:
+        stores.append(store)
+        return fetch
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setattr(token_store, "shared", shared)
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.env").write_text(
+            f"HOST=https://{name}.example.com\nGRANT_TYPE=device_code\nISSUER=https://login.example.com\nCLIENT_ID={name}\n"
+        )
+    routes.Routes().load(open_folder(str(tmp_path), []), None)
+    assert len(stores) == 2
+    assert stores[0] is stores[1]

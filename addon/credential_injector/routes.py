@@ -156,6 +156,8 @@ class Routes:
         """In changed files, which are therefore not in use yet."""
         self._folder: Folder | None = None
         self._store: TokenStore | None = None
+        self._logins: TokenStore | None = None
+        """The one for logins where there is no other."""
         self._table = _NOTHING
         self._network: Any = None
         """What the token endpoints share; it is made with the first."""
@@ -392,6 +394,8 @@ class Routes:
         asking = Asking(request, transport, shown, self._token_endpoint)
         fetch: Callable[[float, str | None], Awaitable[AccessToken]] = partial(self._fetch, asking)
         store = store_of(request, self._store)
+        if store is not self._store:
+            store = self._logins = self._logins or store
         if store is not None:
             from credential_injector.token_store import shared
 
