@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 from mitmproxy.tls import TlsData
 
-from credential_injector import record, routes, token_source, token_store
+from credential_injector import file_store, record, routes, token_source, token_store
 from credential_injector.addon import CredentialInjector
 from credential_injector.fingerprints import fingerprint
 from credential_injector.folder import open_folder
@@ -1335,3 +1336,22 @@ async def test_all_logins_are_in_one_store(tmp_path: Path, monkeypatch: pytest.M
     routes.Routes().load(open_folder(str(tmp_path), []), None)
     assert len(stores) == 2
     assert stores[0] is stores[1]
+
+
+async def test_a_login_from_the_store_brings_the_token_endpoint_with_it(
+    proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request there keeps its own credential, and no issuer is asked."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (proxy.folder / "qa.env").write_text(
+        "HOST=https://api.example.com\nGRANT_TYPE=device_code\nISSUER=https://api.example.com\nCLIENT_ID=me\n"
+    )
+    (environment,) = open_folder(str(proxy.folder), []).read()
+    url, now = "https://api.example.com/published/token", time.time()
+    kept = AccessToken("kept", now, now + 3600, refresh_token="refresh", endpoints=(url,))
+    await token_store.keep(file_store.open_logins(), environment.token_request, kept)
+    proxy.set(inject_envs=str(proxy.folder))
+    flow = await proxy.send(request(url, method="POST", authorization="Basic own"))
+    assert (flow.response, flow.request.headers["authorization"]) == (None, "Basic own")
+    assert token(await proxy.send()) == "Bearer kept"

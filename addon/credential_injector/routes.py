@@ -117,7 +117,8 @@ class Asking:
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with self.refresh_token.turn:
-            token = await self._ask(asked_at + loop.time() - began)
+            # In whole seconds: a token must not be of TokenSource's future, and two clocks differ.
+            token = await self._ask(asked_at + math.floor(loop.time() - began))
             self.refresh_token.came(token.refresh_token or "")
         return token
 
