@@ -25,7 +25,11 @@ with cheap:
 VALUES = json_values(st.just(TOKEN))
 TIMES = st.sampled_from([NOW - 60, NOW, NOW + 60, NOW + 3600]) | VALUES
 ENTRIES = (
-    st.fixed_dictionaries({"access_token": st.just(TOKEN) | VALUES, "issued_at": TIMES, "expires_at": TIMES}) | VALUES
+    st.fixed_dictionaries(
+        {"access_token": st.just(TOKEN) | VALUES, "issued_at": TIMES, "expires_at": TIMES},
+        optional={"endpoints": VALUES | st.lists(VALUES | st.just("https://login.test/token"), max_size=3)},
+    )
+    | VALUES
 )
 VALID = {"access_token": TOKEN, "issued_at": NOW, "expires_at": NOW + 3600}
 STORES = st.fixed_dictionaries(
