@@ -659,10 +659,10 @@ async def test_the_life_of_a_token_begins_after_the_wait_for_the_lock(
 
     class Slow(Broken):
         @asynccontextmanager
-        async def lock(self, identity: str, wait: float) -> AsyncIterator[None]:
+        async def lock(self, identity: str, wait: float) -> AsyncIterator[bool]:
             nonlocal waited
             waited += 5.0
-            yield
+            yield True
 
     monkeypatch.setattr(loop, "time", lambda: now() + waited)
     token = await shared(Slow(*fails), REQUEST, TokenEndpoint())(NOW, None)
