@@ -94,6 +94,43 @@ def test_an_origin_is_shown_as_it_is_written(text: str) -> None:
     assert str(parse_origin(text)) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*.com",
+        "http://*.net:8080",
+        "*.co.uk",
+        "*.github.io/me",
+        "*.foo.ck",
+        "*.xn--p1ai",
+        "*.рф",
+        "*.svc",
+        "*.amazonaws.com",  # no suffix in itself, but s3.amazonaws.com below it is one
+    ],
+)
+def test_a_wildcard_of_everybody(text: str) -> None:
+    """Anybody can have a name below a public suffix, and would get the credential."""
+    with pytest.raises(ValueError, match=r"wildcard before a public suffix.*; expected"):
+        parse_origin(text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("example.com", "example.co.uk", "me.github.io", "qa.test", "qa.internal", "default.svc", "www.ck"),
+        *("test", "example", "localhost", "local", "internal", "corp", "home", "lan", "home.arpa"),
+    ],
+)
+def test_a_wildcard_of_ones_own(name: str) -> None:
+    """Nobody can register a name below a private domain, nor below a top-level domain that is kept for private use."""
+    assert parse_origin(f"*.{name}") == Origin("https", name, 443, wildcard=True)
+
+
+def test_a_public_suffix_itself() -> None:
+    """Only a wildcard before it is refused: github.io may be an API."""
+    assert parse_origin("github.io").host == "github.io"
+
+
 def test_exact_host_comes_before_wildcard_and_the_longer_suffix_first() -> None:
     table = destinations(exact="api.qa.example.com", near="*.qa.example.com", far="*.example.com")
     assert find(table, "https://api.qa.example.com") == "exact"

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import idna
 
+from credential_injector.public_suffixes import covers_public_suffix
+
 T = TypeVar("T")
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -161,9 +163,20 @@ def parse_origin(text: str) -> Origin:
     if host in DEFAULT_PORTS:
         raise ValueError("has a scheme in the host's place, an origin such as https://api.qa.example.com was expected")
     wildcard = match["wildcard"] is not None
-    if wildcard and is_address(host):
-        raise ValueError("puts a wildcard before an IP address, a name was expected")
+    if wildcard:
+        _check_wildcard(host)
     return Origin(scheme, host, _port(match["port"], scheme), _path(match["path"] or ""), wildcard)
+
+
+def _check_wildcard(host: str) -> None:
+    """Raises ValueError where names below this one are nobody's, or anybody's."""
+    if is_address(host):
+        raise ValueError("puts a wildcard before an IP address, a name was expected")
+    if covers_public_suffix(host):
+        raise ValueError(
+            "puts a wildcard before a public suffix, below which anybody can have a name;"
+            " expected a domain of your own such as *.qa.example.com"
+        )
 
 
 def _spelt_alike(name: str, ascii_name: str) -> bool:
