@@ -1156,6 +1156,13 @@ async def test_names_that_differ_but_mean_no_configured_host_are_nobodys_concern
         ({"Origin": "http://localhost:3000", "Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", True),
         ({"Origin": "http://localhost:3001", "Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", False),
         ({"Origin": "http://localhost:3000"}, "HTTP://Localhost:3000/, https://b.example", True),
+        ({"Origin": "null", "Sec-Fetch-Site": "cross-site"}, "null", True),
+        ({"Origin": "null"}, "file://, http://localhost:3000", False),
+        ({"Origin": "https://evil.example"}, "null", False),
+        ({"Sec-Fetch-Site": "cross-site"}, "null", False),
+        ({"Origin": "file://", "Sec-Fetch-Site": "cross-site"}, "file:///", True),
+        ({"Origin": "file://"}, "null", False),
+        ({"Origin": "file://"}, "", False),
         ({"Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", False),
         ({"Origin": "https://api.example.com", "Sec-Fetch-Site": "cross-site"}, "", False),
     ],
@@ -1183,6 +1190,16 @@ async def test_a_strange_origin_is_not_repeated(proxy: Proxy) -> None:
     proxy.env()
     flow = await proxy.send(request(Origin="https://e\x1b[31mvil"))
     assert flow.metadata["inject"]["reason"].startswith("a page made it, which is of another origin")
+
+
+@pytest.mark.parametrize(
+    ("origin", "page"), [("null", "a page whose origin is null"), ("file://", "a page of file://")]
+)
+async def test_an_origin_to_copy(proxy: Proxy, origin: str, page: str) -> None:
+    """The reason names the origin as ORIGINS takes it."""
+    proxy.env()
+    flow = await proxy.send(request(Origin=origin))
+    assert flow.metadata["inject"]["reason"].startswith(f"{page} made it")
 
 
 @pytest.mark.parametrize(("site", "gets"), [("same-origin", True), ("same-site", False), (None, False)])

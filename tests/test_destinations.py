@@ -344,6 +344,10 @@ def test_what_lies_beside_an_excluded_url_is_not(path: str) -> None:
         ("http://[::1]:80", "http://[::1]"),
         ("capacitor://localhost", "capacitor://localhost"),
         ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+        ("null", "null"),
+        ("NULL", "null"),
+        ("file://", "file://"),
+        ("File:///", "file://"),
     ],
 )
 def test_a_pages_origin_is_read_as_a_browser_writes_it(text: str, origin: str) -> None:
@@ -351,7 +355,11 @@ def test_a_pages_origin_is_read_as_a_browser_writes_it(text: str, origin: str) -
 
 
 @pytest.mark.parametrize(
-    "text", ["null", "*", "localhost:3000", "https://*.example.com", "http://me@x.example", "http://x/y"]
+    "text",
+    [
+        *("*", "localhost:3000", "https://*.example.com", "http://me@x.example", "http://x/y"),
+        *("nullable", "http://", "https:///", "file:/", "file", "file:///index.html", "://", "file:////"),
+    ],
 )
 def test_what_no_browser_writes_is_no_pages_origin(text: str) -> None:
     with pytest.raises(ValueError, match="was expected"):

@@ -27,7 +27,8 @@ _ORIGIN = re.compile(
     r"(?P<wildcard>\*\.)?(?P<host>\[[^\]]*\]|[^/:?#\[\]]*)(?::(?P<port>[^/?#]*))?(?P<path>/[^?#]*)?(?P<rest>[?#].*)?",
     re.IGNORECASE | re.DOTALL,
 )
-PAGE_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+# Browsers write null for an opaque origin (a sandboxed frame, a file), and file:// for a file that may read others.
+PAGE_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://(?:(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)?")
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _AUTHORITY = re.compile(r"(\[[^\]]+\]|[^:@\[\]/]+)(?::([0-9]{1,5}))?")
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)+/?")
@@ -83,9 +84,10 @@ def parse_page_origin(text: str) -> str:
 
     Raises ValueError that says what was expected, never the value.
     """
-    origin = text.lower().removesuffix("/")
+    origin = text.lower()
+    origin = origin if origin.endswith("://") else origin.removesuffix("/")
     if not PAGE_ORIGIN.fullmatch(origin):
-        raise ValueError("is malformed, a page's origin such as http://localhost:3000 was expected")
+        raise ValueError("is malformed, a page's origin such as http://localhost:3000, file:// or null was expected")
     scheme = origin.partition(":")[0]
     return parse_origin(origin).base if scheme in DEFAULT_PORTS else origin
 

@@ -235,7 +235,9 @@ def is_preflight(request: http.Request) -> bool:
 
 
 def _shown(origins: list[str]) -> str:
-    return f"a page of {origins[0]}" if origins and PAGE_ORIGIN.fullmatch(origins[0]) else "a page"
+    if not origins or not PAGE_ORIGIN.fullmatch(origins[0]):
+        return "a page"
+    return "a page whose origin is null" if origins[0] == "null" else f"a page of {origins[0]}"
 
 
 def _text(value: bytes) -> str:

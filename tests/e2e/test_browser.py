@@ -1,5 +1,9 @@
 """A page from another origin, open in a browser behind the proxy: its requests must not act in our name."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
 from flask import Flask
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -25,13 +29,17 @@ def asked(stage: Stage, chromium: Chromium, *lines: str) -> dict[str, bool]:
     """What reached the API from a page of another site, and whether it carried a token."""
     page = Flask("page")
     page.add_url_rule("/", view_func=lambda: PAGE)
-    port = stage.https_port
-    api = f"https://api.qa.test:{port}"
     origin = stage.enter(serve(page, stage.tls)).replace("127.0.0.1", "api.test")
-    stage.env(api, *(line.format(page=origin) for line in lines))
+    return asked_by(stage, chromium, f"{origin}/", *(line.format(page=origin) for line in lines))
+
+
+def asked_by(stage: Stage, chromium: Chromium, page: str, *lines: str, options: Iterable[str] = ()) -> dict[str, bool]:
+    """The same, of the page at this URL."""
+    api = f"https://api.qa.test:{stage.https_port}"
+    stage.env(api, *lines)
     proxy = stage.mitmdump()
-    browser = chromium(f"--proxy-server={proxy.url}", "--ignore-certificate-errors")
-    browser.get(f"{origin}/?api={api}")
+    browser = chromium(f"--proxy-server={proxy.url}", "--ignore-certificate-errors", *options)
+    browser.get(f"{page}?api={api}")
     WebDriverWait(browser, 20).until(lambda _: browser.title == "asked")
     browser.get(f"{api}/open?typed")
     paths = [(line.split(" ")[1], dict(sent)) for line, sent in stage.api.received]
@@ -47,3 +55,18 @@ def test_a_page_of_another_site_reaches_the_api_bare(stage: Stage, chromium: Chr
 def test_a_page_whose_origin_is_listed_gets_the_token(stage: Stage, chromium: Chromium) -> None:
     found = asked(stage, chromium, "ORIGINS={page}")
     assert found == {"cors": True, "no-cors": False, "preflight": False, "image": False, "typed": True}
+
+
+@pytest.mark.parametrize(
+    ("origin", "options"), [("null", ()), ("file://", ("--allow-file-access-from-files",))], ids=["null", "file"]
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_page_of_a_file(
+    stage: Stage, chromium: Chromium, tmp_path: Path, origin: str, options: tuple[str, ...], listed: bool
+) -> None:
+    """A hybrid app's page has the origin null or file://, and gets the token where ORIGINS lists just that."""
+    (tmp_path / "page.html").write_text(PAGE)
+    other = "null" if origin == "file://" else "file://"
+    line = f"ORIGINS=http://localhost:3000, {origin if listed else other}"
+    found = asked_by(stage, chromium, (tmp_path / "page.html").as_uri(), line, options=options)
+    assert found == {"cors": listed, "no-cors": False, "preflight": False, "image": False, "typed": True}
