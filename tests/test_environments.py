@@ -412,10 +412,11 @@ def test_headers_beside_the_token_keep_their_names(envs: Path) -> None:
 
 def test_the_way_to_the_authorization_server_is_read_and_changes_no_identity(envs: Path) -> None:
     (envs / "ca.pem").write_text(CERTIFICATE)
-    lines = f"{WHOLE}CA_FILE=ca.pem\nPROXY=http://me:{SECRET}@proxy.example.com:3128\nTIMEOUT=5\nINSECURE_TLS=True\n"
+    lines = f"{WHOLE}CA_FILE=ca.pem\nPROXY=http://me:{SECRET}@proxy.example.com:3128\nTIMEOUT=5\n"
     environment = read(envs, lines)
     proxy = f"http://me:{SECRET}@proxy.example.com:3128"
-    assert environment.transport == Transport(ca=CERTIFICATE.strip(), proxy=proxy, timeout=5.0, insecure_tls=True)
+    assert environment.transport == Transport(ca=CERTIFICATE.strip(), proxy=proxy, timeout=5.0)
+    assert read(envs, f"{WHOLE}INSECURE_TLS=True\n").transport == Transport(insecure_tls=True)
     assert SECRET not in repr(environment)
     plain = read(envs, WHOLE)
     assert plain.transport == Transport()

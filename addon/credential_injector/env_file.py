@@ -75,6 +75,10 @@ class EnvFile:
         """Note a mistake."""
         self.mistakes.append(f"{self.shown}: {where}: {what}")
 
+    def note(self, where: str, what: str) -> None:
+        """Tell in the log what is no mistake, and may surprise."""
+        logger.info(f"{self.shown}: {where}: {what}")
+
     def text(self) -> str | None:
         """What stands in the file. None: it cannot be read, or must not be, and that has been said."""
         if objection := self._look.objection(self.path):

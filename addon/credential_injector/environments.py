@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from credential_injector import keys
+from credential_injector import checks, keys
 from credential_injector.client_authentication import METHODS, possible
-from credential_injector.destinations import Origin, is_loopback, parse_origin, parse_page_origin
+from credential_injector.destinations import Origin, parse_origin, parse_page_origin
 from credential_injector.env_file import Binding, EnvFile
 from credential_injector.grants import FIXED, GRANTS
 from credential_injector.token_request import Fields, TokenRequest, Transport, parse_endpoint, parse_proxy
@@ -82,10 +82,17 @@ def _seconds(longest: int) -> Callable[[str], float]:
     return parse
 
 
+# RFC 8414 section 3.1 and OpenID Connect Discovery section 4.1: before or behind the issuer's path.
+_METADATA = re.compile(r"([a-z]+://[^/]+)(/.*)?/\.well-known/(?:oauth-authorization-server|openid-configuration)(/.*)?")
+
+
 def _issuer(value: str) -> str:
     if "?" in value:
         raise ValueError("holds a query, the issuer exactly as its server writes it was expected")
-    return parse_endpoint(value)
+    if metadata := _METADATA.fullmatch(parse_endpoint(value)):
+        issuer = "".join(filter(None, metadata.groups())).rstrip("/")
+        raise ValueError(f"is the URL of the metadata; expected the issuer, {issuer}")
+    return value
 
 
 def _redirect_uri(value: str) -> str:
@@ -266,10 +273,15 @@ def read(file: EnvFile) -> Environment | None:
     values = _values(file, file.bindings(text, _canonical, _shown))
     if file.mistakes:
         return None
-    fixed = FIXED.get(values.get("grant_type", ""))
-    if fixed is not None:
-        values.setdefault("prefix", fixed.prefix)
-    elif "issuer" not in values:
+    if "prefix" not in values:
+        values["prefix"] = _default_prefix(values)
+        if not values["prefix"]:
+            file.note(
+                "PREFIX",
+                f"is not given, so {values['header']} gets the credential without Bearer before it; if the API wants"
+                " it, write PREFIX=Bearer; if not, write PREFIX= and this line goes",
+            )
+    if values.get("grant_type") not in FIXED and "issuer" not in values:
         values.setdefault("endpoint", values["origins"][0].base + DEFAULT_TOKEN_PATH)
     values["values"] = tuple(sorted(values.get("values", ())))
     request, transport = (
@@ -320,6 +332,14 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> dict[str, Any]:
     return values
 
 
+def _default_prefix(values: Mapping[str, Any]) -> str:
+    """Bearer is for Authorization. GRANT_TYPE=basic names its scheme, for any header."""
+    fixed = FIXED.get(values.get("grant_type", ""))
+    if fixed is not None and fixed.prefix:
+        return fixed.prefix
+    return "Bearer" if values.get("header", "Authorization").lower() == "authorization" else ""
+
+
 def _complete(file: EnvFile, values: dict[str, Any], given: Mapping[str, str]) -> None:
     """Missing keys, and keys that the grant or the method does not use. A key that was given wrongly is not missing.
 
@@ -337,14 +357,16 @@ def _complete(file: EnvFile, values: dict[str, Any], given: Mapping[str, str]) -
         method = values.setdefault("auth_method", _method(GRANTS[name].public, given))
         needed = (*GRANTS[name].needs, *(METHODS[method].needs if method else ()))
         unused = _unused(name, [method] if method else possible(given), given)
-        _check_endpoints(file, values, given, GRANTS[name].login_endpoint)
+        for where, what in checks.check_endpoints(values, given, GRANTS[name].login_endpoint):
+            file.wrong(where, what)
     for key in dict.fromkeys(("HOST", *needed)):
         if key not in given:
             secret = f"{key}, {key}_FILE or {key}_COMMAND" if _KEYS[key].secret else "a value"
             file.wrong(key, f"is missing, {_EXPECTED.get(key, secret)} was expected")
     for key, reasons in unused.items():
         file.wrong(given[key], f"is not used with {' and '.join(reasons)}, the one or the other was expected")
-    _check_keys(file, dict(values.get("values", ())), given)
+    for where, what in checks.check_pairs(values, given, name, values.get("prefix", _default_prefix(values))):
+        file.wrong(where, what)
 
 
 def _method(public: bool, given: Collection[str]) -> str:
@@ -371,37 +393,6 @@ def _is_asked_for(key: str) -> bool:
     row = _KEY_FAMILIES.get(_family(key)) or _KEYS.get(key)
     fields = (*TokenRequest.__slots__, *Transport.__slots__)
     return row is not None and row.field in fields and key != "GRANT_TYPE"
-
-
-def _check_endpoints(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str], login_endpoint: str) -> None:
-    if "ISSUER" in given:
-        for key in {"TOKEN_ENDPOINT", login_endpoint}.intersection(given):
-            file.wrong(key, "is given, and ISSUER publishes one; one of the two was expected")
-        return
-    if login_endpoint and login_endpoint not in given:
-        file.wrong(login_endpoint, "is missing, a URL was expected, or ISSUER, which publishes it")
-    if "TOKEN_ENDPOINT" not in given and (origins := values.get("origins")):
-        if origins[0].wildcard:
-            file.wrong(
-                "TOKEN_ENDPOINT",
-                "is missing and HOST begins with a wildcard, so it has no default; a URL was expected",
-            )
-        elif origins[0].scheme == "http" and not is_loopback(origins[0].host):
-            file.wrong("TOKEN_ENDPOINT", "is missing and HOST begins with plain http; an https URL was expected")
-
-
-def _check_keys(file: EnvFile, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
-    if "PRIVATE_KEY" in values:
-        algorithms = keys.algorithms(values["PRIVATE_KEY"])
-        if not algorithms:
-            file.wrong(
-                given["PRIVATE_KEY"], "cannot sign a JWT, an RSA, P-256, P-384, P-521 or Ed25519 key was expected"
-            )
-        elif values.get("SIGNING_ALG", algorithms[0]) not in algorithms:
-            file.wrong("SIGNING_ALG", f"does not fit PRIVATE_KEY, one of {', '.join(algorithms)} was expected")
-    key = "CLIENT_KEY" if "CLIENT_KEY" in values else "PRIVATE_KEY"
-    if {"CLIENT_CERT", key} <= values.keys() and not keys.belong_together(values["CLIENT_CERT"], values[key]):
-        file.wrong(given["CLIENT_CERT"], f"does not match {key}, the certificate of that key was expected")
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -121,7 +121,8 @@ class FixedCredential(NamedTuple):
     """Its keys in the environment file."""
     credential: Callable[[TokenRequest], str]
     """What goes into the header behind the prefix."""
-    prefix: str = "Bearer"
+    prefix: str = ""
+    """The default of PREFIX, in any header. Empty: as for a token."""
 
 
 def _basic(request: TokenRequest) -> str:

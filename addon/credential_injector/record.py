@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from credential_injector.environments import Environment
 from credential_injector.folder import DEFAULT_FOLDER
 from credential_injector.grants import FIXED
+from credential_injector.schemes import SCHEMES
 from credential_injector.token_source import AccessToken, NoToken, Served, Status
 
 KEY = "inject"
@@ -20,15 +21,6 @@ KEY = "inject"
 Action = Literal["injected", "kept", "blocked", "skipped"]
 
 _MARKS: dict[Action, str] = {"injected": ":key:", "kept": "", "blocked": ":no_entry:", "skipped": ":warning:"}
-
-# Where the first word of a header value is an authentication scheme, it may be shown; elsewhere it may be the secret.
-_SCHEMES = {
-    scheme.lower(): scheme
-    for scheme in (
-        "AWS4-HMAC-SHA256", "Basic", "Bearer", "Digest", "DPoP", "GNAP", "Hawk", "HOBA", "Mutual", "Negotiate", "NTLM",
-        "OAuth", "PrivateToken", "SCRAM-SHA-1", "SCRAM-SHA-256", "vapid",
-    )
-}  # fmt: skip
 
 # What to do about each kind of failure. {file} is the environment's file.
 _ADVICE = {
@@ -241,13 +233,13 @@ def status(environment: Environment, now: Status, counts: str) -> str:
 
 def scheme(value: str) -> str:
     """The authentication scheme of a header value (RFC 9110 section 11.1), or `another value`."""
-    return _SCHEMES.get(value.partition(" ")[0].lower(), "another value")
+    return SCHEMES.get(value.partition(" ")[0].lower(), "another value")
 
 
 def credential(value: str) -> str:
     """What stands behind the authentication scheme of a header value; all of it where that is no known scheme."""
     first, _, rest = value.partition(" ")
-    return rest if first.lower() in _SCHEMES else value
+    return rest if first.lower() in SCHEMES else value
 
 
 def duration(seconds: float) -> str:
