@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from credential_injector import authorization_server
 from credential_injector.authorization_server import Answer, AuthorizationServer
 from credential_injector.demo.servers import serve
 from credential_injector.token_request import Transport
@@ -104,10 +105,10 @@ def authority() -> Authority:
 
 
 @contextmanager
-def tls(authority: Authority, folder: Path, *, client: str = "") -> Iterator[tuple[str, list[Any]]]:
+def tls(authority: Authority, folder: Path, *, client: str = "", days: int = 2) -> Iterator[tuple[str, list[Any]]]:
     """A server for `login.test` and this machine, which wants a certificate that `client` has signed."""
     file = folder / "server.pem"
-    file.write_text("".join(authority.issue("server", "login.test", "127.0.0.1")))
+    file.write_text("".join(authority.issue("server", "login.test", "127.0.0.1", days=days)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     if client:
@@ -142,10 +143,27 @@ def test_nobody_is_trusted_but_the_authorities_that_are_named(authority: Authori
             assert ask(url, transport).status == 200
 
 
-def test_a_certificate_for_another_name_is_not_trusted(authority: Authority, tmp_path: Path) -> None:
-    with tls(authority, tmp_path) as (url, _):
+def test_a_certificate_for_another_name(authority: Authority, tmp_path: Path) -> None:
+    """No authority could mend that, so it is told apart from an unknown one."""
+    with tls(authority, tmp_path) as (url, asked):
         error = refusal(url.replace("127.0.0.1", "localhost"), Transport(ca=authority.certificate))
-    assert "its certificate is not trusted" in error.reason
+    assert (error.code, asked) == ("certificate_name", [])
+    assert "(its certificate is for another name)" in error.reason
+
+
+def test_a_certificate_that_has_expired(authority: Authority, tmp_path: Path) -> None:
+    """Nor could it mend that."""
+    with tls(authority, tmp_path, days=-1) as (url, asked):
+        error = refusal(url, Transport(ca=authority.certificate))
+    assert (error.code, asked) == ("certificate_expired", [])
+    assert "(its certificate has expired)" in error.reason
+
+
+def test_a_certificate_of_tomorrow() -> None:
+    """A fake, as no server's clock is set here."""
+    refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    refused.verify_code, refused.verify_message = 9, "certificate is not yet valid"
+    assert authorization_server._cause(refused) == ("certificate_not_yet_valid", "its certificate is not valid yet")
 
 
 def test_insecure_tls_verifies_nothing_and_warns_nowhere_else(authority: Authority, tmp_path: Path) -> None:

@@ -174,3 +174,19 @@ def test_was_injected(changes: dict[str, Any], injected: bool) -> None:
 def test_credential(value: str, credential: str) -> None:
     """Only a known scheme is cut off: another first word may be part of the secret."""
     assert record.credential(value) == credential
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("untrusted", "name the authority that issued it in CA_FILE in envs/qa.env, or have the server's certificate"),
+        ("certificate_expired", "ask whoever runs the authorization server to renew it, or check this machine's clock"),
+        ("certificate_not_yet_valid", "check this machine's clock"),
+        ("certificate_name", "check the host of TOKEN_ENDPOINT or ISSUER in envs/qa.env"),
+    ],
+)
+def test_the_advice_about_a_certificate(code: str, advice: str) -> None:
+    """Only where no known authority issued it does CA_FILE help."""
+    said = record.failure(QA, NoToken(code, "no"))
+    assert f"; {advice}" in said
+    assert ("CA_FILE" in said) == (code == "untrusted")

@@ -37,7 +37,13 @@ T = TypeVar("T")
 LARGEST_ANSWER = 1 << 20  # bytes
 AT_ONCE = 64  # conversations: each takes up to 8 file descriptors, and a process may have no more than 1,024
 AT_ONCE_WITH_ONE = 32  # conversations with one server
-_UNTRUSTED = "its certificate is not trusted"
+# By OpenSSL's verify_code. With any other one, no authority that is trusted has issued it.
+_BAD_CERTIFICATES = {
+    9: ("certificate_not_yet_valid", "its certificate is not valid yet"),
+    10: ("certificate_expired", "its certificate has expired"),
+    62: ("certificate_name", "its certificate is for another name"),
+    64: ("certificate_name", "its certificate is for another address"),
+}
 
 # Their debug records hold requests and tokens, and mitmweb's event log keeps debug records.
 for _name in ("authlib", "requests"):
@@ -160,8 +166,7 @@ class Conversation:
             return ask(self._connections.open(way, self._dial))
         # All that requests raises is an OSError.
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-            cause = _cause(error)
-            code = "untrusted" if cause.startswith(_UNTRUSTED) else "unreachable"
+            code, cause = _cause(error)
             raise NoToken(code, f"{shown(url)} cannot be reached{how} ({cause})") from None
         finally:
             self._watch(None)
@@ -247,21 +252,22 @@ def _close_kept(connections: "weakref.ref[Connections]", last: int) -> None:
         still_there.close(last)
 
 
-def _cause(error: BaseException) -> str:
-    """What the operating system or TLS said; the libraries' own messages repeat URLs and may repeat more."""
+def _cause(error: BaseException) -> tuple[str, str]:
+    """NoToken's code, and what the operating system or TLS said; the libraries' own messages repeat URLs."""
     seen: BaseException | None = error
     cause = type(error).__name__
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
-            return f"{_UNTRUSTED}: {seen.verify_message}"
+            untrusted = "untrusted", f"its certificate is not trusted: {seen.verify_message}"
+            return _BAD_CERTIFICATES.get(seen.verify_code, untrusted)
         if isinstance(seen, ssl.SSLError):
-            return "the TLS handshake failed"
+            return "unreachable", "the TLS handshake failed"
         if isinstance(seen, OSError) and seen.strerror:
             cause = seen.strerror
         if refused := re.match(r"Tunnel connection failed: ([0-9]{3})\b", str(seen)):  # http.client's words
-            return f"which answered {refused[1]}"
+            return "unreachable", f"which answered {refused[1]}"
         inner = seen.__cause__ or seen.__context__ or next((a for a in seen.args if isinstance(a, Exception)), None)
         seen = inner or getattr(seen, "reason", None)
         if not isinstance(seen, BaseException):
             break
-    return cause
+    return "unreachable", cause

@@ -32,10 +32,10 @@ CLOCK_STEP = 0.1  # seconds by which the wall clock and the monotonic one differ
 class NoToken(Exception):
     """There is no token.
 
-    `code` is the OAuth error code (RFC 6749 section 5.2) or one of ours: unreachable, untrusted, timeout, redirect,
-    http_<status>, invalid_response, expired, late, clock, ending, internal, no_metadata, issuer_mismatch,
-    invalid_metadata, unsupported_auth_method, login_required, login_refused, redirect_uri. `reason` is a sentence of
-    ours: nothing that the server wrote is repeated.
+    `code` is the OAuth error code (RFC 6749 section 5.2) or one of ours: unreachable, untrusted, certificate_expired,
+    certificate_not_yet_valid, certificate_name, timeout, redirect, http_<status>, invalid_response, expired, late,
+    clock, ending, internal, no_metadata, issuer_mismatch, invalid_metadata, unsupported_auth_method, login_required,
+    login_refused, redirect_uri. `reason` is a sentence of ours: nothing that the server wrote is repeated.
     """
 
     def __init__(
