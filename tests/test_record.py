@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -190,3 +190,32 @@ def test_the_advice_about_a_certificate(code: str, advice: str) -> None:
     said = record.failure(QA, NoToken(code, "no"))
     assert f"; {advice}" in said
     assert ("CA_FILE" in said) == (code == "untrusted")
+
+
+STRANGE = "a+b/c=:"
+PLAIN = "check CLIENT_ID, CLIENT_SECRET and TOKEN_ENDPOINT_AUTH_METHOD in envs/qa.env"
+DECODES = "if they are right, the server does not form-decode"
+
+
+@pytest.mark.parametrize(
+    ("request_of", "advice"),
+    [
+        (TokenRequest(client_id="abc", client_secret=STRANGE), PLAIN),
+        (TokenRequest(client_id="abc", client_secret="x", auth_method="client_secret_basic"), PLAIN),
+        (TokenRequest(client_id="abc", client_secret="a-b_c.d~", auth_method="client_secret_basic"), PLAIN),
+        (TokenRequest(client_id="abc", client_secret=STRANGE, auth_method="client_secret_basic"), DECODES),
+        (TokenRequest(client_id=STRANGE, client_secret="x", auth_method="client_secret_basic"), DECODES),
+        (TokenRequest(client_id="abc", client_secret=STRANGE, auth_method="", issuer="https://a.example"), DECODES),
+        (TokenRequest(client_id="abc", auth_method="private_key_jwt"), "CLIENT_ID, PRIVATE_KEY and TOKEN_ENDP"),
+        (TokenRequest(client_id="abc", auth_method="private_key_jwt"), "SIGNING_ALG: some take RS256 and ES256 only"),
+        (TokenRequest(client_id="abc", auth_method="tls_client_auth"), "CLIENT_ID, CLIENT_CERT, CLIENT_KEY and TOKEN"),
+        (TokenRequest(client_id="abc", auth_method="none"), "check CLIENT_ID and TOKEN_ENDPOINT_AUTH_METHOD in"),
+        (TokenRequest(client_id="abc", auth_method="", values=(("PRIVATE_KEY", "x"),)), "SIGNING_ALG"),
+    ],
+)
+def test_the_advice_about_a_refused_client(request_of: TokenRequest, advice: str) -> None:
+    """It hangs on how the client authenticated."""
+    said = record.failure(replace(QA, token_request=request_of), NoToken("invalid_client", "no", lasting=True))
+    assert advice in said
+    assert (DECODES in said) == (advice == DECODES)
+    assert STRANGE not in said

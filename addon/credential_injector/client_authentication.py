@@ -105,3 +105,25 @@ METHODS: Mapping[str, Method] = {
 def possible(given: Container[str]) -> list[str]:
     """The methods, beside none, whose keys are all given."""
     return [name for name, method in METHODS.items() if method.needs and all(key in given for key in method.needs)]
+
+
+def given(request: TokenRequest) -> set[str]:
+    """The keys that a token request has values of."""
+    return {"CLIENT_ID", *(["CLIENT_SECRET"] if request.client_secret else []), *dict(request.values)}
+
+
+def advice(request: TokenRequest) -> str:
+    """What to check where the server refuses the client; {file} is the environment's file."""
+    methods = [request.auth_method] if request.auth_method else possible(given(request))
+    named = dict.fromkeys(key for method in methods for key in METHODS[method].needs) or ["CLIENT_ID"]
+    said = f"check {', '.join(named)} and TOKEN_ENDPOINT_AUTH_METHOD in {{file}}"
+    if "private_key_jwt" in methods:
+        said += ", and that the server takes SIGNING_ALG: some take RS256 and ES256 only"
+    client = request.client_id + request.client_secret
+    if "client_secret_basic" in methods and quote_plus(client) != client:
+        said += (
+            "; if they are right, the server does not form-decode client_secret_basic (RFC 6749 section 2.3.1),"
+            " and misreads their special characters: write TOKEN_ENDPOINT_AUTH_METHOD=client_secret_post,"
+            " or take an id and a secret without any"
+        )
+    return said

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from credential_injector import client_authentication
 from credential_injector.environments import Environment
 from credential_injector.folder import DEFAULT_FOLDER
 from credential_injector.grants import FIXED
@@ -35,7 +36,6 @@ _ADVICE = {
     "http_405": "check TOKEN_ENDPOINT in {file}",
     "internal": "report it, with mitmproxy's log",
     "invalid_authorization_response": "log in again, or ask whoever runs the authorization server",
-    "invalid_client": "check CLIENT_ID, CLIENT_SECRET and TOKEN_ENDPOINT_AUTH_METHOD in {file}",
     "invalid_grant": "check the credentials in {file}",
     "invalid_request": "check SCOPE, AUDIENCE, RESOURCE and TOKEN_PARAM_* in {file}",
     "invalid_response": "check that TOKEN_ENDPOINT in {file} is the token endpoint, not a login page",
@@ -206,10 +206,11 @@ def no_token(environment: Environment, error: NoToken) -> str:
 
 def failure(environment: Environment, error: NoToken) -> str:
     """What happened, and what to do about it."""
-    default = _REFUSED if error.lasting else _TROUBLE
-    advice = _ADVICE.get(error.code, default).format(
-        file=environment.file, name=environment.name, options=_options(environment, error.tokens)
-    )
+    if error.code == "invalid_client":
+        advice = client_authentication.advice(environment.token_request)
+    else:
+        advice = _ADVICE.get(error.code, _REFUSED if error.lasting else _TROUBLE)
+    advice = advice.format(file=environment.file, name=environment.name, options=_options(environment, error.tokens))
     return f"no token ({error.code}): {error.reason}; {advice}"
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from credential_injector.authorization_server import Answer, AuthorizationServer, Conversation, Network
-from credential_injector.client_authentication import METHODS, possible
+from credential_injector.client_authentication import METHODS, given, possible
 from credential_injector.discovery import Metadata, locations, metadata
 from credential_injector.grants import GRANTS, grant_type
 from credential_injector.token_request import Fields, TokenRequest, Transport
@@ -174,8 +174,7 @@ class TokenEndpoint:
         if self._metadata is None:
             self._metadata, self._discovered_at = _discover(conversation, request.issuer), asked_at
         known = self._metadata
-        given = {"CLIENT_ID", *(["CLIENT_SECRET"] if request.client_secret else []), *dict(request.values)}
-        method = request.auth_method or known.method(possible(given))
+        method = request.auth_method or known.method(possible(given(request)))
         return known.endpoint(endpoint, certificate=METHODS[method].certificate), method
 
 
