@@ -116,6 +116,11 @@ def test_only_an_issuer_on_this_machine_may_send_credentials_in_clear(
         (None, ["client_secret_post", "client_secret_basic"], "client_secret_basic"),
         (None, ["private_key_jwt"], "private_key_jwt"),
         ("client_secret_post", ["private_key_jwt"], "private_key_jwt"),
+        # oauth2-mock-server publishes just this, and takes any client
+        (["none"], ["client_secret_post", "client_secret_basic"], "client_secret_post"),
+        (["none"], ["private_key_jwt"], "private_key_jwt"),
+        ([], ["client_secret_post"], "client_secret_post"),
+        (["none", "client_secret_basic"], ["client_secret_post", "client_secret_basic"], "client_secret_basic"),
     ],
 )
 def test_the_first_possible_method_that_the_server_supports_is_chosen(

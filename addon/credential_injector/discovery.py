@@ -63,6 +63,8 @@ class Metadata:
         if not isinstance(supported, list):
             supported = ["client_secret_basic"]  # RFC 8414 section 2: the default
             supported += [] if "client_secret_basic" in possible else possible
+        elif all(method == "none" for method in supported):  # says nothing of clients with a secret: oauth2-mock-server
+            supported = possible
         for method in possible:
             if method in supported:
                 return method
