@@ -191,6 +191,17 @@ def forget(flow: Flow) -> None:
     flow.comment = flow.marked = ""
 
 
+def certificate_advice(environment: Environment) -> str:
+    """What to add to why the API refuses a token, where the client got it by showing a certificate; else empty."""
+    if not environment.token_request.value("CLIENT_KEY"):
+        return ""
+    # RFC 8705 section 3
+    return (
+        "; if it is bound to the client's certificate, mitmproxy must show it to the API, too: --set client_certs=FILE,"
+        " of CLIENT_KEY and CLIENT_CERT in PEM form"
+    )
+
+
 def own_error(error: BaseException) -> str:
     """An error of the add-on's own, told without its text, which may hold anything; where it happened cannot."""
     where = traceback.extract_tb(error.__traceback__)[-1]

@@ -105,6 +105,7 @@ class Retry:
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a CancelledError would hang the flow
             stays = record.own_error(error)
         if stays is not None:
+            stays += record.certificate_advice(environment)
             record.not_retried(flow, stays)
             logger.warning(f"{environment.name}: the API answered 401, which stays: {stays}")
         return stays is None
