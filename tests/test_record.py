@@ -219,3 +219,13 @@ def test_the_advice_about_a_refused_client(request_of: TokenRequest, advice: str
     assert advice in said
     assert (DECODES in said) == (advice == DECODES)
     assert STRANGE not in said
+
+
+@pytest.mark.parametrize("key", ["CLIENT_KEY", "PRIVATE_KEY"])
+def test_an_api_that_wants_a_certificate(key: str) -> None:
+    """It may end the handshake, and only who has a certificate is told of client_certs."""
+    environment = replace(QA, token_request=replace(QA.token_request, values=((key, "canary"),)))
+    said = record.not_connected(environment, "OpenSSL Error([('SSL routines', '', 'tls alert handshake failure')])")
+    assert said.startswith("mitmproxy cannot connect to the API, so the token never left")
+    assert ("--set client_certs=FILE" in said) == (key == "CLIENT_KEY")
+    assert "canary" not in said

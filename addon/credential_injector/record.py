@@ -167,7 +167,7 @@ def not_connected(environment: Environment, error: str) -> str:
         )
     return (
         "mitmproxy cannot connect to the API, so the token never left; check HOST in"
-        f" {environment.file}, and the network or VPN"
+        f" {environment.file}, and the network or VPN{certificate_advice(environment)}"
     )
 
 
@@ -192,13 +192,13 @@ def forget(flow: Flow) -> None:
 
 
 def certificate_advice(environment: Environment) -> str:
-    """What to add to why the API refuses a token, where the client got it by showing a certificate; else empty."""
+    """What to add to why the API refuses a token or a connection, where the client has a certificate; else empty."""
     if not environment.token_request.value("CLIENT_KEY"):
         return ""
     # RFC 8705 section 3
     return (
-        "; if it is bound to the client's certificate, mitmproxy must show it to the API, too: --set client_certs=FILE,"
-        " of CLIENT_KEY and CLIENT_CERT in PEM form"
+        "; where the token is bound to the client's certificate, mitmproxy must show it to the API, too:"
+        " --set client_certs=FILE, of CLIENT_KEY and CLIENT_CERT in PEM form"
     )
 
 
