@@ -669,6 +669,38 @@ async def test_the_life_of_a_token_begins_after_the_wait_for_the_lock(
     assert NOW + 4 <= token.issued_at <= NOW + 5
 
 
+async def test_many_environments_at_once_hold_few_locks() -> None:
+    """Each takes a thread and a file descriptor."""
+    held = most = 0
+
+    class Counting(Broken):
+        @asynccontextmanager
+        async def lock(self, identity: str, wait: float) -> AsyncIterator[bool]:
+            nonlocal held, most
+            held += 1
+            most = max(most, held)
+            yield True
+            held -= 1
+
+    store, may_answer = Counting(), asyncio.Event()
+
+    async def fetch(asked_at: float, _: str | None) -> AccessToken:
+        await may_answer.wait()
+        return AccessToken("token", asked_at, asked_at + 300)
+
+    async def ask(number: int) -> AccessToken:
+        sharing = token_store._Sharing(store, REQUEST, fetch, RefreshToken(), 1.0)
+        sharing._identity = f"v1-{number}"
+        return await sharing.fetch_or_take(NOW, None)
+
+    asking = [asyncio.create_task(ask(number)) for number in range(200)]
+    while held < token_store.AT_ONCE:
+        await asyncio.sleep(0)
+    may_answer.set()
+    assert len(await asyncio.gather(*asking)) == 200
+    assert most == token_store.AT_ONCE
+
+
 @pytest.mark.parametrize("where", ["lock", "read", "write"])
 async def test_a_store_that_fails_costs_no_request_and_is_told_once(
     where: str, caplog: pytest.LogCaptureFixture

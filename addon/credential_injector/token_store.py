@@ -31,6 +31,8 @@ PROBE_WAIT = 1.0  # seconds for which such a look waits for whoever holds the lo
 # The hash takes about 0.1 s and 16 MiB (OWASP's advice for passwords): the names in a stolen store must not make it
 # cheap to guess a client secret. The salt cannot be a random one, as every proxy has to come to the same name.
 SCRYPT_COST = 2**14
+HASHES_AT_ONCE = 2
+AT_ONCE = 64  # of those who ask: each holds a lock, which takes a thread and a file descriptor
 _SALT = b"mitmproxy-credential-injector token store"
 
 
@@ -72,7 +74,7 @@ class _Sharing:
         if self._store.broken:
             return await self._fetch_alone(asked_at, replaces)
         began = asyncio.get_running_loop().time()
-        async with AsyncExitStack() as lock:
+        async with self._store.turns, AsyncExitStack() as lock:
             try:
                 wait = 0.0 if self._stuck else self._wait
                 self._stuck = not await lock.enter_async_context(self._store.lock(await self._name(), wait))
@@ -126,7 +128,9 @@ class _Sharing:
         await self._store.write(self._identity, token, now)
 
     async def _name(self) -> str:
-        self._identity = self._identity or await in_thread(partial(identify, self._request), "token store")
+        if not self._identity:
+            async with self._store.hashes:
+                self._identity = await in_thread(partial(identify, self._request), "token store")
         return self._identity
 
 
@@ -182,6 +186,8 @@ class TokenStore(ABC):
         """As messages name it."""
         self.option = option
         """As the command line's --tokens names it; empty for its default."""
+        self.turns = asyncio.Semaphore(AT_ONCE)
+        self.hashes = asyncio.Semaphore(HASHES_AT_ONCE)
         self._behind: dict[TokenRequest, Callable[[], Awaitable[None]]] = {}
         """What brings into the store what it missed."""
         self._probing: asyncio.Task[None] | None = None
