@@ -11,7 +11,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: demo web test check bench fuzz format clean
+.PHONY: demo web test check lowest test-lowest bench fuzz format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo
@@ -29,6 +29,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/pip check
 	$(BIN)/pytest --cov --cov-fail-under=95
+
+# The unit tests with the lowest versions that users may have, and the newest test tools.
+lowest:
+	@$(MAKE) --no-print-directory VENV=$(VENV)-lowest test-lowest
+
+test-lowest: $(VENV)/.installed-lowest
+	$(BIN)/pytest --ignore=tests/e2e --ignore=tests/fuzz -q
 
 fuzz: $(VENV)/.installed-dev
 	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
@@ -60,6 +67,13 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) (the first time this takes a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-lowest: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the lowest versions of what the add-on needs into $(VENV) (the first time this takes a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --resolution lowest-direct --extra redis --output-file $(VENV)/lowest.txt pyproject.toml
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --upgrade --constraint $(VENV)/lowest.txt --editable '.[dev]'
+	@touch $@
 
 $(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the benchmarks need into $(VENV) (the first time this takes a minute)"

@@ -12,22 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import tool
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["redis"]]
-SECRETS = [
-    "envs/qa.env",
-    "envs/qa.secret",
-    "qa.env",
-    "addon/envs/qa.env",
-    "addon/credential_injector/qa.env",
-    "addon/credential_injector/client.pem",
-    "addon/credential_injector/demo/client.key",
-    "tests/client.key",
-    "capture.mitm",
-    "tests/e2e/node/node_modules/x/index.js",
-]
-NOT_OURS = re.compile(r"\.(env|pem|key|p12|mitm|flow|har|secret)$|node_modules|\.hypothesis|\.venv|\.git/")
+SECRETS = """
+    .env qa.env qa.secret credentials.json tokens.json tokens.json.corrupt-1 tokens.json.lock tokens.json.lock-abcd
+    tokens.json.new id_rsa .netrc _netrc .pypirc mitmdump.log capture.mitm flows capture.har client.p12 client.pem
+    client.key sslkeylog.txt notes.md dump.rdb .DS_Store authorization_server.mjs.orig inject.py~ .addon.py.swp
+""".split()
+FOLDERS = """
+    . .ci .idea addon addon/credential_injector addon/credential_injector/demo addon/envs benchmarks
+    benchmarks/results docs envs tests tests/e2e tests/e2e/node tests/e2e/node/node_modules/x tests/fuzz
+""".split()
 
 
 def built(kind: str, source: Path, folder: Path) -> Path:
@@ -42,32 +40,59 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository, with what may lie about in a developer's clone."""
     folder = tmp_path_factory.mktemp("clone") / "clone"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", ".venv*", ".*_cache", "node_modules", "dist"))
-    for name in SECRETS:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("canary")
+    for path in planted():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("canary")
     return folder
 
 
+def planted() -> set[str]:
+    """Paths of files that nobody means to publish, each kind in each folder."""
+    return {str(Path(place, name)) for place in FOLDERS for name in SECRETS}
+
+
+def content(archive: Path) -> dict[str, bytes]:
+    """The files of a wheel, or of a source distribution, by their path."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return {name: wheel.read(name) for name in wheel.namelist()}
+    with tarfile.open(archive) as sdist:
+        files = {member.name.partition("/")[2]: sdist.extractfile(member) for member in sdist.getmembers()}
+        return {name: file.read() for name, file in files.items() if file is not None}
+
+
 def test_the_wheel_holds_the_package_and_nothing_else(clone: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(built("wheel", clone, tmp_path)) as wheel:
-        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        about = {Path(name).name for name in wheel.namelist() if ".dist-info/" in name}
-    package = clone / "addon" / "credential_injector"
-    ours = {str(path.relative_to(clone / "addon")) for path in package.rglob("*") if path.is_file()}
-    ours -= {name.removeprefix("addon/") for name in SECRETS}
-    assert names == {name for name in ours if "__pycache__" not in name} | {"credential_injector/inject.py"}
+    names = content(built("wheel", clone, tmp_path)).keys()
+    package = ROOT / "addon" / "credential_injector"
+    ours = {str(path.relative_to(ROOT / "addon")) for path in [*package.rglob("*.py"), package / "py.typed"]}
+    assert {name for name in names if ".dist-info/" not in name} == ours | {"credential_injector/inject.py"}
+    about = {Path(name).name for name in names if ".dist-info/" in name}
     assert about == {"METADATA", "WHEEL", "RECORD", "LICENSE", "entry_points.txt"}
 
 
-def test_the_source_distribution_holds_no_secret_and_nothing_made_here(clone: Path, tmp_path: Path) -> None:
-    with tarfile.open(built("sdist", clone, tmp_path)) as sdist:
-        names = [name.partition("/")[2] for name in sdist.getnames()]
-    assert {"pyproject.toml", "addon/inject.py", "addon/credential_injector/addon.py", "README.md"} <= set(names)
-    assert [name for name in names if NOT_OURS.search(name) or name in SECRETS] == []
+def test_sdist(clone: Path, tmp_path: Path) -> None:
+    """It holds what the repository tracks but for results, and nothing that lies about in a clone."""
+    names = set(content(built("sdist", clone, tmp_path)))
+    git = [tool("git", package="git"), "ls-files", "--", ":!benchmarks/results"]
+    tracked = subprocess.run(git, cwd=ROOT, check=True, capture_output=True, text=True, timeout=10).stdout.split()
+    assert {name for name in tracked if (ROOT / name).exists()} - names == set()
+    assert {name for name in names.difference(tracked) if not name.endswith(".py")} == {"PKG-INFO"}
+    assert names & planted() == set()
+
+
+def test_sdist_builds(clone: Path, tmp_path: Path) -> None:
+    """The wheel that is built of the source distribution is the one that is built of the clone."""
+    sdist = built("sdist", clone, tmp_path / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    again = built("wheel", tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path / "again")
+    assert content(again) == content(built("wheel", clone, tmp_path / "wheel"))
 
 
 @pytest.mark.parametrize("requirement", RUNTIME)
 def test_a_dependency_has_bounds_and_its_reason_in_the_readme(requirement: str) -> None:
+    requirement, _, marker = requirement.partition("; ")
+    assert marker in {"", "python_version < '3.12'", "python_version >= '3.12'"}, "the two stacks"
     name, bounds = re.fullmatch(r"([\w.-]+)(.*)", requirement).groups()  # type: ignore[union-attr]
     if name == "certifi":  # a bundle of certificates by its date: the newest is the one to have
         assert re.fullmatch(r">=[\d.]+", bounds)
