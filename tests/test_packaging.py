@@ -17,15 +17,53 @@ from tests.conftest import tool
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["redis"]]
-SECRETS = """
-    .env qa.env qa.secret credentials.json tokens.json tokens.json.corrupt-1 tokens.json.lock tokens.json.lock-abcd
-    tokens.json.new id_rsa .netrc _netrc .pypirc mitmdump.log capture.mitm flows capture.har client.p12 client.pem
-    client.key sslkeylog.txt notes.md dump.rdb .DS_Store authorization_server.mjs.orig inject.py~ .addon.py.swp
-""".split()
-FOLDERS = """
-    . .ci .idea addon addon/credential_injector addon/credential_injector/demo addon/envs benchmarks
-    benchmarks/results docs envs tests tests/e2e tests/e2e/node tests/e2e/node/node_modules/x tests/fuzz
-""".split()
+SECRETS = [
+    ".env",
+    "qa.env",
+    "qa.secret",
+    "credentials.json",
+    "tokens.json",
+    "tokens.json.corrupt-1",
+    "tokens.json.lock",
+    "tokens.json.lock-abcd",
+    "tokens.json.new",
+    "id_rsa",
+    ".netrc",
+    "_netrc",
+    ".pypirc",
+    "mitmdump.log",
+    "capture.mitm",
+    "flows",
+    "capture.har",
+    "client.p12",
+    "client.pem",
+    "client.key",
+    "sslkeylog.txt",
+    "notes.md",
+    "dump.rdb",
+    ".DS_Store",
+    "authorization_server.mjs.orig",
+    "inject.py~",
+    ".addon.py.swp",
+]
+FOLDERS = [
+    ".",
+    ".ci",
+    ".idea",
+    "addon",
+    "addon/credential_injector",
+    "addon/credential_injector/demo",
+    "addon/envs",
+    "benchmarks",
+    "benchmarks/results",
+    "docs",
+    "envs",
+    "tests",
+    "tests/e2e",
+    "tests/e2e/node",
+    "tests/e2e/node/node_modules/x",
+    "tests/fuzz",
+]
 
 
 def built(kind: str, source: Path, folder: Path) -> Path:
