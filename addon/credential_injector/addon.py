@@ -256,6 +256,8 @@ class CredentialInjector:
             try:
                 served = await route.source.token()
             except NoToken as error:
+                if self._objects(flow, environment):
+                    return  # it goes to the token endpoint, say, which is known now
                 reason = record.no_token(environment, error)
                 if environment.without_token == "pass":  # noqa: S105 - not a password
                     self._skip(flow, environment, "no token", f"{reason} (WITHOUT_TOKEN=pass)")

@@ -288,7 +288,8 @@ def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str
     nearest = min(mine, key=differs)
     other_scheme, other_host, other_port = differs(nearest)
     if other_scheme:
-        return "scheme", f"HOST is {nearest}, and this was {scheme}"
+        # Whoever wrote the request may have written anything there.
+        return "scheme", f"HOST is {nearest}, and this was {scheme if scheme in DEFAULT_PORTS else 'another scheme'}"
     if other_host:
         return "host", f"HOST is {nearest}, and this was {host}"
     if other_port:

@@ -354,7 +354,10 @@ def cases(draw: st.DrawFn) -> tuple[http.HTTPFlow, bool]:
         each.host == name and each.port in (None, port)
         for each in (*named, *([target] if target is not None and target.text else []))
     )
-    return flow, configured and agree
+    well_formed = path == "*" or (
+        path.startswith("/") and not any(ord(one) <= 0x20 or ord(one) == 0x7F for one in path)
+    )
+    return flow, configured and agree and well_formed
 
 
 @given(st.lists(cases(), min_size=5, max_size=5))  # together, as a proxy costs more than a request
