@@ -65,6 +65,7 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
 
 
 _KEPT = "credential_injector_connections"
+CLOSE_AFTER = 1.0  # seconds, in which the answer that says why goes out
 
 
 class CredentialInjector:
@@ -86,7 +87,7 @@ class CredentialInjector:
         """Why the server of a request that waits for it could not be verified, by the flow's id."""
         self._told: set[tuple[str, str]] = set()
         """The reasons for which a request was left alone that the log has told, by environment."""
-        self._departure = Departure(self._found, self._withdraw)
+        self._departure = Departure(self._found, self._withdraw, self._connections.of)
         self._uses: dict[str, Callable[[Any], None]] = {
             "inject_clients": self._use_clients,
             "inject_mask": self._use_mask,
@@ -416,6 +417,7 @@ class CredentialInjector:
 
     def error(self, flow: http.HTTPFlow) -> None:
         self._pending.pop(flow.id, None)
+        self._retry.refused(flow)
         failure = self._failures.pop(flow.id, None) or self._connections.failure(flow)
         if failure is not None and (route := self._departure.never_left(flow)) is not None:
             route.counts.injected -= 1
@@ -459,7 +461,7 @@ class CredentialInjector:
 
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         self._departure.settle(flow)
-        if not self._retry.wants(flow):
+        if not self._retry.refused(flow) or not self._retry.wants(flow):
             return None
         route = self._routes.named(flow.metadata[record.KEY]["environment"])
         return self._send_again(flow, route) if route is not None else None
@@ -501,6 +503,8 @@ class CredentialInjector:
             flow.response = _refusal(line)
             if closes and not (flow.request.is_http2 or flow.request.is_http3):
                 flow.response.headers["Connection"] = "close"
+            elif closes:  # nothing in an answer of HTTP/2 says so
+                asyncio.get_running_loop().call_later(CLOSE_AFTER, _disconnect, flow.client_conn)
             return
         # mitmproxy crashes on a response that is set before the body streams. In `request` it is known whether it did;
         # until then no credential may go out with it, and where it did, the API itself will refuse the request.
@@ -520,6 +524,13 @@ class _Objection(NamedTuple):
     """The request is not sent on at all."""
     closes: bool = False
     """On another connection it may be, so the client's is closed."""
+
+
+def _disconnect(client: Client) -> None:
+    proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+    for handler in list(proxyserver.connections.values()) if proxyserver is not None else ():
+        if handler.client is client and client in handler.transports:
+            handler.transports[client].writer.close()
 
 
 def _refuse_stickyauth(value: str | None) -> None:

@@ -28,6 +28,8 @@ class _Sent(NamedTuple):
     route: Route
     token: AccessToken
     addressed: tuple[object, ...]
+    connections: object
+    """Those of its client to servers, at that moment."""
     answered: bool = False
     """The server has begun to answer."""
 
@@ -43,22 +45,25 @@ class Departure:
     """The way out of a request with a credential.
 
     `find` tells whose credential a request would get as it is now; `withdraw` tells a person that it carries none.
+    `connections` are those of the request's client to servers: another object where one has been made since.
     """
 
     def __init__(
         self,
         find: Callable[[http.HTTPFlow], Route | None],
         withdraw: Callable[[http.HTTPFlow, Environment, str], None],
+        connections: Callable[[http.HTTPFlow], object],
     ) -> None:
         self.masks = False
         """Whether flows keep a mask instead of the credential (inject_mask)."""
         self._find = find
+        self._connections = connections
         self._withdraw = withdraw
         self._sent: dict[http.HTTPFlow, _Sent] = {}
 
     def expect(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         """The credential is in this request now."""
-        self._sent[flow] = _Sent(route, served.token, _addressed(flow))
+        self._sent[flow] = _Sent(route, served.token, _addressed(flow), self._connections(flow))
         flow.wait_for_resume = partial(self._leave, flow)  # type: ignore[method-assign]
 
     def gone(self, flow: http.HTTPFlow) -> None:
@@ -76,6 +81,8 @@ class Departure:
         self._look(flow)
         if flow in self._sent and flow.response is not None:
             self._take_off(flow, "mitmproxy or a script answered it, so it never left")
+        elif flow in self._sent and self._connections(flow) is not self._sent[flow].connections:
+            self._decide_again(flow, "its client has connected to the server in another way since its headers came")
 
     async def _held_back(self, flow: http.HTTPFlow) -> None:
         sent = self._sent[flow]

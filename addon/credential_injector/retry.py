@@ -53,6 +53,8 @@ class Retry:
     def __init__(self) -> None:
         self._own: dict[str, _Held] = {}
         """The answers of the flows that are sent again here, by the flow's id."""
+        self._refused: set[str] = set()
+        """The flows that the server itself answers with a 401, by id."""
 
     def wants(self, flow: http.HTTPFlow) -> bool:
         """Whether the API has refused a token of ours, for the first time in this flow."""
@@ -63,11 +65,18 @@ class Retry:
             return False
         return record.was_injected(flow) and bool(ctx.options.inject_retry)
 
+    def refused(self, flow: http.HTTPFlow) -> bool:
+        """Whether the server itself has refused it, and not a script. Asked once, at the end of the flow."""
+        refused = flow.id in self._refused
+        self._refused.discard(flow.id)
+        return refused
+
     def hold_back(self, flow: http.HTTPFlow) -> None:
         """Keep an answer from streaming to the client before it is known which one counts."""
         if flow.response is None:
             return
         if self.wants(flow):
+            self._refused.add(flow.id)
             flow.response.stream = False
         elif (held := self._own.get(flow.id)) is not None:
             self._hold(flow.response, held)
@@ -176,6 +185,8 @@ def _why_not(flow: http.HTTPFlow) -> str | None:
     """Why this request cannot be sent again; None where it can."""
     if flow.response is not None and flow.response.stream:
         return "its body was so large that it is with the client already"
+    if flow.client_conn.timestamp_end is not None:
+        return "the client has gone"
     if flow.request.raw_content is None:
         return "the request's body was streamed and is gone"
     accepts = flow.request.headers.get("accept", ""), flow.request.headers.get("content-type", "")

@@ -17,7 +17,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from credential_injector import record
-from credential_injector.destinations import Destination, Destinations, Excluded, Origin, is_loopback
+from credential_injector.destinations import (
+    LONGEST_NAME,
+    Destination,
+    Destinations,
+    Excluded,
+    Origin,
+    is_loopback,
+)
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
@@ -466,7 +473,8 @@ def _by_host(entries: Iterable[tuple[Origin, Route]]) -> Callable[[str], Route |
         return "localhost" if is_loopback(host) else host
 
     hosts = Destinations((Origin("", known(origin.host), 0, "", origin.wildcard), route) for origin, route in entries)
-    return lru_cache(maxsize=1024)(lambda host: hosts.find("", known(host), 0, "/"))
+    find = lru_cache(maxsize=1024)(lambda host: hosts.find("", known(host), 0, "/"))
+    return lambda host: find(host) if len(host) <= LONGEST_NAME else None
 
 
 async def _fixed_credential(request: TokenRequest, asked_at: float, _replaces: str | None) -> AccessToken:

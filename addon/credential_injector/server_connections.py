@@ -66,6 +66,10 @@ class Connections:
         if others is not None:
             self._made[client.id] = [*(one for one in others if not _ended(one.server)), made]
 
+    def of(self, flow: http.HTTPFlow) -> object:
+        """Those of the flow's client: another object where one has been made since."""
+        return self._made.get(flow.client_conn.id)
+
     def verified(self, flow: http.HTTPFlow) -> Sequence[str | None]:
         """For each connection that the request may go out on now, the name that it was verified against, if any.
 

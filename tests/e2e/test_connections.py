@@ -11,8 +11,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import h2.connection
 import pytest
 from flask import Flask
+from h2.events import StreamEnded, StreamReset
 from mitmproxy import http as mitm_http
 from mitmproxy.connection import Server
 from mitmproxy.io import FlowWriter
@@ -231,13 +233,15 @@ class Wait:
 
     def __init__(self) -> None:
         self.asked, self.go_on = threading.Event(), threading.Event()
+        self.tokens = 0
         self.app = Flask("slow")
 
         @self.app.route("/token", methods=["POST"])
         def token() -> dict[str, Any]:
             self.asked.set()
             assert self.go_on.wait(30)
-            return {"access_token": "late-canary", "token_type": "Bearer", "expires_in": 300}
+            self.tokens += 1
+            return {"access_token": f"late-canary-{self.tokens}", "token_type": "Bearer", "expires_in": 300}
 
 
 @pytest.mark.parametrize("strategy", ["eager", "lazy"])
@@ -288,6 +292,57 @@ def test_insecure_meanwhile(stage: Stage, good: Recorder, during: str, strategy:
                 pass
     assert b"OPTIONS" in good.received
     assert b"late-canary" not in evil.received
+
+
+class Streams:
+    """HTTP/2 on a connection, with several streams at once."""
+
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        self._connection = connection
+        self._client = h2.connection.H2Connection()
+        self._client.initiate_connection()
+
+    def send(self, stream: int, *headers: tuple[str, str], ends: bool = True) -> None:
+        self._client.send_headers(stream, headers, end_stream=ends)
+        self._connection.sendall(self._client.data_to_send())
+
+    def end(self, stream: int, body: bytes) -> None:
+        self._client.send_data(stream, body, end_stream=True)
+        self._connection.sendall(self._client.data_to_send())
+
+    def ended(self, stream: int) -> bool:
+        """Read until this stream has ended; False where the connection has."""
+        with suppress(OSError):
+            while data := self._connection.recv(65536):
+                for event in self._client.receive_data(data):
+                    if isinstance(event, StreamEnded | StreamReset) and event.stream_id == stream:
+                        return True
+                self._connection.sendall(self._client.data_to_send())
+        return False
+
+
+def headers(method: str, host: str) -> tuple[tuple[str, str], ...]:
+    return (":method", method), (":scheme", "https"), (":authority", host), (":path", "/")
+
+
+def test_a_connection_that_another_request_makes_meanwhile(stage: Stage, evil: Recorder, port: int) -> None:
+    """An upload that has its token would go out on it, and nobody has verified it."""
+    host = f"{tell.HIJACKED}:{port}"
+    stage.env(f"https://{host}")
+    proxy = told(stage, connection_strategy="lazy")
+    with inside(proxy, tell.HIJACKED, port, "h2") as made:
+        client = Streams(made)
+        client.send(1, *headers("POST", host), ("content-length", "5"), ends=False)
+        proxy.wait_for("qa: token fetched")
+        # Its own request is matched after the one before it, which has its token by then.
+        preflight = ("access-control-request-method", "PUT"), ("x-insecure", "true")
+        client.send(3, *headers("OPTIONS", host), *preflight)
+        assert client.ended(3)
+        client.end(1, b"xxxxx")
+        assert client.ended(1)
+    proxy.wait_for("token withdrawn: its client has connected to the server in another way")
+    assert b"OPTIONS" in evil.received
+    assert b"Bearer " not in evil.received
 
 
 def wait_for(web: WebApi, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -376,6 +431,27 @@ def test_what_was_connected_without_the_add_on_must_connect_again(stage: Stage, 
     assert good.received.count(b"Bearer ") == 2
 
 
+def test_a_client_of_http2_that_must_connect_again_is_disconnected(stage: Stage, good: Recorder, port: int) -> None:
+    """No answer of HTTP/2 tells it to."""
+    stage.env(f"https://{HTTPS}:{port}")
+    script = stage.folder / "reloaded.py"
+    script.write_text(f"import runpy\naddons = runpy.run_path({str(SCRIPT)!r})['addons']\n")
+    proxy = told(stage, script=script)
+    with inside(proxy, HTTPS, port, "h2") as made:
+        client, whole = Streams(made), script.read_text()
+        client.send(1, *headers("GET", f"{HTTPS}:{port}"))
+        assert client.ended(1)
+        for text, said in (("1 / 0\n", "ZeroDivisionError"), (whole, "qa: .* with tokens from")):
+            script.write_text(text)
+            later = script.stat().st_mtime + 5
+            os.utime(script, (later, later))
+            proxy.wait_for(said, times=1 if text != whole else 2)
+        client.send(3, *headers("GET", f"{HTTPS}:{port}"))
+        assert client.ended(3)
+        assert not client.ended(5)  # a stream that there is not
+    assert good.received.count(b"authorization: Bearer ") == 1
+
+
 # --- A request that never left ----------------------------------------------------------------------------------------
 
 
@@ -448,3 +524,39 @@ def test_a_recorded_401_that_server_replay_gives(stage: Stage, curl: Curl) -> No
     assert curl("--noproxy", "", "--proxy", proxy.url, f"{stage.http}/orders").status == 200
     assert curl("--noproxy", "", "--proxy", proxy.url, "--data", "a=b", f"{stage.http}/always/401").status == 401
     assert len(stage.api.received) == received
+
+
+def test_a_401_that_a_script_gives(stage: Stage, curl: Curl) -> None:
+    """The server has done what the POST asks for, and must not do it twice."""
+    stage.env(stage.http)
+    mock = stage.folder / "mock.py"
+    mock.write_text(
+        "from mitmproxy import http\n"
+        "def response(flow):\n"
+        "    if flow.request.method == 'POST': flow.response = http.Response.make(401)\n"
+    )
+    words = ["-s", str(mock), "-s", str(SCRIPT), "--listen-port", "0", *stage.options({})]
+    proxy = stage.enter(without_add_on("mitmdump", *words, folder=stage.folder))
+    through = ["--noproxy", "", "--proxy", proxy.url]
+    assert curl(*through, f"{stage.http}/orders").status == 200
+    assert curl(*through, "--data", "a=b", f"{stage.http}/orders").status == 401
+    assert [line for line, _ in stage.api.received] == ["GET /orders HTTP/1.1", "POST /orders HTTP/1.1"]
+
+
+def test_a_client_that_leaves_before_its_request_is_sent_again(stage: Stage, good: Recorder, port: int) -> None:
+    """Its POST is not sent again: nobody would hear of the answer, and the client may try again itself."""
+    slow = Wait()
+    slow.go_on.set()
+    stage.env(f"http://plain.qa.test:{port}", f"TOKEN_ENDPOINT={stage.enter(serve(slow.app))}/token")
+    proxy = told(stage)
+    host = f"Host: plain.qa.test:{port}"
+    with closing(dial(int(proxy.url.rpartition(":")[2]))) as made:
+        assert ask(made, f"GET http://plain.qa.test:{port}/", host).startswith(b"HTTP/1.1 200")
+        slow.asked.clear()
+        slow.go_on.clear()
+        made.sendall(f"POST http://plain.qa.test:{port}/401 HTTP/1.1\r\n{host}\r\nContent-Length: 0\r\n\r\n".encode())
+        assert slow.asked.wait(30)
+    proxy.wait_for("client disconnect")
+    slow.go_on.set()
+    proxy.wait_for("qa: the API answered 401, which stays: the client has gone")
+    assert good.received.count(b"POST ") == 1
