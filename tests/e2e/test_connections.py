@@ -153,7 +153,7 @@ def test_a_crafted_capture(stage: Stage, good: Recorder, evil: Recorder, port: i
     flow.client_conn.proxy_mode = ProxyMode.parse(modes.get(mode, mode))
     flow.server_conn.sni = None
     flow.client_conn.sni = HTTPS if mode != "reverse" else tell.HIJACKED
-    capture = stage.folder / "capture"
+    capture = stage.folder / "capture.mitm"
     with capture.open("wb") as file:
         FlowWriter(file).add(flow)  # type: ignore[no-untyped-call]
     words = []
@@ -173,7 +173,7 @@ def test_a_capture_that_names_a_proxy(stage: Stage, evil: Recorder, port: int) -
     flow = tflow.tflow(req=mitm_http.Request.make("GET", f"http://plain.qa.test:{port}/"))
     flow.server_conn = Server(address=("plain.qa.test", port), via=("http", (tell.EVIL, port)))
     flow.server_conn.via = ("http", ("evil.test", port))
-    capture, replayed = stage.folder / "capture", stage.folder / "replayed"
+    capture, replayed = stage.folder / "capture.mitm", stage.folder / "replayed"
     with capture.open("wb") as file:
         FlowWriter(file).add(flow)  # type: ignore[no-untyped-call]
     told(stage, "-C", str(capture), "-w", str(replayed))
@@ -515,7 +515,7 @@ def test_an_answer_that_is_not_the_servers(stage: Stage, curl: Curl) -> None:
 def test_a_recorded_401_that_server_replay_gives(stage: Stage, curl: Curl) -> None:
     """The POST stays here."""
     stage.env(stage.http)
-    capture = stage.folder / "capture"
+    capture = stage.folder / "capture.mitm"
     with stage.mitmproxy("mitmdump", "-w", str(capture), inject_retry="false") as proxy:
         assert curl("--noproxy", "", "--proxy", proxy.url, f"{stage.http}/orders").status == 200
         assert curl("--noproxy", "", "--proxy", proxy.url, "--data", "a=b", f"{stage.http}/always/401").status == 401
