@@ -399,7 +399,7 @@ async def test_method_override(proxy: Proxy, name: str) -> None:
     [
         ("http://api.example.com/orders", "HOST is https://api.example.com/orders, and this was http"),
         ("https://api.example.com:8443/orders", "HOST is https://api.example.com/orders, and this was port 8443"),
-        ("https://api.example.com/login", "HOST is https://api.example.com/orders, and the path of this is another"),
+        ("https://api.example.com/login", "HOST is https://api.example.com/orders, and this path is not below it"),
         ("http://localhost:9000/", "HOST is http://127.0.0.1:9000, and this was localhost"),
         ("http://127.0.0.1:9001/", "HOST is http://127.0.0.1:9000, and this was port 9001"),
         ("http://x.wild.example:81/", "HOST is https://*.wild.example, and this was http"),

@@ -366,3 +366,13 @@ def test_environment_names_are_completed_from_the_folder_that_is_given(tmp_path:
     assert completed("check", "qa", "p") == ["plain,prod"]
     assert completed("token", "--envs", "other", "q") == ["plain,q2"]
     assert completed("token", "--envs", "nowhere", "q") == []
+
+
+def test_a_misnamed_file_is_told(tmp_path: Path) -> None:
+    """As mitmproxy tells it."""
+    envs = tmp_path / "envs"
+    envs.mkdir()
+    (envs / ".env").write_text("HOST=https://api.example.com\n")
+    done = CliRunner().invoke(main, ["check", "--envs", str(envs)])
+    assert done.exit_code == 2
+    assert ".env: the file's name: is not read" in done.output

@@ -229,3 +229,19 @@ def test_an_api_that_wants_a_certificate(key: str) -> None:
     assert said.startswith("mitmproxy cannot connect to the API, so the token never left")
     assert ("--set client_certs=FILE" in said) == (key == "CLIENT_KEY")
     assert "canary" not in said
+
+
+@pytest.mark.parametrize(
+    ("why", "advice"),
+    [
+        ("certificate has expired", "ask whoever runs the API to renew it"),
+        ("hostname mismatch", "check HOST in envs/qa.env"),
+        ("self-signed certificate", "--set ssl_verify_upstream_trusted_ca=ca.pem"),
+    ],
+)
+def test_the_advice_about_the_certificate_of_an_api(why: str, advice: str) -> None:
+    """A CA helps only where none that is trusted issued it."""
+    told = record.not_connected(QA, f"Certificate verify failed: {why}")
+    assert f"({why})" in told
+    assert advice in told
+    assert ("trusted_ca" in told) == (why == "self-signed certificate")

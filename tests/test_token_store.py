@@ -1441,3 +1441,10 @@ async def test_nothing_secret_is_logged(redis: RedisServer, tmp_path: Path, capl
     assert len(warnings(caplog)) == 3
     assert "canary" not in caplog.text
     assert {record.name for record in caplog.records} <= {token_store.__name__, file_store.__name__, "asyncio"}
+
+
+@pytest.mark.parametrize("where", ["memroy", "mem", "Memory"])
+def test_a_misspelt_memory_is_no_file(where: str) -> None:
+    """It would hold the tokens."""
+    with pytest.raises(ValueError, match=r"did you mean memory\? For a file of this name write \./ before it"):
+        open_store(where)

@@ -423,7 +423,8 @@ class CredentialInjector:
             route.counts.injected -= 1
             route.counts.blocked += 1
             reason = record.not_connected(route.environment, failure)
-            self._tell(route.environment, "connection", record.blocked(flow, route.environment, reason))
+            record.blocked(flow, route.environment, reason)
+            self._tell(route.environment, "connection", f"request blocked: {reason}")
         self._departure.settle(flow)
 
     # --- How the server is connected: once for each connection --------------------------------------------------------

@@ -240,6 +240,8 @@ def _folder(envs: str, *names: str) -> Folder:
     except InvalidEnvironments as error:
         raise _WrongCall(f"--envs: {_mistakes(error.mistakes)}") from None
     if not known:
+        if misnamed := folder.misnamed():
+            raise _WrongCall(_mistakes(misnamed))
         todo = folder.found_instead() or f"write {(*names, 'dev')[0]}.env there, or name another folder"
         raise _WrongCall(f"--envs: no environment file in {folder.path.absolute()}; {todo}")
     for name in names:

@@ -294,7 +294,7 @@ def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str
         return "host", f"HOST is {nearest}, and this was {host}"
     if other_port:
         return "port", f"HOST is {nearest}, and this was port {port}"
-    return "path", f"HOST is {nearest}, and the path of this is another one"
+    return "path", f"HOST is {nearest}, and this path is not below it"
 
 
 class Claim(NamedTuple):

@@ -139,6 +139,10 @@ class Folder:
                 )
         return files, mistakes
 
+    def misnamed(self) -> list[str]:
+        """The mistakes in files' names. Raises InvalidEnvironments."""
+        return self._files()[1]
+
     def found_instead(self) -> str:
         """What lies there where no env file does, and what to do with it; empty where nothing is like one."""
         with suppress(OSError):

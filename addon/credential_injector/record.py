@@ -56,6 +56,12 @@ _ADVICE = {
     "unsupported_auth_method": "ask whoever runs the authorization server which TOKEN_ENDPOINT_AUTH_METHOD to use",
     "unsupported_grant_type": "check GRANT_TYPE and TOKEN_ENDPOINT in {file}",
 }
+# What to do about a certificate of the API's, by OpenSSL's words in mitmproxy's error.
+_CERTIFICATES = {
+    "has expired": "ask whoever runs the API to renew it, or check this machine's clock",
+    "not yet valid": "check this machine's clock",
+    "mismatch": "check HOST in {file}",
+}
 _REFUSED = "check the credentials and TOKEN_ENDPOINT in {file}"
 _TROUBLE = "wait, or ask whoever runs the authorization server"
 
@@ -161,9 +167,14 @@ def not_connected(environment: Environment, error: str) -> str:
     """A reason that tells why a request with a credential could not leave. `error` is mitmproxy's own."""
     if error.startswith("Certificate verify failed: "):  # the words of mitmproxy, then OpenSSL's
         why = error.removeprefix("Certificate verify failed: ")
+        advice = next(
+            (advice for words, advice in _CERTIFICATES.items() if words in why),
+            "where a company's own CA issued it, put that into a file together with the public ones, and name it:"
+            " --set ssl_verify_upstream_trusted_ca=ca.pem",
+        )
         return (
-            f"mitmproxy does not trust the API's certificate ({why}), so the token never left; where a company's own CA"
-            " issued it, name that: --set ssl_verify_upstream_trusted_ca=ca.pem"
+            f"mitmproxy does not trust the API's certificate ({why}), so the token never left;"
+            f" {advice.format(file=environment.file)}"
         )
     return (
         "mitmproxy cannot connect to the API, so the token never left; check HOST in"

@@ -25,7 +25,7 @@ from credential_injector.destinations import (
     Origin,
     is_loopback,
 )
-from credential_injector.environments import Environment
+from credential_injector.environments import Environment, nearest
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
 from credential_injector.masking import mask_of, unnamed
@@ -488,6 +488,10 @@ def open_store(where: str) -> "TokenStore | None":
     """
     if where == "memory":
         return None
+    if re.fullmatch(r"\w+", where) and nearest(where.lower(), ["memory"], cutoff=0.6):
+        raise ValueError(
+            "is neither memory nor a path; did you mean memory? For a file of this name write ./ before it"
+        )
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
     # Imported only for those who want them: filelock and redis are not free.
     if scheme is None:

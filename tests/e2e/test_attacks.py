@@ -57,7 +57,7 @@ ODD = "injected/skipped/refused"
 """As odd as that, but on a connection to the right server."""
 
 
-UNMARKED = f"path of this is another one|{GOOD}.*{GOOD}|{GOOD}.*port"
+UNMARKED = f"path is not below it|{GOOD}.*{GOOD}|{GOOD}.*port"
 """A part of a server, or of this machine, that no file names is hardly a mistake."""
 
 
@@ -135,7 +135,7 @@ def wrong_name(name: str, *headers: str, expected: str = "skipped", **more: Any)
 
 def path(path: str, expected: str = "skipped") -> Case:
     """A request to the server of which only /orders is ours."""
-    host, says = "path.qa.test", "the path of this is another one"
+    host, says = "path.qa.test", "this path is not below it"
     request = get(f"Host: {host}:{{port}}", path=path)
     return Case(f"path {path}", expected, request, to=host, ways=FEW, schemes=TLS, says=says)
 
