@@ -33,6 +33,7 @@ async def test_an_api_that_refuses_everything_gets_a_request_twice_more_at_most(
     source, retry = TokenSource(fetch), Retry()
     monkeypatch.setattr(retry, "_replayed", replayed)
     flow = tflow.tflow(resp=http.Response.make(401))
+    flow.client_conn.timestamp_end = None
     record.injected(flow, QA, await source.token(), None)
     with taddons.context():  # type: ignore[no-untyped-call]
         assert await retry.send_again(flow, QA, source)
