@@ -696,10 +696,10 @@ async def test_many_environments_at_once_hold_few_locks() -> None:
     asking = [asyncio.create_task(ask(number)) for number in range(200)]
     for _ in range(10):  # all have had their turn
         await asyncio.sleep(0)
-    assert held == token_store.AT_ONCE
+    assert held == token_store.AT_ONCE_WITH_ONE  # one server, which may hang, does not take every turn
     may_answer.set()
     assert len(await asyncio.gather(*asking)) == 200
-    assert most == token_store.AT_ONCE
+    assert most == token_store.AT_ONCE_WITH_ONE
 
 
 @pytest.mark.parametrize("where", ["lock", "read", "write"])

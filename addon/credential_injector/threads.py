@@ -5,8 +5,8 @@ import concurrent.futures
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Turns:
         The turn lasts until the function returns, whether anybody awaits it or not.
         """
         loop = asyncio.get_running_loop()
-        own = self._servers.setdefault(server, asyncio.Semaphore(self._most_for_one))
+        own = self._own(server)
         await own.acquire()
         try:
             await self._all.acquire()
@@ -108,3 +108,12 @@ class Turns:
                 loop.call_soon_threadsafe(own.release)
 
         return await in_thread(function, name, ended)
+
+    @asynccontextmanager
+    async def held(self, server: str) -> AsyncIterator[None]:
+        """A turn for as long as the block takes."""
+        async with self._own(server), self._all:
+            yield
+
+    def _own(self, server: str) -> asyncio.Semaphore:
+        return self._servers.setdefault(server, asyncio.Semaphore(self._most_for_one))

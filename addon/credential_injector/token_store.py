@@ -13,9 +13,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from hashlib import scrypt
+from urllib.parse import urlsplit
 
 from credential_injector.refresh_token import RefreshToken
-from credential_injector.threads import in_thread
+from credential_injector.threads import Turns, in_thread
 from credential_injector.token_request import DEFAULT_TIMEOUT, TokenRequest
 from credential_injector.token_source import AccessToken, NoToken
 
@@ -33,6 +34,7 @@ PROBE_WAIT = 1.0  # seconds for which such a look waits for whoever holds the lo
 SCRYPT_COST = 2**14
 HASHES_AT_ONCE = 2
 AT_ONCE = 64  # of those who ask: each holds a lock, which takes a thread and a file descriptor
+AT_ONCE_WITH_ONE = 32  # of those who ask one authorization server: one that hangs does not take every turn
 _SALT = b"mitmproxy-credential-injector token store"
 
 
@@ -74,7 +76,7 @@ class _Sharing:
         if self._store.broken:
             return await self._fetch_alone(asked_at, replaces)
         began = asyncio.get_running_loop().time()
-        async with self._store.turns, AsyncExitStack() as lock:
+        async with self._store.turns.held(urlsplit(self._request.shown).netloc), AsyncExitStack() as lock:
             try:
                 wait = 0.0 if self._stuck else self._wait
                 self._stuck = not await lock.enter_async_context(self._store.lock(await self._name(), wait))
@@ -113,7 +115,8 @@ class _Sharing:
             raise
 
     def _leave(self, token: AccessToken | None, now: float) -> None:
-        self._store.catches_up(self._request, partial(self._catch_up, token, now))
+        leave = self._store.looks_for if token is None else self._store.catches_up
+        leave(self._request, partial(self._catch_up, token, now))
 
     async def _catch_up(self, token: AccessToken | None, now: float) -> None:
         """Store what was left, but for what another proxy has stored since."""
@@ -186,7 +189,7 @@ class TokenStore(ABC):
         """As messages name it."""
         self.option = option
         """As the command line's --tokens names it; empty for its default."""
-        self.turns = asyncio.Semaphore(AT_ONCE)
+        self.turns = Turns(AT_ONCE, AT_ONCE_WITH_ONE)
         self.hashes = asyncio.Semaphore(HASHES_AT_ONCE)
         self._behind: dict[TokenRequest, Callable[[], Awaitable[None]]] = {}
         """What brings into the store what it missed."""
@@ -231,6 +234,15 @@ class TokenStore(ABC):
     def catches_up(self, request: TokenRequest, catch_up: Callable[[], Awaitable[None]]) -> None:
         """Await this when the store works, in the place of what this request has left here before."""
         self._behind[request] = catch_up
+        self.probe()
+
+    def looks_for(self, request: TokenRequest, catch_up: Callable[[], Awaitable[None]]) -> None:
+        """Await this when the store works, unless the request has left something here before."""
+        self._behind.setdefault(request, catch_up)
+        self.probe()
+
+    def probe(self) -> None:
+        """Find out when the store works again."""
         if not self.broken and not self._closed:
             self._probing = asyncio.create_task(self._probe(), name="token store")
 
