@@ -103,11 +103,13 @@ class Asking:
         transport: Transport,
         refresh_token: RefreshToken,
         endpoint_for: Callable[[TokenRequest, Transport], Awaitable[Any]],
+        may_begin: Callable[[], None] = lambda: None,
     ) -> None:
         self.request = request
         self.transport = transport
         self.refresh_token = refresh_token
         self._endpoint_for = endpoint_for
+        self._may_begin = may_begin
         self._endpoint: Any = None
 
     @property
@@ -130,6 +132,7 @@ class Asking:
         return token
 
     async def _ask(self, asked_at: float) -> AccessToken:
+        self._may_begin()
         token: AccessToken = await self._endpoint.token(asked_at, self.refresh_token.value)
         return token
 
@@ -399,7 +402,7 @@ class Routes:
         if request.grant_type in FIXED:
             return partial(_fixed_credential, request)
         shown = refresh_tokens.setdefault(request, RefreshToken(request.value("REFRESH_TOKEN")))
-        asking = Asking(request, transport, shown, self._token_endpoint)
+        asking = Asking(request, transport, shown, self._token_endpoint, self._may_begin)
         fetch: Callable[[float, str | None], Awaitable[AccessToken]] = partial(self._fetch, asking)
         store = store_of(request, self._store)
         if store is not self._store:
@@ -437,9 +440,13 @@ class Routes:
                 self._network = (await in_thread(_import_token_endpoint, "import of the token endpoint")).Network()
         return _import_token_endpoint().TokenEndpoint(request, transport, self._network)
 
-    async def _fetch(self, asking: Asking, asked_at: float, _replaces: str | None) -> AccessToken:
+    def _may_begin(self) -> None:
+        """Raises NoToken."""
         if self._ended:  # mitmproxy still serves, and would not wait for the answer
             raise NoToken("ending", "the add-on is ending and asks for no token any more")
+
+    async def _fetch(self, asking: Asking, asked_at: float, _replaces: str | None) -> AccessToken:
+        self._may_begin()
         task = asyncio.current_task()
         if task is not None and GRANTS[asking.request.grant_type].refreshes and task not in self._refreshes:
             self._refreshes[task] = asking.transport.timeout
