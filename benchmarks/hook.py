@@ -23,7 +23,7 @@ from mitmproxy.test import taddons, tflow
 from benchmarks.results import Figure, Part, listed
 from credential_injector import routes
 from credential_injector.addon import CredentialInjector
-from credential_injector.token_source import AccessToken
+from credential_injector.token import AccessToken
 
 ENVIRONMENTS = (1, 100, 10_000)
 FLOWS = 1000  # in each round, each of them new to the hook

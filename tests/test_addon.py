@@ -35,8 +35,8 @@ from credential_injector.fingerprints import fingerprint
 from credential_injector.folder import open_folder
 from credential_injector.refresh_token import RefreshToken
 from credential_injector.routes import Asking
+from credential_injector.token import AccessToken, NoToken
 from credential_injector.token_request import TokenRequest, Transport
-from credential_injector.token_source import AccessToken, NoToken
 from tests.fakes import answering
 from tests.fakes import http as http_answer
 

@@ -14,8 +14,8 @@ import pytest
 from credential_injector import authorization_server
 from credential_injector.authorization_server import Answer, AuthorizationServer
 from credential_injector.demo.servers import serve
+from credential_injector.token import NoToken
 from credential_injector.token_request import Transport
-from credential_injector.token_source import NoToken
 from tests import fakes
 from tests.certificates import Authority, self_signed
 from tests.fakes import http

@@ -1,7 +1,7 @@
 import pytest
 
 from credential_injector.back_off import pause
-from credential_injector.token_source import NoToken
+from credential_injector.token import NoToken
 
 FAILED = NoToken("unreachable", "no")
 REFUSED = NoToken("invalid_client", "no", lasting=True)

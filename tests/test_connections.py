@@ -19,8 +19,8 @@ from credential_injector.authorization_server import (
     Network,
 )
 from credential_injector.connections import MOST_CONTEXTS, MOST_KEPT
+from credential_injector.token import NoToken
 from credential_injector.token_request import Transport
-from credential_injector.token_source import NoToken
 from tests import fakes
 from tests.certificates import Authority
 from tests.fakes import http

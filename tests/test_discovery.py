@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from credential_injector.discovery import Metadata, locations, metadata
-from credential_injector.token_source import NoToken
+from credential_injector.token import NoToken
 
 ISSUER = "https://login.example.com/tenant"
 ALIASES = {"token_endpoint": "https://mtls.example.com/token"}

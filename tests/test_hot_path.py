@@ -28,7 +28,8 @@ from credential_injector.destinations import Destinations, parse_origin
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder, open_folder
 from credential_injector.routes import Routes
-from credential_injector.token_source import NoToken, TokenSource
+from credential_injector.token import NoToken
+from credential_injector.token_source import TokenSource
 from tests.test_token_source import Clock, TokenEndpoint, settle, source
 
 MANY = 1000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from credential_injector.routes import open_store
+from credential_injector.provider import open_store
 
 
 def rename(victim: Path, lock: Path) -> None:

@@ -27,8 +27,8 @@ from credential_injector.destinations import parse_origin
 from credential_injector.environments import Environment
 from credential_injector.file_store import open_file
 from credential_injector.login import Terminal, log_in
+from credential_injector.token import AccessToken, NoToken
 from credential_injector.token_request import TokenRequest, Transport
-from credential_injector.token_source import AccessToken, NoToken
 from credential_injector.token_store import TokenStore, identify
 
 TOKEN = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "first"}

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from credential_injector import record
+from credential_injector import messages, record
 from credential_injector.destinations import parse_origin
 from credential_injector.environments import Environment
+from credential_injector.token import AccessToken, NoToken, Served
 from credential_injector.token_request import TokenRequest
-from credential_injector.token_source import AccessToken, NoToken, Served
 
 QA = Environment(
     name="qa",
@@ -97,20 +97,20 @@ def test_a_missing_token_says_what_happened_what_to_do_and_when_it_is_tried_agai
     code: str, lasting: bool, what_to_do: str
 ) -> None:
     error = NoToken(code, "the token endpoint answered 4xx", lasting=lasting, next_try=57.2)
-    assert record.no_token(QA, error) == (
+    assert messages.no_token(QA, error) == (
         f"no token ({code}): the token endpoint answered 4xx; {what_to_do}; next try in 58 s"
     )
 
 
 def test_a_failure_of_a_moment_ago_tells_that_somebody_tries_again() -> None:
-    assert record.no_token(QA, NoToken("timeout", "no")).endswith("; it is tried again now")
+    assert messages.no_token(QA, NoToken("timeout", "no")).endswith("; it is tried again now")
 
 
 @pytest.mark.parametrize("code", ["late", "timeout"])
 def test_only_where_the_clock_is_to_blame_it_is_named(code: str) -> None:
     """A server or a lock that is slow makes a token late, too."""
-    assert "clock" not in record.failure(QA, NoToken(code, "no"))
-    assert "this machine's clock" in record.failure(QA, NoToken("clock", "no"))
+    assert "clock" not in messages.failure(QA, NoToken(code, "no"))
+    assert "this machine's clock" in messages.failure(QA, NoToken("clock", "no"))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_only_the_name_of_an_authentication_scheme_is_shown(value: str, shown: s
     ],
 )
 def test_a_duration_is_short_and_never_too_long(seconds: float, text: str) -> None:
-    assert record.duration(seconds) == text
+    assert messages.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_credential(value: str, credential: str) -> None:
 )
 def test_the_advice_about_a_certificate(code: str, advice: str) -> None:
     """Only where no known authority issued it does CA_FILE help."""
-    said = record.failure(QA, NoToken(code, "no"))
+    said = messages.failure(QA, NoToken(code, "no"))
     assert f"; {advice}" in said
     assert ("CA_FILE" in said) == (code == "untrusted")
 
@@ -215,7 +215,7 @@ DECODES = "if they are right, the server does not form-decode"
 )
 def test_the_advice_about_a_refused_client(request_of: TokenRequest, advice: str) -> None:
     """It hangs on how the client authenticated."""
-    said = record.failure(replace(QA, token_request=request_of), NoToken("invalid_client", "no", lasting=True))
+    said = messages.failure(replace(QA, token_request=request_of), NoToken("invalid_client", "no", lasting=True))
     assert advice in said
     assert (DECODES in said) == (advice == DECODES)
     assert STRANGE not in said
@@ -225,7 +225,7 @@ def test_the_advice_about_a_refused_client(request_of: TokenRequest, advice: str
 def test_an_api_that_wants_a_certificate(key: str) -> None:
     """It may end the handshake, and only who has a certificate is told of client_certs."""
     environment = replace(QA, token_request=replace(QA.token_request, values=((key, "canary"),)))
-    said = record.not_connected(environment, "OpenSSL Error([('SSL routines', '', 'tls alert handshake failure')])")
+    said = messages.not_connected(environment, "OpenSSL Error([('SSL routines', '', 'tls alert handshake failure')])")
     assert said.startswith("mitmproxy cannot connect to the API, so the token never left")
     assert ("--set client_certs=FILE" in said) == (key == "CLIENT_KEY")
     assert "canary" not in said
@@ -241,7 +241,7 @@ def test_an_api_that_wants_a_certificate(key: str) -> None:
 )
 def test_the_advice_about_the_certificate_of_an_api(why: str, advice: str) -> None:
     """A CA helps only where none that is trusted issued it."""
-    told = record.not_connected(QA, f"Certificate verify failed: {why}")
+    told = messages.not_connected(QA, f"Certificate verify failed: {why}")
     assert f"({why})" in told
     assert advice in told
     assert ("trusted_ca" in told) == (why == "self-signed certificate")

@@ -6,7 +6,8 @@ from mitmproxy.test import taddons, tflow
 
 from credential_injector import record
 from credential_injector.retry import Retry
-from credential_injector.token_source import AccessToken, TokenSource
+from credential_injector.token import AccessToken
+from credential_injector.token_source import TokenSource
 from tests.test_record import QA
 
 

@@ -17,9 +17,9 @@ import pytest
 from credential_injector import token_endpoint
 from credential_injector.authorization_server import Answer, AuthorizationServer
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
+from credential_injector.token import AccessToken, NoToken
 from credential_injector.token_endpoint import TokenEndpoint, read_answer
 from credential_injector.token_request import TokenRequest, Transport
-from credential_injector.token_source import AccessToken, NoToken
 from tests import fakes
 from tests.fakes import http
 

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from credential_injector.fingerprints import fingerprint
-from credential_injector.token_source import AccessToken, NoToken, Served, TokenSource
+from credential_injector.token import AccessToken, NoToken, Served
+from credential_injector.token_source import TokenSource
 
 
 class Clock:

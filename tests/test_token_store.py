@@ -19,10 +19,11 @@ import pytest
 
 from credential_injector import file_store, redis_store, token_store
 from credential_injector.fingerprints import fingerprint
+from credential_injector.provider import open_store
 from credential_injector.refresh_token import RefreshToken
-from credential_injector.routes import open_store
+from credential_injector.token import AccessToken, NoToken
 from credential_injector.token_request import TokenRequest
-from credential_injector.token_source import AccessToken, NoToken, TokenSource
+from credential_injector.token_source import TokenSource
 from credential_injector.token_store import Fetch, TokenStore, identify, keep, shared
 from tests.conftest import tool
 
@@ -173,7 +174,7 @@ def test_without_the_package_redis_the_message_says_how_to_install_it(monkeypatc
 
 def test_redis_is_imported_for_a_redis_url_only(tmp_path: Path) -> None:
     program = (
-        "import sys; from credential_injector.routes import open_store; open_store(sys.argv[1]);"
+        "import sys; from credential_injector.provider import open_store; open_store(sys.argv[1]);"
         "sys.exit('redis' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "tokens")], check=True, timeout=30)
@@ -1127,8 +1128,8 @@ async def test_a_folder_that_is_removed_is_not_made_again(tmp_path: Path, caplog
 PROCESS = """
 import asyncio, sys
 from credential_injector.token_request import TokenRequest
-from credential_injector.token_source import AccessToken
-from credential_injector.routes import open_store
+from credential_injector.token import AccessToken
+from credential_injector.provider import open_store
 from credential_injector.token_store import shared
 
 def say(text):
@@ -1218,8 +1219,8 @@ KILLED = """
 import asyncio, itertools, json, logging, os, random, signal, sys, threading
 from pathlib import Path
 from credential_injector.token_request import TokenRequest
-from credential_injector.token_source import AccessToken
-from credential_injector.routes import open_store
+from credential_injector.token import AccessToken
+from credential_injector.provider import open_store
 from credential_injector.token_store import shared
 
 file, rounds, now = Path(sys.argv[1]), int(sys.argv[2]), 1.7e9

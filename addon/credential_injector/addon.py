@@ -19,7 +19,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 from mitmproxy.types import Choice
 
-from credential_injector import fingerprints, flows, record, web_guard
+from credential_injector import fingerprints, flows, messages, record, web_guard
 from credential_injector.clients import admission, admits_everybody
 from credential_injector.departure import Departure
 from credential_injector.destinations import (
@@ -33,10 +33,11 @@ from credential_injector.destinations import (
 )
 from credential_injector.environments import Environment, nearest
 from credential_injector.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
+from credential_injector.provider import open_store
 from credential_injector.retry import Retry
-from credential_injector.routes import Route, Routes, open_store
+from credential_injector.routes import Route, Routes
 from credential_injector.server_connections import Connections, waiting_for
-from credential_injector.token_source import NoToken, Served
+from credential_injector.token import NoToken, Served
 from credential_injector.web_guard import WebGuard
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ class CredentialInjector:
             except NoToken as error:
                 if self._objects(flow, environment):
                     return  # it goes to the token endpoint, say, which is known now
-                reason = record.no_token(environment, error)
+                reason = messages.no_token(environment, error)
                 if environment.without_token == "pass":  # noqa: S105 - not a password
                     self._skip(flow, environment, "no token", f"{reason} (WITHOUT_TOKEN=pass)")
                 else:
@@ -422,7 +423,7 @@ class CredentialInjector:
         if failure is not None and (route := self._departure.never_left(flow)) is not None:
             route.counts.injected -= 1
             route.counts.blocked += 1
-            reason = record.not_connected(route.environment, failure)
+            reason = messages.not_connected(route.environment, failure)
             record.blocked(flow, route.environment, reason)
             self._tell(route.environment, "connection", f"request blocked: {reason}")
         self._departure.settle(flow)
@@ -515,7 +516,7 @@ class CredentialInjector:
         self._pending[flow.id] = environment, reason
 
     def _unforeseen(self, flow: http.HTTPFlow, environment: Environment | None, error: BaseException) -> None:
-        self._block(flow, environment, record.own_error(error))
+        self._block(flow, environment, messages.own_error(error))
 
 
 class _Objection(NamedTuple):

@@ -4,8 +4,8 @@ import secrets
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
+from credential_injector.token import NoToken
 from credential_injector.token_endpoint import error_code
-from credential_injector.token_source import NoToken
 
 
 @dataclass(frozen=True, slots=True)

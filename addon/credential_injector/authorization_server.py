@@ -29,8 +29,8 @@ from credential_injector import __version__
 from credential_injector.addresses import connect
 from credential_injector.connections import KEPT_FOR, Connections, Way
 from credential_injector.threads import Turns
+from credential_injector.token import NoToken
 from credential_injector.token_request import Transport, shown
-from credential_injector.token_source import NoToken
 
 T = TypeVar("T")
 

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from credential_injector import permissions, record, upstream_tls
+from credential_injector import messages, permissions, upstream_tls
 from credential_injector.environments import Environment
 from credential_injector.folder import Folder
 from credential_injector.grants import FIXED
+from credential_injector.provider import store_of
 from credential_injector.refresh_token import RefreshToken
-from credential_injector.routes import store_of
 from credential_injector.threads import in_thread
+from credential_injector.token import LEEWAY, AccessToken, NoToken
 from credential_injector.token_endpoint import TokenEndpoint, granted_scope, server_time, token_scope
 from credential_injector.token_request import TokenRequest
-from credential_injector.token_source import LEEWAY, AccessToken, NoToken, TokenSource
+from credential_injector.token_source import TokenSource
 from credential_injector.token_store import shared
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ async def check(
     try:
         token = (await source.token()).token
     except NoToken as error:
-        problems.append(record.failure(environment, error))
+        problems.append(messages.failure(environment, error))
     problems += _lost(environment, token) if where is None else []
     if endpoint.last is not None:
         skew = _skew(server_time(endpoint.last), *asked[-1])

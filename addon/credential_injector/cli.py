@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from credential_injector import __version__, record
+from credential_injector import __version__, messages
 from credential_injector.environments import Environment, nearest
 from credential_injector.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
-from credential_injector.routes import Routes, open_store
+from credential_injector.provider import open_store
+from credential_injector.routes import Routes
 from credential_injector.threads import in_thread
-from credential_injector.token_source import NoToken, Served
+from credential_injector.token import NoToken, Served
 
 if TYPE_CHECKING:
     from credential_injector.token_store import TokenStore
@@ -283,7 +284,7 @@ async def _token(folder: Folder, store: "TokenStore | None") -> tuple[Environmen
     try:
         return route.environment, await route.source.token()
     except NoToken as error:
-        raise click.ClickException(f"{name}: {record.failure(route.environment, error)}") from None
+        raise click.ClickException(f"{name}: {messages.failure(route.environment, error)}") from None
 
 
 async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -> Environment:
@@ -304,15 +305,15 @@ async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -
     try:
         token = await log_in(environment, store, Terminal(partial(click.echo, err=True), browse))
     except NoToken as error:
-        raise click.ClickException(f"{environment.name}: {record.failure(environment, error)}") from None
+        raise click.ClickException(f"{environment.name}: {messages.failure(environment, error)}") from None
     except Exception as error:  # noqa: BLE001 - whatever the store raises
         raise click.ClickException(
             f"{environment.name}: the login cannot be kept ({cause(error)}); name another place with --tokens"
         ) from None
     if token.refresh_token is None:
         click.echo(
-            f"{environment.name}: the server gave no refresh token, so the login lasts for"
-            f" {record.duration(token.expires_at - token.issued_at)}; for a longer one, SCOPE may need offline_access",
+            f"{environment.name}: the server gave no refresh token, so the login lasts for "
+            f"{messages.duration(token.expires_at - token.issued_at)}; for a longer one, SCOPE may need offline_access",
             err=True,
         )
     return environment

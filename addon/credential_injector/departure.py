@@ -15,11 +15,11 @@ from mitmproxy import ctx, http
 from mitmproxy.connection import Client
 from mitmproxy.hooks import UpdateHook
 
-from credential_injector import flows, masking, record
+from credential_injector import flows, masking, messages, record
 from credential_injector.environments import Environment
 from credential_injector.masking import Mask
 from credential_injector.routes import Route
-from credential_injector.token_source import AccessToken, Served
+from credential_injector.token import AccessToken, Served
 
 _CHANGES_REQUESTS = ("map_remote", "modify_headers", "upstream_auth")  # mitmproxy's options, as messages name them
 
@@ -109,7 +109,7 @@ class Departure:
         try:
             route = self._find(flow)
         except Exception as error:  # noqa: BLE001 - mitmproxy would send it on, or let it hang
-            self._take_off(flow, record.own_error(error))
+            self._take_off(flow, messages.own_error(error))
             return
         # The name alone may be another identity's by now.
         if route is None or route.environment.name != given.environment.name or route.source is not given.source:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from credential_injector.token import NoToken
 from credential_injector.token_request import parse_endpoint, shown
-from credential_injector.token_source import NoToken
 
 _ALSO_KEPT = (
     "authorization_response_iss_parameter_supported",

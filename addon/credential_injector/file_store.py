@@ -19,7 +19,7 @@ import filelock
 
 from credential_injector import permissions
 from credential_injector.stored_token import entry_of, kept_until, parsed, token_of
-from credential_injector.token_source import AccessToken
+from credential_injector.token import AccessToken
 from credential_injector.token_store import TokenStore
 
 logger = logging.getLogger(__name__)

@@ -14,15 +14,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
-from credential_injector import record
+from credential_injector import messages
 from credential_injector.authorization_response import AuthorizationRequest, read_code
 from credential_injector.authorization_server import Answer
 from credential_injector.environments import Environment
 from credential_injector.grants import GRANTS
-from credential_injector.routes import store_of
+from credential_injector.provider import store_of
+from credential_injector.token import AccessToken, NoToken
 from credential_injector.token_endpoint import TokenEndpoint, accepted, read_answer
 from credential_injector.token_request import TokenRequest, parse_endpoint
-from credential_injector.token_source import AccessToken, NoToken, TokenSource
+from credential_injector.token_source import TokenSource
 from credential_injector.token_store import keep
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ class _Way:
                 await asyncio.wait([task], timeout=min(left, self.terminal.progress))
                 if task.done():
                     return task.result()
-                self.terminal.tell(f"{self.name}: waiting for the login, {record.duration(end - loop.time())} left")
+                self.terminal.tell(f"{self.name}: waiting for the login, {messages.duration(end - loop.time())} left")
         finally:
             task.cancel()
-        raise NoToken("login_required", f"nobody has logged in within {record.duration(seconds)}")
+        raise NoToken("login_required", f"nobody has logged in within {messages.duration(seconds)}")
 
 
 # --- In a browser -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from credential_injector.destinations import is_loopback, normalise_host
 from credential_injector.stored_token import entry_of, kept_until, parsed, token_of
-from credential_injector.token_source import AccessToken
+from credential_injector.token import AccessToken
 from credential_injector.token_store import TokenStore
 
 logger = logging.getLogger(__name__)

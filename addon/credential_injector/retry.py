@@ -17,10 +17,11 @@ from mitmproxy.flow import Error
 from mitmproxy.proxy.mode_specs import UpstreamMode
 from mitmproxy.utils import human
 
-from credential_injector import record
+from credential_injector import messages, record
 from credential_injector.environments import Environment
 from credential_injector.grants import FIXED
-from credential_injector.token_source import NoToken, TokenSource
+from credential_injector.token import NoToken
+from credential_injector.token_source import TokenSource
 
 logger = logging.getLogger(__name__)
 
@@ -110,11 +111,11 @@ class Retry:
         try:
             stays = await self._send_again(flow, environment, source)
         except NoToken as error:
-            stays = record.no_token(environment, error)
+            stays = messages.no_token(environment, error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a CancelledError would hang the flow
-            stays = record.own_error(error)
+            stays = messages.own_error(error)
         if stays is not None:
-            stays += record.certificate_advice(environment)
+            stays += messages.certificate_advice(environment)
             record.not_retried(flow, stays)
             logger.warning(f"{environment.name}: the API answered 401, which stays: {stays}")
         return stays is None

@@ -8,7 +8,6 @@ import gc
 import logging
 import math
 import operator
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -16,23 +15,18 @@ from functools import lru_cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from credential_injector import record
-from credential_injector.destinations import (
-    LONGEST_NAME,
-    Destination,
-    Destinations,
-    Excluded,
-    Origin,
-    is_loopback,
-)
-from credential_injector.environments import Environment, nearest
+from credential_injector import messages
+from credential_injector.destinations import LONGEST_NAME, Destination, Destinations, Excluded, Origin, is_loopback
+from credential_injector.environments import Environment
 from credential_injector.folder import Folder, InvalidEnvironments
 from credential_injector.grants import FIXED, GRANTS
 from credential_injector.masking import mask_of, unnamed
+from credential_injector.provider import store_of
 from credential_injector.refresh_token import RefreshToken
 from credential_injector.threads import Interrupted, in_thread, interruptible
+from credential_injector.token import AccessToken, NoToken
 from credential_injector.token_request import Fields, TokenRequest, Transport
-from credential_injector.token_source import AccessToken, NoToken, TokenSource
+from credential_injector.token_source import TokenSource
 
 if TYPE_CHECKING:
     from credential_injector.token_store import TokenStore
@@ -240,7 +234,7 @@ class Routes:
     def status(self) -> list[str]:
         """A line for each environment, and one for each mistake in a file that is therefore not in use."""
         return [
-            record.status(route.environment, route.source.status(), str(route.counts))
+            messages.status(route.environment, route.source.status(), str(route.counts))
             for route in self._table.routes.values()
         ] + [f"not in use: {mistake}" for mistake in self.mistakes]
 
@@ -277,7 +271,7 @@ class Routes:
         async def wait() -> None:
             await asyncio.wait(self._refreshes.keys(), timeout=longest)
 
-        logger.info(f"Waiting for a refresh token that is on its way, {record.duration(longest)} at most")
+        logger.info(f"Waiting for a refresh token that is on its way, {messages.duration(longest)} at most")
         return asyncio.create_task(wait())
 
     def use(self, environments: tuple[Environment, ...]) -> None:
@@ -363,7 +357,7 @@ class Routes:
                 async for _ in changes:
                     await self._read_again()
         except Exception as error:  # noqa: BLE001 - a request is worth more than a watch
-            logger.warning(f"Changed environment files are not noticed any more: {record.own_error(error)}")
+            logger.warning(f"Changed environment files are not noticed any more: {messages.own_error(error)}")
 
     async def _read_again(self) -> None:
         folder = self._folder
@@ -488,39 +482,6 @@ async def _fixed_credential(request: TokenRequest, asked_at: float, _replaces: s
     return AccessToken(FIXED[request.grant_type].credential(request), asked_at, math.inf)
 
 
-def open_store(where: str) -> "TokenStore | None":
-    """The store that `inject_tokens` names: a file, or a redis://, rediss:// or unix:// URL. None for `memory`.
-
-    Opens nothing yet. Raises ValueError without repeating `where`, as it may hold a password.
-    """
-    if where == "memory":
-        return None
-    if re.fullmatch(r"\w+", where) and nearest(where.lower(), ["memory"], cutoff=0.6):
-        raise ValueError(
-            "is neither memory nor a path; did you mean memory? For a file of this name write ./ before it"
-        )
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
-    # Imported only for those who want them: filelock and redis are not free.
-    if scheme is None:
-        from credential_injector.file_store import open_file
-
-        return open_file(where)
-    if scheme[1] in ("redis", "rediss", "unix"):
-        from credential_injector.redis_store import open_redis
-
-        return open_redis(where)
-    raise ValueError("is of no known kind; memory, a file, or a redis://, rediss:// or unix:// URL was expected")
-
-
-def store_of(request: TokenRequest, store: "TokenStore | None") -> "TokenStore | None":
-    """Where a request's tokens live: what a person logged in for outlives the process even without a store."""
-    if store is not None or request.grant_type in FIXED or not GRANTS[request.grant_type].login_endpoint:
-        return store
-    from credential_injector.file_store import open_logins
-
-    return open_logins()
-
-
 def _read(folder: Folder) -> tuple[Environment, ...]:
     """Raises InvalidEnvironments, also where SIGINT comes first: a disk, a pipe or a command may not answer."""
     try:
@@ -566,7 +527,7 @@ def _import_token_endpoint() -> ModuleType:
 
 async def _request_token(name: str, asking: Asking, asked_at: float) -> AccessToken:
     token = await asking.token(asked_at)
-    left = record.duration(token.expires_at - token.issued_at)
+    left = messages.duration(token.expires_at - token.issued_at)
     logger.info(f"{name}: token fetched ({token.fingerprint}), it lives for {left}")
     if token.expires_at - token.issued_at > LONG_LIFETIME:
         logger.warning(

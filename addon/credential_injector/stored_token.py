@@ -3,8 +3,8 @@
 import json
 import math
 
+from credential_injector.token import LONGEST_LIFETIME, AccessToken, sendable
 from credential_injector.token_request import parse_endpoint
-from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, sendable
 
 LATEST = 253402300800.0  # unix seconds: the year 10000, before which a token must expire; dates overflow there
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from credential_injector import record
+from credential_injector import messages
 from credential_injector.checkup import Checkup
 
 
@@ -13,7 +13,7 @@ def table(checkups: Sequence[Checkup]) -> Iterator[str]:
         (
             one.name,
             "ok" if one.ok else "WRONG",
-            "-" if one.lifetime is None else f"lives {record.duration(one.lifetime)}",
+            "-" if one.lifetime is None else f"lives {messages.duration(one.lifetime)}",
             _scope(one) or "-",
             "-" if one.clock_skew is None else f"{one.clock_skew:+.0f} s",
             one.tls or "-",

@@ -20,8 +20,8 @@ from credential_injector.authorization_server import Answer, AuthorizationServer
 from credential_injector.client_authentication import METHODS, given, possible
 from credential_injector.discovery import Metadata, locations, metadata
 from credential_injector.grants import GRANTS, grant_type
+from credential_injector.token import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 from credential_injector.token_request import Fields, TokenRequest, Transport
-from credential_injector.token_source import LONGEST_LIFETIME, AccessToken, NoToken, sendable
 
 T = TypeVar("T")
 

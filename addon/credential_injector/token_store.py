@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from credential_injector.refresh_token import RefreshToken
 from credential_injector.threads import Turns, in_thread
+from credential_injector.token import AccessToken, NoToken
 from credential_injector.token_request import DEFAULT_TIMEOUT, TokenRequest
-from credential_injector.token_source import AccessToken, NoToken
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from credential_injector import retry, routes
 from credential_injector.addon import CredentialInjector
 from credential_injector.authorization_server import Answer
 from credential_injector.routes import Asking
+from credential_injector.token import AccessToken
 from credential_injector.token_endpoint import read_answer
-from credential_injector.token_source import AccessToken
 from tests.fuzz.inputs import (
     OWN,
     SECRET,

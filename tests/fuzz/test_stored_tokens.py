@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credential_injector import redis_store, token_store
-from credential_injector.token_source import AccessToken
+from credential_injector.token import AccessToken
 from credential_injector.token_store import identify, shared
 from tests.fuzz.inputs import NOW, REQUEST, TOKEN, as_bytes, json_values, mutated, nothing_secret_is_logged
 from tests.test_token_store import RedisServer, TokenEndpoint, client, opened, redis_server

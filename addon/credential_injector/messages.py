@@ -1,0 +1,135 @@
+"""Sentences for people: what happened, what to do about it, and how things stand."""
+
+import math
+import shlex
+import traceback
+from pathlib import Path
+
+from credential_injector import client_authentication
+from credential_injector.environments import Environment
+from credential_injector.folder import DEFAULT_FOLDER
+from credential_injector.token import NoToken, Status
+
+# What to do about each kind of failure. {file} is the environment's file.
+_ADVICE = {
+    "access_denied": "ask whoever runs the authorization server to allow this client",
+    "clock": "set this machine's clock by network time",
+    "ending": "send the request again when mitmproxy runs again",
+    "certificate_expired": "ask whoever runs the authorization server to renew it, or check this machine's clock",
+    "certificate_name": "check the host of TOKEN_ENDPOINT or ISSUER in {file}",
+    "certificate_not_yet_valid": "check this machine's clock",
+    "expired": "check this machine's clock, and how long the tokens of the client in {file} live",
+    "http_404": "check TOKEN_ENDPOINT in {file}",
+    "http_405": "check TOKEN_ENDPOINT in {file}",
+    "internal": "report it, with mitmproxy's log",
+    "invalid_authorization_response": "log in again, or ask whoever runs the authorization server",
+    "invalid_grant": "check the credentials in {file}",
+    "invalid_request": "check SCOPE, AUDIENCE, RESOURCE and TOKEN_PARAM_* in {file}",
+    "invalid_response": "check that TOKEN_ENDPOINT in {file} is the token endpoint, not a login page",
+    "invalid_scope": "check SCOPE in {file}",
+    "invalid_target": "check RESOURCE and AUDIENCE in {file}",
+    "invalid_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
+    "issuer_mismatch": "write ISSUER in {file} exactly as the server does, with or without a slash at its end",
+    "late": "ask whoever runs the authorization server why it is slow, or for tokens that live longer",
+    "login_required": "run: credential-injector login {name}{options}",
+    "login_refused": "check CLIENT_ID, SCOPE and REDIRECT_URI in {file}",
+    "no_metadata": "check ISSUER in {file}, or write TOKEN_ENDPOINT there instead",
+    "redirect_uri": "end the program that listens there, or name another port in REDIRECT_URI in {file}",
+    "redirect": "put the address it redirects to into TOKEN_ENDPOINT in {file}",
+    "timeout": "check that the server is up and TOKEN_ENDPOINT in {file} is right",
+    "unauthorized_client": "ask whoever runs the authorization server to allow this grant to the client",
+    "unreachable": "check TOKEN_ENDPOINT in {file}, and the network or VPN",
+    "untrusted": "name the authority that issued it in CA_FILE in {file}, or have the server's certificate mended",
+    "unsupported_auth_method": "ask whoever runs the authorization server which TOKEN_ENDPOINT_AUTH_METHOD to use",
+    "unsupported_grant_type": "check GRANT_TYPE and TOKEN_ENDPOINT in {file}",
+}
+# What to do about a certificate of the API's, by OpenSSL's words in mitmproxy's error.
+_CERTIFICATES = {
+    "has expired": "ask whoever runs the API to renew it, or check this machine's clock",
+    "not yet valid": "check this machine's clock",
+    "mismatch": "check HOST in {file}",
+}
+_REFUSED = "check the credentials and TOKEN_ENDPOINT in {file}"
+_TROUBLE = "wait, or ask whoever runs the authorization server"
+
+
+def not_connected(environment: Environment, error: str) -> str:
+    """A reason that tells why a request with a credential could not leave. `error` is mitmproxy's own."""
+    if error.startswith("Certificate verify failed: "):  # the words of mitmproxy, then OpenSSL's
+        why = error.removeprefix("Certificate verify failed: ")
+        advice = next(
+            (advice for words, advice in _CERTIFICATES.items() if words in why),
+            "where a company's own CA issued it, put that into a file together with the public ones, and name it:"
+            " --set ssl_verify_upstream_trusted_ca=ca.pem",
+        )
+        return (
+            f"mitmproxy does not trust the API's certificate ({why}), so the token never left;"
+            f" {advice.format(file=environment.file)}"
+        )
+    return (
+        "mitmproxy cannot connect to the API, so the token never left; check HOST in"
+        f" {environment.file}, and the network or VPN{certificate_advice(environment)}"
+    )
+
+
+def certificate_advice(environment: Environment) -> str:
+    """What to add to why the API refuses a token or a connection, where the client has a certificate; else empty."""
+    if not environment.token_request.value("CLIENT_KEY"):
+        return ""
+    # RFC 8705 section 3
+    return (
+        "; where the token is bound to the client's certificate, mitmproxy must show it to the API, too:"
+        " --set client_certs=FILE, of CLIENT_KEY and CLIENT_CERT in PEM form"
+    )
+
+
+def own_error(error: BaseException) -> str:
+    """An error of the add-on's own, told without its text, which may hold anything; where it happened cannot."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{type(error).__name__} in {Path(where.filename).name}, line {where.lineno}"
+    return f"an error of the add-on's own ({place}); report it, with mitmproxy's log"
+
+
+def no_token(environment: Environment, error: NoToken) -> str:
+    """A reason that tells what happened, what to do about it, and when it is tried again."""
+    when = f"next try in {duration(math.ceil(error.next_try))}" if error.next_try > 0 else "it is tried again now"
+    return f"{failure(environment, error)}; {when}"
+
+
+def failure(environment: Environment, error: NoToken) -> str:
+    """What happened, and what to do about it."""
+    if error.code == "invalid_client":
+        advice = client_authentication.advice(environment.token_request)
+    else:
+        advice = _ADVICE.get(error.code, _REFUSED if error.lasting else _TROUBLE)
+    advice = advice.format(file=environment.file, name=environment.name, options=_options(environment, error.tokens))
+    return f"no token ({error.code}): {error.reason}; {advice}"
+
+
+def _options(environment: Environment, tokens: str) -> str:
+    """What the command line must be told to find the same environment and the same tokens."""
+    folder = environment.file.rpartition("/")[0]
+    options = {"--envs": str(Path(folder).absolute()) if folder not in ("", DEFAULT_FOLDER) else "", "--tokens": tokens}
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
+
+
+def status(environment: Environment, now: Status, counts: str) -> str:
+    """One line: what the environment has, what has happened there, and what keeps it from getting more."""
+    if now.token is not None and math.isinf(now.seconds_left):
+        state = f"{environment.token_request.grant_type} credential"
+    elif now.token is not None:
+        source = "store" if now.token.stored else "fetched"
+        state = f"token {now.token.fingerprint} ({source}), {duration(now.seconds_left)} left"
+    else:
+        state = "no token yet" if now.error is None else ""
+    if now.error is not None:
+        state = "; ".join(filter(None, [state, no_token(environment, now.error)]))
+    return f"{environment.name}: {', '.join(map(str, environment.origins))}: {state}; {counts}"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `59 min`, `23 h` or `9 days`, rounded down."""
+    for unit, size, enough in (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 36 * 3600)):
+        if seconds < enough:
+            return f"{max(int(seconds // size), 0)} {unit}"
+    return f"{int(seconds // 86400)} days"
