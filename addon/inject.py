@@ -49,6 +49,6 @@ elif _missing:
         f"The credential injector needs {', '.join(_missing)}, which mitmproxy's Python does not have; {_how}"
     )
 else:
-    from credential_injector.addon import CredentialInjector
+    from credential_injector.proxy.addon import CredentialInjector
 
     addons = [CredentialInjector()]

@@ -21,9 +21,9 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 
 from benchmarks.results import Figure, Part, listed
-from credential_injector import routes
-from credential_injector.addon import CredentialInjector
-from credential_injector.token import AccessToken
+from credential_injector.oauth.token import AccessToken
+from credential_injector.proxy import routes
+from credential_injector.proxy.addon import CredentialInjector
 
 ENVIRONMENTS = (1, 100, 10_000)
 FLOWS = 1000  # in each round, each of them new to the hook

@@ -5,10 +5,10 @@ import shlex
 import traceback
 from pathlib import Path
 
-from credential_injector import client_authentication
-from credential_injector.environments import Environment
-from credential_injector.folder import DEFAULT_FOLDER
-from credential_injector.token import NoToken, Status
+from credential_injector.environments.environment import Environment
+from credential_injector.environments.folder import DEFAULT_FOLDER
+from credential_injector.oauth import client_auth
+from credential_injector.oauth.token import NoToken, Status
 
 # What to do about each kind of failure. {file} is the environment's file.
 _ADVICE = {
@@ -99,7 +99,7 @@ def no_token(environment: Environment, error: NoToken) -> str:
 def failure(environment: Environment, error: NoToken) -> str:
     """What happened, and what to do about it."""
     if error.code == "invalid_client":
-        advice = client_authentication.advice(environment.token_request)
+        advice = client_auth.advice(environment.token_request)
     else:
         advice = _ADVICE.get(error.code, _REFUSED if error.lasting else _TROUBLE)
     advice = advice.format(file=environment.file, name=environment.name, options=_options(environment, error.tokens))

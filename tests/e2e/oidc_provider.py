@@ -13,7 +13,7 @@ import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from credential_injector import keys
+from credential_injector.oauth import pem
 from tests.certificates import KEYS, pem_of, self_signed
 from tests.conftest import node_package, tool
 
@@ -51,9 +51,9 @@ def running(ca: Path, server: Path) -> Iterator[OidcProvider]:
     node = tool("node", package="nodejs")
     node_package("oidc-provider")
     private = {kind: pem_of(make()) for kind, make in KEYS.items()}
-    by_algorithm = {algorithm: pem for pem in private.values() for algorithm in keys.algorithms(pem)}
+    by_algorithm = {algorithm: key for key in private.values() for algorithm in pem.algorithms(key)}
     own = self_signed("self-signed")
-    jwks = {algorithm: public(pem, alg=algorithm) for algorithm, pem in by_algorithm.items()}
+    jwks = {algorithm: public(key, alg=algorithm) for algorithm, key in by_algorithm.items()}
     der = x509.load_pem_x509_certificate(own[0].encode()).public_bytes(Encoding.DER)
     jwks["self-signed"] = public(own[1], x5c=[base64.b64encode(der).decode()])
     process = subprocess.Popen(
@@ -76,7 +76,7 @@ def running(ca: Path, server: Path) -> Iterator[OidcProvider]:
         process.communicate()
 
 
-def public(pem: str, **more: Any) -> dict[str, Any]:
+def public(key: str, **more: Any) -> dict[str, Any]:
     """The public part of a key, as a JSON Web Key."""
-    jwk = {name: value for name, value in keys.jwk(pem).items() if name in ("kty", "crv", "x", "y", "n", "e")}
+    jwk = {name: value for name, value in pem.jwk(key).items() if name in ("kty", "crv", "x", "y", "n", "e")}
     return {**jwk, "use": "sig", **more}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from credential_injector.cli import main
+from credential_injector.cli.main import main
 from credential_injector.demo.servers import serve
 from tests.conftest import tool
 from tests.e2e.conftest import Stage

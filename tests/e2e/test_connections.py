@@ -21,9 +21,9 @@ from mitmproxy.io import FlowWriter
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
-from credential_injector import web_guard
 from credential_injector.demo.processes import SCRIPT, Mitmproxy, free_port, mitmproxy, without_add_on
 from credential_injector.demo.servers import serve
+from credential_injector.proxy import web_guard
 from tests.certificates import Authority, self_signed
 from tests.e2e import tell
 from tests.e2e.arena import EVIL, HTTPS, dial, http1, tls, tunnel

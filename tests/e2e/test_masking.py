@@ -20,10 +20,10 @@ from mitmproxy.test import tflow
 from mitmproxy.websocket import WebSocketData, WebSocketMessage
 from wsproto.frame_protocol import Opcode
 
-from credential_injector.cli import main
+from credential_injector.cli.main import main
 from credential_injector.demo.processes import free_port
 from credential_injector.demo.servers import serve
-from credential_injector.fingerprints import fingerprint
+from credential_injector.oauth.fingerprints import fingerprint
 from tests.e2e.conftest import Stage
 from tests.e2e.mitmweb_api import WebApi
 

@@ -16,7 +16,7 @@ from flask import Flask, Response, request
 from mitmproxy import http as mitm_http
 from mitmproxy import io as mitm_io
 
-from credential_injector.cli import main
+from credential_injector.cli.main import main
 from credential_injector.demo.servers import serve
 from tests.e2e.conftest import Stage
 from tests.e2e.test_afterwards import mitmweb, wait_for_flow

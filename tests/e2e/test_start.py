@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from credential_injector import web_guard
 from credential_injector.demo.processes import SCRIPT, free_port, mitmproxy, program
+from credential_injector.proxy import web_guard
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
 
 ROOT = Path(__file__).parents[2]

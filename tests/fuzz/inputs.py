@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from credential_injector.token_request import TokenRequest
+from credential_injector.oauth.request import TokenRequest
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector.authorization_server import Answer
-from credential_injector.token import LONGEST_LIFETIME, AccessToken, NoToken
-from credential_injector.token_endpoint import LONGEST_RETRY_AFTER, OAUTH_ERRORS, read_answer
-from credential_injector.token_request import TokenRequest
+from credential_injector.oauth.endpoint import LONGEST_RETRY_AFTER, OAUTH_ERRORS, read_answer
+from credential_injector.oauth.request import TokenRequest
+from credential_injector.oauth.server import Answer
+from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, NoToken
 from tests.fuzz.inputs import NOW, NUMBERS, REQUEST, TEXT, TOKEN, as_bytes, assert_harmless, json_values, mutated
 
 VALUES = json_values(st.just(TOKEN))

@@ -9,10 +9,10 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector import env_file
-from credential_injector.authorization_server import Answer
-from credential_injector.env_file import EnvFile
-from credential_injector.environments import Environment, read
+from credential_injector.environments import env_file
+from credential_injector.environments.env_file import EnvFile
+from credential_injector.environments.environment import Environment, read
+from credential_injector.oauth.server import Answer
 from tests.fuzz.inputs import (
     CANARIES,
     SECRET,

@@ -15,12 +15,12 @@ from mitmproxy.flow import Error
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 
-from credential_injector import retry, routes
-from credential_injector.addon import CredentialInjector
-from credential_injector.authorization_server import Answer
-from credential_injector.routes import Asking
-from credential_injector.token import AccessToken
-from credential_injector.token_endpoint import read_answer
+from credential_injector.oauth.endpoint import read_answer
+from credential_injector.oauth.server import Answer
+from credential_injector.oauth.token import AccessToken
+from credential_injector.proxy import retry, routes
+from credential_injector.proxy.addon import CredentialInjector
+from credential_injector.proxy.routes import Asking
 from tests.fuzz.inputs import (
     OWN,
     SECRET,

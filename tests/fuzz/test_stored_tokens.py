@@ -10,11 +10,12 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector import redis_store, token_store
-from credential_injector.token import AccessToken
-from credential_injector.token_store import identify, shared
+from credential_injector.oauth.token import AccessToken
+from credential_injector.tokens import redis_store
+from credential_injector.tokens import store as token_store
+from credential_injector.tokens.store import identify, shared
 from tests.fuzz.inputs import NOW, REQUEST, TOKEN, as_bytes, json_values, mutated, nothing_secret_is_logged
-from tests.test_token_store import RedisServer, TokenEndpoint, client, opened, redis_server
+from tests.tokens.test_store import RedisServer, TokenEndpoint, client, opened, redis_server
 
 __all__ = ["redis_server"]  # a fixture
 

@@ -1,0 +1,5 @@
+"""`python -m credential_injector.cli`."""
+
+from credential_injector.cli.main import main
+
+main(prog_name="credential-injector")

@@ -1,0 +1,1 @@
+"""Environment files: read, checked, watched."""

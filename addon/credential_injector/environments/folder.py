@@ -1,0 +1,296 @@
+"""The folder of environment files: which there are, read again where one changed."""
+
+import asyncio
+import logging
+import re
+import stat
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import suppress
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from credential_injector import permissions
+from credential_injector.environments.env_file import EnvFile
+from credential_injector.environments.environment import Environment, nearest, read
+from credential_injector.origins.destinations import Origin
+from credential_injector.permissions import Look
+from credential_injector.threads import in_thread, overdue
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FOLDER = "envs"
+
+# Milliseconds: changes that come together, as when an editor replaces a file, are told together.
+DEBOUNCE = 200
+STEP = 50
+# What the system does not tell is found after this time: a changed target of a symlink, a folder that was replaced, a
+# file on a network disk.
+UNSEEN = 1000
+# Where there are very many files, looking for that is itself work: it takes no more than this share of the time.
+LOOKING = 0.01
+OVERDUE = 15.0  # seconds after which reading is told to take long; a single pipe or command has less
+
+logging.getLogger("watchfiles").setLevel(logging.WARNING)
+
+
+class InvalidEnvironments(ValueError):
+    """The files are wrong. `mistakes` holds one line for each: file, key, what is wrong, what was expected."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+class _Reading(NamedTuple):
+    """What a file said, and the state of the files it was read from."""
+
+    environment: Environment | None
+    file: EnvFile
+    state: tuple[object, ...]
+
+
+class Folder:
+    """`path/*.env`, or of these the environments that `only` names. `shown_as` is the folder's name in messages."""
+
+    def __init__(self, path: Path, *, only: Iterable[str] | None = None, shown_as: str | None = None) -> None:
+        self.path = path
+        self._only = None if only is None else tuple(only)
+        self._shown = _printable(shown_as or str(path))
+        self._readings: dict[str, _Reading] = {}
+        self.at = self._shown
+        """What is being read, as messages name it."""
+
+    def read(self) -> tuple[Environment, ...]:
+        """The environments as they are now. What has not changed is not read again, so its commands do not run again.
+
+        Raises InvalidEnvironments with every mistake of every file.
+        """
+        before = self._readings
+        environments, mistakes = self.survey()
+        _warn_of_others(reading for name, reading in self._readings.items() if reading is not before.get(name))
+        if mistakes:
+            raise InvalidEnvironments(mistakes)
+        return environments
+
+    def survey(self) -> tuple[tuple[Environment, ...], list[str]]:
+        """The environments whose files are right, and every mistake. Raises InvalidEnvironments without a folder."""
+        self.at = self._shown
+        with overdue(OVERDUE, self._tell_overdue):
+            return self._survey()
+
+    def _tell_overdue(self) -> None:
+        logger.warning(
+            f"{self.at}: still being read, {OVERDUE:.0f} s after {self._shown} was begun; until a disk, a pipe or a"
+            " command answers, no change is noticed"
+        )
+
+    def _survey(self) -> tuple[tuple[Environment, ...], list[str]]:
+        before, look = self._readings, Look()
+        if self.path.is_dir() and (objection := look.objection(self.path)):
+            raise InvalidEnvironments([f"{self._shown}: the folder: {objection}"])
+        files, mistakes = self._files()
+        for name in self._only or ():
+            if name not in files:
+                meant = nearest(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
+                mistakes.append(f"inject_env: {name}: {self._shown}/{name}.env does not exist{meant}")
+        self._readings = {
+            name: self._reading(name, file, look)
+            for name, file in files.items()
+            if self._only is None or name in self._only
+        }
+        mistakes += (mistake for reading in self._readings.values() for mistake in reading.file.mistakes)
+        for name, reading in self._readings.items():
+            if reading is not before.get(name):
+                for line in reading.file.warnings:
+                    logger.warning(line)
+        environments = tuple(one.environment for one in self._readings.values() if one.environment is not None)
+        mistakes += _shared_origins(environments)
+        return environments, mistakes
+
+    def names(self) -> list[str]:
+        """The names of the environments, without reading a file. Raises InvalidEnvironments."""
+        return list(self._files()[0])
+
+    def secret_files(self, name: str) -> list[Path]:
+        """The files in which the secrets of an environment stand, as they were read last."""
+        return list(dict.fromkeys(self._readings[name].file.secret_files))
+
+    def _files(self) -> tuple[dict[str, Path], list[str]]:
+        """The environment files by the names of their environments, and the mistakes in files' names."""
+        files: dict[str, Path] = {}
+        mistakes: list[str] = []
+        try:
+            found = sorted(self.path.iterdir(), key=attrgetter("name")) if self.path.is_dir() else []
+        except OSError as error:
+            raise InvalidEnvironments(
+                [f"{self._shown}: cannot be read ({error.strerror}), a folder was expected"]
+            ) from None
+        for file in found:
+            if file.suffix == ".env" and not file.name.startswith("."):
+                files[_printable(file.stem)] = file
+            elif re.search(r"^\.env$|[^.]\.env(\.txt)?$", file.name, re.IGNORECASE) and file.name[:2] != ".#":
+                name = re.sub(r"\.env(\.txt)?$", "", _printable(file.name), flags=re.IGNORECASE) or "qa"
+                expected = f"one for each environment such as {self._shown}/qa.env was expected"
+                mistakes.append(
+                    f"{self._shown}/{_printable(file.name)}: the file's name: is not read, {expected};"
+                    f" rename it to {self._shown}/{name}.env"
+                )
+        return files, mistakes
+
+    def misnamed(self) -> list[str]:
+        """The mistakes in files' names. Raises InvalidEnvironments."""
+        return self._files()[1]
+
+    def found_instead(self) -> str:
+        """What lies there where no env file does, and what to do with it; empty where nothing is like one."""
+        with suppress(OSError):
+            for path in sorted(self.path.iterdir()):
+                name = _printable(path.name)
+                if path.is_dir() and (inside := sorted(path.glob("*.env"))):
+                    return (
+                        f"{self._shown}/{name}/{_printable(inside[0].name)} lies in a folder of its own, where it is"
+                        f" not read; move it to {self._shown}, or name its folder: inject_envs={self._shown}/{name}"
+                    )
+                if example := re.fullmatch(r"(.+?)(\.env)?\.(example|sample|template|dist)", name, re.IGNORECASE):
+                    return (
+                        f"{self._shown}/{name} is an example, which is not read; copy it to"
+                        f" {self._shown}/{example[1]}.env, and fill it in"
+                    )
+        return ""
+
+    def take_over(self, before: "Folder") -> None:
+        """What `before` has read need not be read again, if it is the same folder."""
+        if before.path == self.path:
+            self._readings = dict(before._readings)
+
+    def forget(self, names: Iterable[str]) -> bool:
+        """Read these environments' files again next time, if that may tell another secret: if they run a command."""
+        forgotten = {name for name in names if name in self._readings and self._readings[name].file.runs_commands}
+        self._readings = {name: kept for name, kept in self._readings.items() if name not in forgotten}
+        return bool(forgotten)
+
+    async def changes(self) -> AsyncGenerator[None]:
+        """Once at the beginning, then whenever something may have changed. It never ends by itself."""
+        watchfiles = await in_thread(_import_watchfiles, "import of watchfiles")
+        loop = asyncio.get_running_loop()
+        while True:
+            watched = self._watched()
+            try:
+                seen = watchfiles.awatch(
+                    *watched,
+                    watch_filter=None,
+                    debounce=DEBOUNCE,
+                    step=STEP,
+                    rust_timeout=UNSEEN,
+                    yield_on_timeout=True,
+                    recursive=False,
+                )
+                change = asyncio.ensure_future(anext(seen))
+                try:
+                    await asyncio.sleep(0)  # now it watches, and what changed before can be told without a gap
+                    while True:
+                        begun = loop.time()
+                        yield
+                        again = loop.time() + (loop.time() - begun) / LOOKING
+                        if self._watched() != watched:  # the reader has found other files to watch
+                            break
+                        told = False
+                        while not told:
+                            await asyncio.wait([change])
+                            told = bool(change.result()) or loop.time() >= again
+                            change = asyncio.ensure_future(anext(seen))
+                finally:
+                    change.cancel()
+            except FileNotFoundError:
+                continue  # a watched folder has gone in this moment
+            except (OSError, RuntimeError) as error:  # as when all of inotify's instances are in use
+                logger.warning(
+                    f"{self._shown}: the system does not watch it ({error}); looking there each second instead"
+                )
+                break
+        while True:
+            begun = loop.time()
+            yield
+            await asyncio.sleep(max(UNSEEN / 1000, (loop.time() - begun) / LOOKING))
+
+    def _reading(self, name: str, file: Path, look: Look) -> _Reading:
+        earlier = self._readings.get(name)
+        if earlier is not None and earlier.state == _state([file, *earlier.file.files], look):
+            return earlier
+        self.at = f"{self._shown}/{_printable(file.name)}"
+        reading = EnvFile(file, self.at, look)
+        before = _state([file], look)  # so that a change during the reading counts as one after it
+        environment = read(reading)
+        return _Reading(environment, reading, before + _state(reading.files, look))
+
+    def _watched(self) -> set[Path]:
+        """The folders whose changes matter; of one that does not exist, the one in which it would be made."""
+        folders = {self.path.resolve()}
+        folders |= {file.resolve().parent for one in self._readings.values() for file in one.file.files}
+        return {next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in folders}
+
+
+def open_folder(given: str, only: Iterable[str] = ()) -> Folder:
+    """The folder that `inject_envs` names, named as short as it can be: from the working directory, else beside addon/.
+
+    Raises InvalidEnvironments where there is none, unless it is the default.
+    """
+    clone = Path(__file__).parents[2]
+    try:
+        path = Path(given).expanduser()
+        places = [path, clone.parent / path] if (clone / "inject.py").is_file() else [path]
+        found = next((place for place in places if place.is_dir()), None)
+    except (OSError, RuntimeError, ValueError):  # too long, of an unknown user, with a NUL
+        path, found = Path(given), None
+    if found is None and given != DEFAULT_FOLDER:
+        wrong = f"inject_envs: {given}: no such folder, the folder of the environment files was expected"
+        raise InvalidEnvironments([wrong])
+    return Folder(found or path, only=tuple(only) or None)
+
+
+def _printable(name: str) -> str:
+    """A file's name as messages have it: what is not UTF-8 could stand in no output, and a terminal obeys controls."""
+    if name.isprintable():
+        return name
+    return "".join(character if character.isprintable() else "?" for character in name)
+
+
+def _warn_of_others(readings: Iterable[_Reading]) -> None:
+    secret = [path for reading in readings for path in reading.file.secret_files]
+    if exposed := list(dict.fromkeys(filter(permissions.others_can_read, secret))):
+        logger.warning(permissions.warning(exposed))
+
+
+def _state(files: Iterable[Path], look: Look) -> tuple[object, ...]:
+    def state(path: Path) -> object:
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        # To read from a pipe changes its time.
+        content = (status.st_mtime_ns, status.st_size) if stat.S_ISREG(status.st_mode) else ()
+        return *content, status.st_ino, look.objection(path)
+
+    return tuple(map(state, files))
+
+
+def _shared_origins(environments: Iterable[Environment]) -> list[str]:
+    owners: dict[Origin, Environment] = {}
+    mistakes = []
+    for environment in environments:
+        for origin in environment.origins:
+            other = owners.setdefault(origin, environment)
+            if other is not environment:
+                mistakes.append(
+                    f"{environment.file}: HOST: claims {origin}, which {other.file} claims too;"
+                    " each origin was expected in one file"
+                )
+    return mistakes
+
+
+def _import_watchfiles() -> ModuleType:
+    import watchfiles
+
+    return watchfiles

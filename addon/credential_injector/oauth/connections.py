@@ -1,0 +1,169 @@
+"""Connections to authorization servers, which all environments share and which are kept for a while.
+
+Importing this imports urllib3, which takes a while: the add-on does it with requests.
+"""
+
+import functools
+import logging
+import os
+import socket
+import ssl
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import certifi
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
+
+from credential_injector.oauth.request import Transport
+from credential_injector.origins.destinations import is_loopback, normalise_host
+
+MOST_KEPT = 32  # connections in all
+KEPT_FOR = 30.0  # seconds after which a connection that nobody has used is closed
+MOST_CONTEXTS = 16  # TLS contexts: with certifi's authorities each takes 0.7 MB
+
+# mitmweb's event log keeps debug records, which hold requests and tokens; urllib3's warnings hold what a server wrote.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """To a server: connections of equal ways serve the same exchanges."""
+
+    scheme: str
+    host: str
+    port: int
+    transport: Transport
+    certificate: tuple[str, str] | None = field(repr=False)
+    """The client's, with its chain, and its private key, both in PEM form."""
+
+    @property
+    def proxy(self) -> str:
+        """The proxy's URL; empty: directly. What goes to this machine in clear is for nobody else."""
+        return "" if is_loopback(normalise_host(self.host)) else self.transport.proxy or ""
+
+
+class Connections:
+    """TLS contexts and kept connections. Its methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Way, HTTPConnection]] = {}
+        """By their number: the one that was kept first has the lowest."""
+        self._lock = threading.Lock()
+        self._tls = functools.lru_cache(MOST_CONTEXTS)(_tls_context)
+        self._tls_lock = threading.Lock()
+        self.last_kept = 0
+        """The number of the connection that was kept last."""
+        weakref.finalize(self, _close, self._kept)
+
+    def take(self, way: Way) -> HTTPConnection | None:
+        """A kept connection, from now on the caller's alone."""
+        while True:
+            with self._lock:
+                number = next((number for number in reversed(self._kept) if self._kept[number][0] == way), None)
+                if number is None:
+                    return None
+                _, connection = self._kept.pop(number)
+            if connection.is_connected:
+                return connection
+            connection.close()
+
+    def keep(self, way: Way, connection: HTTPConnection) -> None:
+        """Keep a connection for the next exchange. Its last answer has been read to the end."""
+        with self._lock:
+            self.last_kept += 1
+            self._kept[self.last_kept] = way, connection
+            surplus = self._kept.pop(next(iter(self._kept)))[1] if len(self._kept) > MOST_KEPT else None
+        if surplus is not None:
+            surplus.close()
+
+    def close(self, last: int) -> None:
+        """Close the connections that were kept until then, by the number of the last one, and not used since."""
+        with self._lock:
+            old = {number: self._kept.pop(number) for number in list(self._kept) if number <= last}
+        _close(old)
+
+    def open(self, way: Way, dial: Callable[[str, int], socket.socket]) -> HTTPConnection:
+        """A new connection, on the socket that `dial` connects to a host and port. Raises what urllib3 does."""
+        connection = self._new(way)
+        connection.dial = dial
+        try:
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            del connection.dial  # it is the caller's, and the connection may be kept
+        return connection
+
+    def _new(self, way: Way) -> "_HTTP | _HTTPS":
+        transport = way.transport
+        if way.scheme == "http":  # only to this machine, so never through a proxy
+            return _HTTP(way.host, way.port, timeout=transport.timeout)
+        tls = self._context(transport, way.certificate, insecure=transport.insecure_tls)
+        if not way.proxy:
+            return _HTTPS(way.host, way.port, timeout=transport.timeout, ssl_context=tls)
+        proxy = urlsplit(way.proxy)
+        address = urllib3.util.parse_url(f"{proxy.scheme}://{proxy.netloc.rpartition('@')[2]}")
+        connection = _HTTPS(
+            (address.host or "").strip("[]"),
+            address.port or (443 if proxy.scheme == "https" else 80),
+            timeout=transport.timeout,
+            ssl_context=tls,
+            proxy=address,
+            proxy_config=ProxyConfig(self._context(transport), False, None, None),
+        )
+        login = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=login) if proxy.username is not None else None
+        connection.set_tunnel(way.host, way.port, headers, scheme=proxy.scheme)
+        return connection
+
+    def _context(
+        self, transport: Transport, certificate: tuple[str, str] | None = None, *, insecure: bool = False
+    ) -> ssl.SSLContext:
+        with self._tls_lock:  # else all that ask first each make one
+            return self._tls(transport.ca, transport.ca_file, certificate, insecure)
+
+
+class _HTTP(HTTPConnection):
+    auto_open = 0  # http.client's: once closed it stays closed
+    dial: Callable[[str, int], socket.socket]
+
+    def _new_conn(self) -> socket.socket:
+        return self.dial(self._dns_host, self.port)
+
+
+class _HTTPS(HTTPSConnection, _HTTP):
+    """TLS on it."""
+
+
+def _close(kept: dict[int, tuple[Way, HTTPConnection]]) -> None:
+    for _, connection in kept.values():
+        connection.close()
+
+
+def _tls_context(ca: str, ca_file: str, certificate: tuple[str, str] | None, insecure: bool) -> ssl.SSLContext:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca:
+        tls.load_verify_locations(cadata=ca)
+    else:
+        tls.load_verify_locations(ca_file or certifi.where())
+    if insecure:
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    if certificate is not None:
+        _show_certificate(tls, *certificate)
+    return tls
+
+
+def _show_certificate(tls: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Python's ssl takes a client's certificate from a file only: for this moment, one that nobody else can read."""
+    with tempfile.TemporaryDirectory(prefix="credential-injector-") as folder:
+        path = Path(folder, "client.pem")
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(f"{key}\n{certificate}\n")
+        tls.load_cert_chain(path)

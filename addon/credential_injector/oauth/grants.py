@@ -1,0 +1,142 @@
+"""What a client shows for a token: a row for each grant, and one for each credential that is no OAuth2 at all."""
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from credential_injector.oauth import pem
+from credential_injector.oauth.request import Fields, TokenRequest
+
+JWT_LIFETIME = 180.0  # seconds; Salesforce takes no longer one, Google one of an hour
+
+
+class Grant(NamedTuple):
+    """One grant."""
+
+    needs: tuple[str, ...]
+    """Its keys in the environment file."""
+    form: Callable[[TokenRequest, str, float], Fields]
+    """The fields of a token request to an endpoint (URL) at a time (unix seconds), beside those of every grant."""
+    may: tuple[str, ...] = ()
+    """Its keys that may be left out."""
+    urn: str = ""
+    """Its name in a token request, where that is another one."""
+    public: bool = False
+    """Without any of their keys, the client authentication method is none."""
+    refreshes: bool = False
+    """A token request shows the last refresh token, and may bring another one."""
+    login_endpoint: str = ""
+    """The key of the endpoint at which a person logs in: the first refresh token comes from there."""
+
+
+def _nothing(_request: TokenRequest, _endpoint: str, _now: float) -> Fields:
+    return ()
+
+
+def _password(request: TokenRequest, _endpoint: str, _now: float) -> Fields:
+    return ("username", request.value("USERNAME")), ("password", request.value("PASSWORD"))
+
+
+def _refresh_token(request: TokenRequest, _endpoint: str, _now: float) -> Fields:
+    return (("refresh_token", request.value("REFRESH_TOKEN")),)
+
+
+def _jwt_bearer(request: TokenRequest, endpoint: str, now: float) -> Fields:
+    from credential_injector.oauth.jwt import signed  # imports Authlib, which takes a while
+
+    key = request.value("PRIVATE_KEY")
+    assertion = signed(
+        pem.jwk(key),
+        algorithm=request.value("SIGNING_ALG") or pem.algorithms(key)[0],
+        header={"kid": request.value("KEY_ID")} if request.value("KEY_ID") else {},
+        issuer=request.value("JWT_ISSUER"),
+        subject=request.value("JWT_SUBJECT"),
+        audience=request.value("JWT_AUDIENCE") or endpoint,
+        now=now,
+        lifetime=float(request.value("JWT_LIFETIME") or JWT_LIFETIME),
+        scope=request.scope,  # RFC 7523 has it in the form, where it is, too; Google wants it here
+    )
+    return (("assertion", assertion),)
+
+
+def _token_exchange(request: TokenRequest, _endpoint: str, _now: float) -> Fields:
+    access_token = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type, not a token
+    fields = [
+        ("subject_token", request.value("SUBJECT_TOKEN")),
+        ("subject_token_type", request.value("SUBJECT_TOKEN_TYPE") or access_token),
+    ]
+    if actor := request.value("ACTOR_TOKEN"):
+        fields += [("actor_token", actor), ("actor_token_type", request.value("ACTOR_TOKEN_TYPE") or access_token)]
+    if requested := request.value("REQUESTED_TOKEN_TYPE"):
+        fields.append(("requested_token_type", requested))
+    return tuple(fields)
+
+
+GRANTS: Mapping[str, Grant] = {
+    # RFC 6749 sections 4.4, 4.3 and 6
+    "client_credentials": Grant(("CLIENT_ID",), _nothing),
+    "password": Grant(("CLIENT_ID", "USERNAME", "PASSWORD"), _password),
+    "refresh_token": Grant(("CLIENT_ID", "REFRESH_TOKEN"), _refresh_token, refreshes=True),
+    # RFC 7523 section 2.1
+    "jwt_bearer": Grant(
+        ("PRIVATE_KEY", "JWT_ISSUER"),
+        _jwt_bearer,
+        may=("CLIENT_ID", "JWT_SUBJECT", "JWT_AUDIENCE", "JWT_LIFETIME", "KEY_ID", "SIGNING_ALG"),
+        urn="urn:ietf:params:oauth:grant-type:jwt-bearer",
+        public=True,
+    ),
+    # RFC 8693 section 2.1
+    "token_exchange": Grant(
+        ("SUBJECT_TOKEN",),
+        _token_exchange,
+        may=("CLIENT_ID", "SUBJECT_TOKEN_TYPE", "ACTOR_TOKEN", "ACTOR_TOKEN_TYPE", "REQUESTED_TOKEN_TYPE"),
+        urn="urn:ietf:params:oauth:grant-type:token-exchange",
+        public=True,
+    ),
+    # RFC 6749 section 4.1 with RFC 7636, and RFC 8628: a person logs in once, and from then on refresh tokens serve.
+    "authorization_code": Grant(
+        ("CLIENT_ID",),
+        _refresh_token,
+        may=("AUTHORIZATION_ENDPOINT", "REDIRECT_URI"),
+        public=True,
+        refreshes=True,
+        login_endpoint="AUTHORIZATION_ENDPOINT",
+    ),
+    "device_code": Grant(
+        ("CLIENT_ID",),
+        _refresh_token,
+        may=("DEVICE_AUTHORIZATION_ENDPOINT",),
+        urn="urn:ietf:params:oauth:grant-type:device_code",
+        public=True,
+        refreshes=True,
+        login_endpoint="DEVICE_AUTHORIZATION_ENDPOINT",
+    ),
+}
+
+
+class FixedCredential(NamedTuple):
+    """A credential that stands in the file, and is asked of nobody."""
+
+    needs: tuple[str, ...]
+    """Its keys in the environment file."""
+    credential: Callable[[TokenRequest], str]
+    """What goes into the header behind the prefix."""
+    prefix: str = ""
+    """The default of PREFIX, in any header. Empty: as for a token."""
+
+
+def _basic(request: TokenRequest) -> str:
+    return base64.b64encode(f"{request.value('USERNAME')}:{request.value('PASSWORD')}".encode()).decode()
+
+
+FIXED: Mapping[str, FixedCredential] = {
+    "static": FixedCredential(("VALUE",), lambda request: request.value("VALUE")),
+    "basic": FixedCredential(("USERNAME", "PASSWORD"), _basic, prefix="Basic"),  # RFC 7617
+}
+"""The values of GRANT_TYPE that are no OAuth2 grant."""
+
+
+def grant_type(request: TokenRequest) -> str:
+    """The grant_type of its token requests."""
+    grant = GRANTS[request.grant_type]
+    return "refresh_token" if grant.login_endpoint else grant.urn or request.grant_type

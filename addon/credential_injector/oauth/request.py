@@ -1,0 +1,111 @@
+"""What a token request is made of, as values: what changes the token, and the way to the authorization server."""
+
+import re
+from dataclasses import dataclass, field, replace
+from urllib.parse import SplitResult, urlsplit
+
+from credential_injector.origins.destinations import is_address, is_loopback, is_name, normalise_host
+
+Fields = tuple[tuple[str, str], ...]
+
+DEFAULT_TIMEOUT = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """Everything that changes the token, and so the token's identity: equal requests share one token."""
+
+    endpoint: str = ""
+    """The token endpoint. Empty: `issuer` publishes it, or the grant needs none."""
+    client_id: str = ""
+    grant_type: str = "client_credentials"
+    """A row of `grants.GRANTS`."""
+    auth_method: str = "client_secret_post"
+    """A row of `client_authentication.METHODS`. Empty: what `issuer` publishes decides."""
+    client_secret: str = field(default="", repr=False)
+    scope: str = ""
+    audience: tuple[str, ...] = ()
+    resource: tuple[str, ...] = ()
+    params: Fields = field(default=(), repr=False)
+    headers: Fields = field(default=(), repr=False)
+    issuer: str = ""
+    values: Fields = field(default=(), repr=False)
+    """What the keys hold that only some grants or methods use, by key: `USERNAME`, `PRIVATE_KEY`."""
+
+    def value(self, key: str) -> str:
+        """What a key of the grant or the method holds; empty where the file does not give it."""
+        return dict(self.values).get(key, "")
+
+    def with_value(self, key: str, value: str) -> "TokenRequest":
+        """The same request with another value of this key."""
+        return replace(self, values=tuple({**dict(self.values), key: value}.items()))
+
+    @property
+    def shown(self) -> str:
+        """Where its tokens come from, as messages name it; the query of an endpoint may hold anything."""
+        return shown(self.endpoint or self.issuer)
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """The way to the authorization server: nothing here changes the token."""
+
+    ca: str = field(default="", repr=False)
+    """PEM certificates of the only authorities that are trusted. Empty: those in `ca_file`."""
+    ca_file: str = ""
+    """A file of such certificates. Empty: those that certifi knows."""
+    proxy: str | None = field(default=None, repr=False)
+    """The URL of an HTTP proxy, maybe with a password. Empty: directly. None: the file does not say."""
+    timeout: float = DEFAULT_TIMEOUT
+    """Seconds for all of a token request, discovery included."""
+    insecure_tls: bool = False
+    """Nobody verifies who answers."""
+
+    def completed(self, ca_file: str = "", proxy: str = "") -> "Transport":
+        """With these, where the environment file does not say."""
+        given = self.proxy
+        return replace(self, ca_file="" if self.ca else ca_file, proxy=proxy if given is None else given)
+
+
+def shown(url: str) -> str:
+    """A URL as messages name it: without its query, which may hold anything."""
+    return url.partition("?")[0]
+
+
+def parse_endpoint(value: str) -> str:
+    """A URL to which credentials go: https, or http to this machine (RFC 6749 section 3.2: TLS is required).
+
+    Raises ValueError.
+    """
+    malformed = "is malformed, a URL such as https://login.example.com/oauth2/v2.0/token was expected"
+    parts, host = _split(value, malformed)
+    if re.search(r"[\s\x00-\x1f\x7f\\]", value) or not value.isascii():
+        raise ValueError(malformed)
+    if parts.username is not None or "#" in value:
+        raise ValueError("holds a user name or a fragment, only scheme, host, port, path and query were expected")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("would send the credentials in clear, https was expected (http only to this machine)")
+    return value
+
+
+def parse_proxy(value: str) -> str:
+    """The URL of an HTTP proxy, with a user and a password at most; empty for none, or `direct`. Raises ValueError."""
+    if value.lower() in ("", "direct"):
+        return ""
+    malformed = "is malformed, a proxy such as http://proxy.example.com:3128, or direct, was expected"
+    parts, _ = _split(value, malformed)
+    if parts.path not in ("", "/") or parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError(malformed)
+    return value
+
+
+def _split(url: str, malformed: str) -> tuple[SplitResult, str]:
+    """The parts of an http or https URL, and its normalised host. Raises ValueError with this text."""
+    try:
+        parts = urlsplit(url)
+        host, port = normalise_host(parts.hostname or ""), parts.port
+    except ValueError:
+        raise ValueError(malformed) from None
+    if parts.scheme not in ("http", "https") or port == 0 or not (is_name(host) or is_address(host)):
+        raise ValueError(malformed)
+    return parts, host

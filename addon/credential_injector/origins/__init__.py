@@ -1,0 +1,1 @@
+"""Where a request goes, and where a credential may go. Pure."""

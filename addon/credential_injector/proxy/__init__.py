@@ -1,0 +1,1 @@
+"""The add-on. Only this package knows mitmproxy."""

@@ -1,0 +1,168 @@
+"""A credential -> the mask that is shown in its place: `<qa sha256:ab12cd34ef56>`, or `<qa secret>`."""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+from credential_injector.oauth.fingerprints import fingerprint
+
+LONGEST_PREFIX = 8  # words; each one that is tried costs a hash
+SHORTEST_SECRET = 8  # characters: what is shorter stands elsewhere by chance, and is masked in its own header only
+
+_BACKSLASH = rb"(?:\\|%(?:25)*5[Cc])"
+
+
+class Headers(Protocol):
+    """The part of mitmproxy's headers that is needed here."""
+
+    fields: tuple[tuple[bytes, bytes], ...]
+
+
+class Mask(NamedTuple):
+    """What is hidden, and what is shown instead."""
+
+    header: str
+    """In which it was sent; lower case."""
+    secret: str
+    shown: str
+
+
+def mask_of(environment: str, header: str, secret: str, label: str) -> Mask:
+    """The mask of an environment's credential. No two secrets of an environment may share a label: see `show`."""
+    return Mask(header.lower(), secret, f"<{environment} {label}>")
+
+
+def unnamed(header: str = "") -> str:
+    """The label of a secret that a person chose: a fingerprint would let a key's thief try such secrets out.
+
+    `header` is its own, where the secret goes beside a token.
+    """
+    return f"secret {header}" if header else "secret"
+
+
+def find(headers: Headers, environment: str, shown: str) -> Mask | None:
+    """The mask of the credential with this fingerprint; None where no header holds it, behind a prefix or none."""
+    for name, value in headers.fields:
+        for credential in endings(_text(value)):
+            if fingerprint(credential) == shown:
+                return mask_of(environment, name.decode("latin-1"), credential, shown)
+    return None
+
+
+def endings(value: str) -> list[str]:
+    """A header's value, and what is left of it behind each word of a prefix."""
+    words = value.split(" ")
+    return [" ".join(words[start:]) for start in range(min(len(words), LONGEST_PREFIX))]
+
+
+def hide(headers: Headers, masks: Iterable[Mask], *, escaped: bool = True) -> None:
+    """Put the masks in the credentials' place; where they are already, they stay.
+
+    Escaped forms of a credential count as well, unless `show` must be able to put back what was there.
+    """
+    for mask in masks:
+        _replace(headers, mask, mask.shown, mask.secret)
+        if not escaped:
+            _replace(headers, mask, mask.secret, mask.shown)
+        elif any(_reaches(mask, name) and _holds(value, mask.secret) for name, value in headers.fields):
+            headers.fields = tuple(
+                (name, _masked(value, mask) if _reaches(mask, name) else value) for name, value in headers.fields
+            )
+
+
+def show(headers: Headers, masks: Iterable[Mask]) -> None:
+    """Put the credentials back."""
+    for mask in masks:
+        _replace(headers, mask, mask.shown, mask.secret)
+
+
+def drop(headers: Headers, masks: Iterable[Mask]) -> None:
+    """Remove every header that holds one of the credentials, in whatever form, or its mask."""
+    for mask in masks:
+        headers.fields = tuple(
+            (name, value)
+            for name, value in headers.fields
+            if not (_reaches(mask, name) and (_bytes(mask.shown) in value or _holds(value, mask.secret)))
+        )
+
+
+def carries(headers: Headers, mask: Mask) -> bool:
+    """Whether the credential is in its header."""
+    own, secret = mask.header.encode(), _bytes(mask.secret)
+    return any(name.lower() == own and secret in value for name, value in headers.fields)
+
+
+def masked(value: Any, masks: Iterable[Mask]) -> Any:
+    """A text, or whatever is made of texts, with the masks in the secrets' place, however deep they are."""
+    match value:
+        case str():
+            # Any surrogate may be in it, where headers hold only those that stand for a byte.
+            before = value.encode("utf-8", "surrogatepass")
+            after = masked(before, masks)
+            return value if after == before else after.decode("utf-8", "surrogatepass")
+        case bytes():
+            for mask in masks:
+                if len(mask.secret) >= SHORTEST_SECRET:
+                    value = _masked(value, mask)
+        case dict():
+            value = {key: masked(part, masks) for key, part in value.items()}
+        case list() | tuple():
+            value = type(value)(masked(part, masks) for part in value)
+    return value
+
+
+@lru_cache(maxsize=1024)
+def _forms(secret: str) -> tuple[bytes, re.Pattern[bytes]]:
+    """The longest piece of a secret that no encoder touches, and a pattern of the secret in all of its escaped forms.
+
+    Percent-encoding (RFC 3986 section 2.1) and JSON's escapes (RFC 8259 section 7), once or, as of a URL inside a URL,
+    several times: `/` may stand there as `%2F`, `%252f`, `\\/`, `\\u002F`. Not base64.
+    """
+    pieces = re.findall(rb"[A-Za-z0-9]+|\\+|[^\\]", _bytes(secret))
+    pattern = b"".join(piece if piece.isalnum() else _escaped(piece) for piece in pieces)
+    return max((piece for piece in pieces if piece.isalnum()), key=len, default=b""), re.compile(pattern)
+
+
+def _escaped(piece: bytes) -> bytes:
+    code = piece[0]
+    if code == ord("\\"):  # each escape doubles it
+        return rb"(?:%b|(?i:\\u005c))+" % _BACKSLASH
+    return rb"(?:%b*(?:%b|(?i:%%(?:25)*%02x))|%b+(?i:u00%02x))" % (_BACKSLASH, re.escape(piece), code, _BACKSLASH, code)
+
+
+def _holds(value: bytes, secret: str) -> bool:
+    """Whether a text holds the secret, in whatever form."""
+    return _bytes(secret) in value or (_may_hold(value, secret) and _forms(secret)[1].search(value) is not None)
+
+
+def _masked(value: bytes, mask: Mask) -> bytes:
+    shown = _bytes(mask.shown)
+    value = value.replace(_bytes(mask.secret), shown)
+    return _forms(mask.secret)[1].sub(lambda _: shown, value) if _may_hold(value, mask.secret) else value
+
+
+def _may_hold(value: bytes, secret: str) -> bool:
+    """Whether an escaped form is worth looking for, which takes far longer."""
+    return (b"%" in value or b"\\" in value) and _forms(secret)[0] in value
+
+
+def _reaches(mask: Mask, name: bytes) -> bool:
+    """Whether the mask counts in the header of this name."""
+    return len(mask.secret) >= SHORTEST_SECRET or name.lower() == mask.header.encode()
+
+
+def _replace(headers: Headers, mask: Mask, old: str, new: str) -> None:
+    before, after = _bytes(old), _bytes(new)
+    if any(before in value and _reaches(mask, name) for name, value in headers.fields):
+        headers.fields = tuple(
+            (name, value.replace(before, after) if _reaches(mask, name) else value) for name, value in headers.fields
+        )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")

@@ -1,0 +1,179 @@
+"""What a person sees on a flow: metadata, mark, comment, and the text of a refusal. Nothing here is secret.
+
+A flow is anything with mitmproxy's `metadata`, `marked` and `comment`.
+"""
+
+import math
+from typing import Any, Literal, Protocol
+
+from credential_injector import messages
+from credential_injector.environments.environment import Environment
+from credential_injector.oauth.grants import FIXED
+from credential_injector.oauth.schemes import SCHEMES
+from credential_injector.oauth.token import AccessToken, Served
+
+KEY = "inject"
+"""Of `flow.metadata`. Its value is a dict of plain values: mitmproxy cannot save anything else."""
+
+Action = Literal["injected", "kept", "blocked", "skipped"]
+
+_MARKS: dict[Action, str] = {"injected": ":key:", "kept": "", "blocked": ":no_entry:", "skipped": ":warning:"}
+
+
+class Flow(Protocol):
+    """The part of a mitmproxy flow that is written here."""
+
+    metadata: dict[Any, Any]
+    marked: str
+    comment: str
+
+
+def injected(flow: Flow, environment: Environment, served: Served, replaced: str | None) -> None:
+    """The credential is in the request. `replaced` is what stood in its place, as `scheme` tells it."""
+    token = served.token
+    expires = math.isfinite(token.expires_at)
+    if expires:
+        comment = f"{environment.name}: token injected ({served.source}, {messages.duration(served.seconds_left)} left)"
+    else:
+        comment = f"{environment.name}: {environment.token_request.grant_type} credential injected"
+    if replaced is not None:
+        comment += f", replaced {replaced}"
+    prefix = f"{environment.prefix} " if environment.prefix else ""
+    # mitmweb draws a comment's lines as one paragraph: the dashes keep them apart there.
+    shown = fingerprint(environment, token)
+    comment += f"\n- {environment.header}: {prefix}<{shown or 'secret'}>\n- {environment.file}"
+    if environment.extra_headers:
+        comment += "".join(f"\n- {name}: <secret>" for name, _ in environment.extra_headers)
+    _write(
+        flow,
+        comment,
+        action="injected",
+        environment=environment,
+        token=shown,
+        source=served.source,
+        expires_at=int(token.expires_at) if expires else None,
+        replaced=replaced,
+    )
+    flow.metadata[KEY]["header"] = environment.header
+    if shown is not None:
+        flow.metadata[KEY]["token_length"] = len(token.value)
+    if environment.extra_headers:
+        flow.metadata[KEY]["headers"] = [name for name, _ in environment.extra_headers]
+
+
+def fingerprint(environment: Environment, token: AccessToken) -> str | None:
+    """What may be shown of a token. None: a person chose it, so that it could be found by trying."""
+    return None if environment.token_request.grant_type in FIXED else token.fingerprint
+
+
+def retried(flow: Flow, environment: Environment, served: Served) -> None:
+    """The API refused the first token; what the client gets is the answer to the same request with another one."""
+    refused = flow.metadata[KEY]
+    injected(flow, environment, served, refused["replaced"])
+    headline, _, details = flow.comment.partition("\n")
+    flow.comment = (
+        f"{headline}, sent again after a 401\n{details}\n- the first answer: 401 to <{refused['token'] or 'secret'}>"
+    )
+    flow.metadata[KEY]["retried"] = True
+
+
+def not_retried(flow: Flow, reason: str) -> None:
+    """The API refused the token, and its 401 goes to the client."""
+    flow.comment += f"\n- the API answered 401, which stays: {reason}"
+    flow.metadata[KEY]["reason"] = f"401 and not sent again: {reason}"
+
+
+def kept(flow: Flow, environment: Environment) -> None:
+    """The client's own credential stays."""
+    reason = f"the client sent its own {environment.header}, and OVERWRITE=never keeps it"
+    _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment, reason=reason)
+
+
+def skipped(flow: Flow, environment: Environment, reason: str, *, marked: bool = True) -> None:
+    """The request goes on as the client sent it. Not `marked`, it has a comment only."""
+    mark = flow.marked
+    comment = f"{environment.name}: left as the client sent it: {reason}"
+    _write(flow, comment, action="skipped", environment=environment, reason=reason)
+    if not marked:
+        flow.marked = mark
+
+
+def withdrawn(flow: Flow, environment: Environment, reason: str) -> None:
+    """The request goes on without the token that it had already got."""
+    comment = f"{environment.name}: token withdrawn: {reason}"
+    _write(flow, comment, action="skipped", environment=environment, reason=reason)
+
+
+def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams: bool = False) -> str:
+    """The request is not sent on, or, where its body streams already, goes on without any credential.
+
+    Returns the one line that the client gets. Without an environment, none was found before something unforeseen
+    happened.
+    """
+    name = environment.name if environment is not None else None
+    what = "request blocked" if not streams else "sent on without any credential, as its body is streamed"
+    line = f"{name or 'credential injector'}: {what}: {reason}"
+    _write(flow, line, action="blocked", environment=environment, reason=reason)
+    return line
+
+
+def was_injected(flow: Flow) -> bool:
+    """Whether the flow's request went out with a token of ours. What was read from a file may hold anything."""
+    record = flow.metadata.get(KEY)
+    return (
+        isinstance(record, dict)
+        and record.get("action") == "injected"
+        and all(isinstance(record.get(name), str) for name in ("environment", "source"))
+        and all(isinstance(record.get(name, ...), str | None) for name in ("token", "replaced"))
+        and isinstance(record.get("header", ""), str)
+        and isinstance(record.get("headers", []), list)
+        and all(isinstance(name, str) for name in record.get("headers", []))
+    )
+
+
+def forget(flow: Flow) -> None:
+    """A replayed request goes to a host that no environment names, so nothing is to be said of it any more."""
+    flow.metadata.pop(KEY, None)
+    flow.comment = flow.marked = ""
+
+
+def scheme(value: str) -> str:
+    """The authentication scheme of a header value (RFC 9110 section 11.1), or `another value`."""
+    return SCHEMES.get(value.partition(" ")[0].lower(), "another value")
+
+
+def credential(value: str) -> str:
+    """What stands behind the authentication scheme of a header value; all of it where that is no known scheme."""
+    first, _, rest = value.partition(" ")
+    return rest if first.lower() in SCHEMES else value
+
+
+def _write(
+    flow: Flow,
+    comment: str,
+    *,
+    action: Action,
+    environment: Environment | None,
+    reason: str | None = None,
+    token: str | None = None,
+    source: str | None = None,
+    expires_at: int | None = None,
+    replaced: str | None = None,
+) -> None:
+    if environment is not None and environment.transport.insecure_tls:
+        comment += "\n- INSECURE_TLS: nobody verifies which server issues the tokens"
+    # A flow that is replayed carries our earlier comment; one that a person wrote is kept below ours.
+    if flow.comment and KEY not in flow.metadata:
+        comment += "\n\n" + flow.comment
+    flow.comment = comment
+    flow.marked = _MARKS[action] or flow.marked
+    flow.metadata[KEY] = {
+        "action": action,
+        "environment": environment.name if environment is not None else None,
+        "reason": reason,
+        "token": token,
+        "source": source,
+        "expires_at": expires_at,
+        "replaced": replaced,
+        "retried": False,
+    }

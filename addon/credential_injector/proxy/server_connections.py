@@ -1,0 +1,120 @@
+"""How the connections to servers are verified: against which name, or by nobody.
+
+A flow does not tell. mitmproxy verifies a server against the name that it sends as SNI, and that is decided when TLS
+starts, which may be after the request has got its credential; `ssl_insecure` may be set and unset between two
+connections; and a request may go out on any connection that its client has to the same address.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mitmproxy import http
+from mitmproxy.connection import Client, Server
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import HttpLayer
+from mitmproxy.tls import TlsData
+
+from credential_injector.origins.destinations import normalise_host
+
+
+class Made(NamedTuple):
+    """A connection to a server."""
+
+    server: Server
+    verified: str | None
+    """The name, normalised, against which mitmproxy verifies it. None: nobody verifies it."""
+
+
+class Connections:
+    """The connections that were made for each client that is connected.
+
+    A replay's are not among them: it uses each once, and no hook tells that its client has gone.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, list[Made] | None] = {}
+        """By the client's id. None: the client is older than the add-on, so nobody knows."""
+
+    def connected(self, client: Client) -> None:
+        """The client is new."""
+        self._made[client.id] = []
+
+    def disconnected(self, client: Client) -> None:
+        """The client has gone."""
+        self._made.pop(client.id, None)
+
+    def distrust(self, client: Client) -> None:
+        """The client was there before the add-on."""
+        self._made.setdefault(client.id, None)
+
+    def tls_starts(self, data: TlsData, *, verifies: bool) -> str | None:
+        """Remember what the server will be verified against, which is returned."""
+        name = data.conn.sni or data.context.client.sni  # as tlsconfig, which comes later, will choose it
+        if name is None and isinstance(data.conn, Server) and data.conn.address is not None:
+            name = data.conn.address[0]
+        verified = normalise_host(name) if verifies and name is not None else None
+        if isinstance(data.conn, Server):
+            self._remember(data.context.client, Made(data.conn, verified))
+        return verified
+
+    def failed(self, client: Client, server: Server) -> None:
+        """The server could not be connected."""
+        self._remember(client, Made(server, None))
+
+    def _remember(self, client: Client, made: Made) -> None:
+        others = self._made.get(client.id)
+        if others is not None:
+            self._made[client.id] = [*(one for one in others if not _ended(one.server)), made]
+
+    def of(self, flow: http.HTTPFlow) -> object:
+        """Those of the flow's client: another object where one has been made since."""
+        return self._made.get(flow.client_conn.id)
+
+    def verified(self, flow: http.HTTPFlow) -> Sequence[str | None]:
+        """For each connection that the request may go out on now, the name that it was verified against, if any.
+
+        mitmproxy takes one that the client has to the same address. Until then `flow.server_conn` may be another.
+        """
+        made = self._made.get(flow.client_conn.id, ())
+        if made is None:
+            return (None,)
+        if not made:
+            return ()
+        current, address = flow.server_conn, (flow.request.data.host, flow.request.data.port)
+        return [
+            one.verified
+            for one in made
+            if (one.server is current or one.server.address == address) and not _ended(one.server)
+        ]
+
+    def failure(self, flow: http.HTTPFlow) -> str | None:
+        """Why the server could not be connected, where that is what the flow's error tells."""
+        error = flow.error.msg if flow.error is not None else None
+        made = self._made.get(flow.client_conn.id) or ()
+        return error if error is not None and any(one.server.error == error for one in made) else None
+
+    def export(self) -> dict[str, list[Made] | None]:
+        """What `restore` takes, in another add-on: the script is loaded anew."""
+        return self._made
+
+    def restore(self, made: dict[str, list[Made] | None]) -> None:
+        """What another one knew."""
+        self._made = {
+            client: [Made(*one) for one in known] if known is not None else None for client, known in made.items()
+        }
+
+
+def _ended(server: Server) -> bool:
+    return server.error is not None or server.timestamp_end is not None
+
+
+def waiting_for(context: Context) -> list[http.HTTPFlow]:
+    """The flows whose requests go out as soon as the context's server is connected.
+
+    No documented API: HttpLayer's table of whom it will tell (read in mitmproxy 11.0.2 and 12.3.1).
+    """
+    layer = next((layer for layer in reversed(context.layers) if isinstance(layer, HttpLayer)), None)
+    if layer is None:
+        return []
+    commands = layer.waiting_for_establishment.get(context.server, [])
+    return [layer.command_sources[command].flow for command in commands]  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""The current token of an identity: fetched, renewed, stored."""

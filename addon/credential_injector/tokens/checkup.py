@@ -1,0 +1,221 @@
+"""A checkup of an environment: one real token, and what else would go wrong."""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from credential_injector import messages, permissions
+from credential_injector.environments.environment import Environment
+from credential_injector.environments.folder import Folder
+from credential_injector.oauth.endpoint import TokenEndpoint, granted_scope, server_time, token_scope
+from credential_injector.oauth.grants import FIXED
+from credential_injector.oauth.refresh_token import RefreshToken
+from credential_injector.oauth.request import TokenRequest
+from credential_injector.oauth.token import LEEWAY, AccessToken, NoToken
+from credential_injector.threads import in_thread
+from credential_injector.tokens import upstream_tls
+from credential_injector.tokens.provider import store_of
+from credential_injector.tokens.source import TokenSource
+from credential_injector.tokens.store import shared
+
+if TYPE_CHECKING:
+    from credential_injector.tokens.store import TokenStore
+
+# Of whether these are granted, the answer says nothing that could be compared: the first is answered by a refresh
+# token, and Entra ID's second stands for all that the client may have.
+_INCOMPARABLE = ("offline_access", "/.default")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """What was found out about one environment."""
+
+    name: str
+    file: str
+    endpoint: str = ""
+    """Where its tokens come from; empty where the credential stands in the file."""
+    tls: str = ""
+    """Whether the server that issues the tokens is verified."""
+    lifetime: float | None = None
+    """Seconds for which the token lives. None: there is no token, or it does not expire."""
+    scope: tuple[str, ...] = ()
+    """What was asked for and granted: of what else was granted, only the number is told, as its names are not ours."""
+    more_scope: int = 0
+    clock_skew: float | None = None
+    """Seconds by which the server's clock is ahead of this machine's; it tells whole seconds only."""
+    problems: tuple[str, ...] = ()
+    """A line for each: what is wrong, and what to do about it."""
+    unconfirmed_scope: tuple[str, ...] = ()
+    """What of `scope` neither the answer nor the token names."""
+    api_tls: Mapping[str, str] = field(default_factory=dict)
+    """What came of TLS to the API, by origin, where it is https and no wildcard: `upstream_tls.Trial.result`."""
+    notes: tuple[str, ...] = ()
+    """A line for each: what may be wrong, which cannot be told from here."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is good."""
+        return not self.problems
+
+
+async def check_folder(
+    folder: Folder, store: "TokenStore | None", trust: upstream_tls.Trust, tell: Callable[[str], None]
+) -> list[Checkup]:
+    """Check every environment of a folder; `tell` shows what is begun. A file that is wrong has a checkup, too."""
+    environments, mistakes = await in_thread(folder.survey, "environment files")
+    wrong: dict[str, list[str]] = {}
+    for mistake in mistakes:
+        wrong.setdefault(mistake.partition(": ")[0], []).append(mistake)
+
+    async def one(environment: Environment) -> Checkup:
+        whence = environment.token_request.shown
+        tell(f"{environment.name}: {f'asking {whence} for a token' if whence else 'reading'} ...")
+        done, trials = await asyncio.gather(
+            check(environment, store, folder.secret_files(environment.name), trust.ca_file),
+            _try_origins(environment, trust),
+        )
+        problems = [f"{origin}: {trial.problem}" for origin, trial in trials.items() if trial.problem]
+        notes = [f"{origin}: {trial.note}" for origin, trial in trials.items() if trial.note]
+        return replace(
+            done,
+            problems=(*wrong.pop(environment.file, ()), *done.problems, *problems),
+            api_tls={origin: trial.result for origin, trial in trials.items()},
+            notes=(*done.notes, *notes),
+        )
+
+    checked = await asyncio.gather(*map(one, environments))
+    unread = (Checkup(Path(file).stem, file, problems=tuple(whats)) for file, whats in wrong.items())
+    return sorted([*checked, *unread], key=lambda one: one.name)
+
+
+async def check(
+    environment: Environment, store: "TokenStore | None", secret_files: Sequence[Path] = (), ca_file: str = ""
+) -> Checkup:
+    """Ask for one token, as the proxy would, and look at what comes back.
+
+    `secret_files` hold its secrets, `ca_file` the authorities that mitmproxy trusts.
+    """
+    request, problems = environment.token_request, list[str]()
+    exposed = [path for path in secret_files if permissions.others_can_read(path)]
+    if exposed:
+        problems.append(permissions.warning(exposed))
+    if request.grant_type in FIXED:
+        return Checkup(environment.name, environment.file, problems=tuple(problems))
+    endpoint = TokenEndpoint(request, environment.transport.completed(ca_file))
+    loop, asked = asyncio.get_running_loop(), list[tuple[float, float]]()
+
+    refresh_token = RefreshToken(request.value("REFRESH_TOKEN"))
+
+    async def fetch(asked_at: float, _replaces: str | None) -> AccessToken:
+        began = loop.time()
+        try:
+            return await endpoint.token(asked_at, refresh_token.value)
+        finally:
+            asked.append((asked_at, loop.time() - began))
+
+    where = store_of(request, store)
+    source = TokenSource(
+        fetch if where is None else shared(where, request, fetch, refresh_token, timeout=environment.transport.timeout)
+    )
+    source.refresh()
+    token, skew, scope = None, None, _Scope()
+    try:
+        token = (await source.token()).token
+    except NoToken as error:
+        problems.append(messages.failure(environment, error))
+    problems += _lost(environment, token) if where is None else []
+    if endpoint.last is not None:
+        skew = _skew(server_time(endpoint.last), *asked[-1])
+    if token is not None and endpoint.last is not None:
+        scope = _scope(environment, granted_scope(endpoint.last), token_scope(token.value))
+        problems += [scope.problem] if scope.problem else []
+    if skew is not None and abs(skew) >= LEEWAY:
+        ahead = "behind" if skew > 0 else "ahead of"
+        problems.append(f"this machine's clock is {abs(skew):.0f} s {ahead} the server's; set it by network time")
+    return Checkup(
+        environment.name,
+        environment.file,
+        endpoint=request.shown,
+        tls=_tls(request, insecure=environment.transport.insecure_tls, answered=endpoint.last is not None),
+        lifetime=None if token is None or math.isinf(token.expires_at) else token.expires_at - token.issued_at,
+        scope=scope.granted,
+        more_scope=scope.more,
+        clock_skew=skew,
+        problems=tuple(problems),
+        unconfirmed_scope=scope.unconfirmed,
+        notes=(scope.note,) if scope.note else (),
+    )
+
+
+async def _try_origins(environment: Environment, trust: upstream_tls.Trust) -> dict[str, upstream_tls.Trial]:
+    """What came of TLS to each origin that is https, by its scheme, host and port; of a wildcard, no host is known."""
+    servers = {one.base: one for one in environment.origins if one.scheme == "https" and not one.wildcard}
+    trials = await asyncio.gather(
+        *(upstream_tls.attempt(origin, trust, environment.file) for origin in servers.values())
+    )
+    return dict(zip(servers, trials, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What came of the scope that was asked for."""
+
+    granted: tuple[str, ...] = ()
+    unconfirmed: tuple[str, ...] = ()
+    more: int = 0
+    problem: str = ""
+    note: str = ""
+
+
+def _scope(environment: Environment, granted: Sequence[str] | None, claimed: Sequence[str] | None) -> _Scope:
+    """`granted` is what the answer says, `claimed` what the token does; None where it says nothing."""
+    wanted = environment.token_request.scope.split()
+    ask = "ask whoever runs the authorization server to allow it to this client"
+    comparable = [name for name in wanted if not name.endswith(_INCOMPARABLE)]
+    if granted is not None:
+        missing = [name for name in comparable if name not in granted]
+        wrong = f"not granted: {' '.join(missing)}; check SCOPE in {environment.file}, or {ask}" if missing else ""
+        return _Scope(
+            tuple(name for name in wanted if name in granted), more=len(set(granted) - set(wanted)), problem=wrong
+        )
+    # RFC 6749 section 5.1: what was asked for is granted. Entra ID's tokens name a scope without its resource.
+    short = {name: name.rpartition("/")[2] for name in wanted}
+    named = set(claimed or ())
+    unconfirmed = tuple(name for name in comparable if not named & {name, short[name]})
+    note = ""
+    if claimed is not None and unconfirmed:
+        note = f"the token, a JWT, does not name {' '.join(unconfirmed)}; if the API answers 403, {ask}"
+    return _Scope(tuple(wanted), unconfirmed, len(named - {*short, *short.values()}), note=note)
+
+
+def _lost(environment: Environment, token: AccessToken | None) -> list[str]:
+    given = environment.token_request.value("REFRESH_TOKEN") or None
+    if token is None or token.refresh_token == given:
+        return []
+    return [
+        "the server has replaced the refresh token, and without a store the new one is lost; put another one into"
+        f" {environment.file}, and name a file with --tokens that is mitmproxy's inject_tokens, too"
+    ]
+
+
+def _tls(request: TokenRequest, *, insecure: bool, answered: bool) -> str:
+    if urlsplit(request.shown).scheme == "http":
+        return "none, loopback"
+    if insecure:
+        return "NOT VERIFIED"
+    return "verified" if answered else ""
+
+
+def _skew(said: float | None, asked_at: float, took: float) -> float | None:
+    """The least by which the clocks can differ. None where the server told no time.
+
+    It told the time at some moment between `asked_at` and `took` seconds later, less the fraction of a second.
+    """
+    if said is None:
+        return None
+    least, most = said - (asked_at + took), said + 1 - asked_at
+    return 0.0 if least <= 0 <= most else min(least, most, key=abs)

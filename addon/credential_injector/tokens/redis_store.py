@@ -1,0 +1,159 @@
+"""The token store that proxies on several machines share: Redis."""
+
+import asyncio
+import json
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from credential_injector.oauth.token import AccessToken
+from credential_injector.origins.destinations import is_loopback, normalise_host
+from credential_injector.tokens.store import TokenStore
+from credential_injector.tokens.stored_token import entry_of, kept_until, parsed, token_of
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REDIS_PATIENCE = 1.0  # seconds for one command, its connection included
+LOCK_LIFE = 3.0  # seconds for which a lock outlives its owner, who renews it
+LOCK_POLL = 0.1  # seconds
+LARGEST_VALUE = 4 << 20  # bytes of one token; a token endpoint's answer holds 1 MiB at most
+
+# Its debug records tell of every attempt at a lock, and mitmweb's event log keeps debug records.
+logging.getLogger("redis").setLevel(logging.WARNING)
+
+
+# Only its owner's value: another may hold it by now.
+_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
+_RENEW = (
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) else return 0 end"
+)
+
+
+def open_redis(url: str) -> TokenStore:
+    """The store at a redis://, rediss:// or unix:// URL. Opens nothing yet. Raises ValueError without repeating it."""
+    client = _client(url)
+    parts = urlsplit(url)
+    if parts.scheme == "redis" and parts.hostname and not is_loopback(normalise_host(parts.hostname)):
+        logger.warning("inject_tokens: redis:// sends tokens unencrypted to another machine; rediss:// encrypts them")
+    return _RedisStore(client)
+
+
+def _client(url: str) -> Any:
+    try:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError:
+        raise ValueError(
+            "needs the package redis; to install it: pip install 'mitmproxy-credential-injector[redis]'"
+        ) from None
+    malformed = "is malformed, a URL such as redis://:password@host:6379/0 was expected"
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": REDIS_PATIENCE,
+        "socket_timeout": REDIS_PATIENCE,
+    }
+    try:
+        parts = urlsplit(url)
+        parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        # A password with an unquoted '/', '?' or '#' in it would be taken for a host's name, and looked up.
+        if parts.fragment or not re.fullmatch(r"/.+" if parts.scheme == "unix" else r"/?[0-9]*", parts.path):
+            raise ValueError(malformed)
+        if parts.scheme == "rediss":
+            options["ssl_check_hostname"] = True  # redis 5 would take anybody's certificate
+        client: Any = Redis.from_url(url, **options)
+        client.connection_pool.make_connection()  # which finds the options that nobody knows
+    except Exception:  # noqa: BLE001 - its text may repeat the password
+        raise ValueError(malformed) from None
+    return client
+
+
+class _RedisStore(TokenStore):
+    """A key for each identity, which lives as long as its token, and one for its lock."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__("Redis", "redis://...")  # its URL may hold a password
+        self._client = client
+        self._cut_off: dict[str, str] = {}
+        """Value -> key of the locks that a command that was cut off may yet take."""
+
+    @asynccontextmanager
+    async def lock(self, identity: str, wait: float) -> AsyncIterator[bool]:
+        await self._release_cut_off()
+        key, value = f"{_key(identity)}:lock", secrets.token_hex()
+        renewing: asyncio.Task[None] | None = None
+        try:
+            held = await self._acquire(key, value, wait)
+            if held:
+                renewing = asyncio.create_task(self._renew(key, value), name="token store")
+        except Exception:
+            self._cut_off[value] = key
+            raise
+        except asyncio.CancelledError:
+            await self._release(key, value)
+            raise
+        try:
+            yield held
+        finally:
+            if renewing is not None:
+                renewing.cancel()
+                await self._release(key, value)
+
+    async def _acquire(self, key: str, value: str, wait: float) -> bool:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait
+        while not await self._in_time(self._client.set(key, value, nx=True, px=round(LOCK_LIFE * 1000))):
+            if loop.time() >= end:
+                return False
+            await asyncio.sleep(LOCK_POLL)
+        return True
+
+    async def _renew(self, key: str, value: str) -> None:
+        while True:
+            await asyncio.sleep(LOCK_LIFE / 3)
+            with suppress(Exception):
+                await self._in_time(self._client.eval(_RENEW, 1, key, value, round(LOCK_LIFE * 1000)))
+
+    async def _release(self, key: str, value: str) -> None:
+        with suppress(Exception):  # it ends by itself
+            await self._in_time(self._client.eval(_RELEASE, 1, key, value))
+
+    async def _release_cut_off(self) -> None:
+        """Free what was taken after all: Redis runs a command even if whoever sent it has gone meanwhile."""
+        if self._cut_off:
+            await self._in_time(self._client.ping())  # by then it has run whatever had come before
+        for value, key in list(self._cut_off.items()):
+            await self._in_time(self._client.eval(_RELEASE, 1, key, value))
+            self._cut_off.pop(value, None)
+
+    async def read(self, identity: str) -> AccessToken | None:
+        from redis.exceptions import ResponseError
+
+        try:
+            value = await self._in_time(self._client.getrange(_key(identity), 0, LARGEST_VALUE))
+        except ResponseError:
+            return None  # it is no string; writing replaces it
+        return token_of(parsed(value)) if len(value) <= LARGEST_VALUE else None
+
+    async def write(self, identity: str, token: AccessToken, now: float) -> None:
+        life = int((kept_until(token) - now) * 1000)
+        if life > 0:
+            await self._in_time(self._client.set(_key(identity), json.dumps(entry_of(token)), px=life))
+
+    async def close(self) -> None:
+        await super().close()
+        await self._client.aclose()
+
+    async def _in_time(self, command: Awaitable[T]) -> T:
+        async with asyncio.timeout(REDIS_PATIENCE):
+            return await command
+
+
+def _key(identity: str) -> str:
+    return f"credential-injector:{identity}"

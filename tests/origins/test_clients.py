@@ -1,0 +1,52 @@
+"""Which clients get credentials."""
+
+import pytest
+
+from credential_injector.origins.clients import admission, admits_everybody
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "admitted"),
+    [
+        ("loopback", "127.0.0.1", True),
+        ("loopback", "127.9.9.9", True),
+        ("loopback", "::1", True),
+        ("loopback", "::ffff:127.0.0.1", True),
+        ("loopback", "192.168.1.23", False),
+        ("", "127.0.0.1", False),
+        ("192.168.1.23/32", "192.168.1.23", True),
+        ("192.168.1.23", "192.168.1.23", True),
+        ("192.168.1.23", "::ffff:192.168.1.23", True),
+        ("192.168.1.23", "192.168.1.24", False),
+        ("LOOPBACK, 10.0.0.0/8", "10.9.8.7", True),
+        ("::ffff:10.0.0.0/104", "10.9.8.7", True),
+        ("fe80::/10", "fe80::1%eth0", True),
+        ("0.0.0.0/0", "2001:db8::1", False),
+        ("0.0.0.0/0,::/0", "2001:db8::1", True),
+        ("0.0.0.0/0", "not an address", False),
+        ("0.0.0.0/0", "", False),
+    ],
+)
+def test_a_client_is_admitted_by_its_address(networks: str, address: str, admitted: bool) -> None:
+    assert admission(networks)(address) == admitted
+
+
+@pytest.mark.parametrize("networks", ["everyone", "192.168.1.0/33", "192.168.1.0-9", "loopback 10.0.0.0/8"])
+def test_what_is_no_network_is_refused(networks: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a network, .* was expected"):
+        admission(networks)
+
+
+@pytest.mark.parametrize(
+    ("networks", "everybody"),
+    [
+        ("loopback", False),
+        ("10.0.0.0/8,192.168.0.0/16", False),
+        ("0.0.0.0/0", True),
+        ("::/0", True),
+        ("0.0.0.0/1,128.0.0.0/1", True),
+        ("loopback,::ffff:0:0/96", True),
+    ],
+)
+def test_everybody_is_every_address_of_one_kind(networks: str, everybody: bool) -> None:
+    assert admits_everybody(networks) == everybody

@@ -1,0 +1,192 @@
+"""What a checkup finds, against servers that misbehave; the command itself is tested in test_cli.py."""
+
+import asyncio
+import base64
+import json
+import re
+import ssl
+import time
+from contextlib import AbstractAsyncContextManager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
+from credential_injector.environments.environment import Environment
+from credential_injector.oauth.request import TokenRequest, Transport
+from credential_injector.origins.destinations import parse_origin
+from credential_injector.tokens.checkup import Checkup, check
+from credential_injector.tokens.file_store import open_file
+from tests.certificates import Authority
+from tests.fakes import answering, http
+
+TOKEN = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3600}
+
+
+def environment(endpoint: str, transport: Transport | None = None, **request: Any) -> Environment:
+    return Environment(
+        "qa",
+        "envs/qa.env",
+        (parse_origin("*.example.com"),),
+        TokenRequest(endpoint=endpoint, client_id="abc", client_secret="def", **request),
+        transport or Transport(),
+    )
+
+
+def checked(answer: dict[str, Any], *headers: str, **request: Any) -> Checkup:
+    with answering(http(200, answer, *headers)) as (endpoint, _):
+        return asyncio.run(check(environment(endpoint, **request), None))
+
+
+@pytest.mark.parametrize(
+    ("asked", "granted", "scope", "more", "missing"),
+    [
+        ("read write", None, ("read", "write"), 0, ""),
+        ("read write", "write read", ("read", "write"), 0, ""),
+        ("read write", "read", ("read",), 0, "write"),
+        ("read admin write", "", (), 0, "read admin write"),
+        ("read", "read canary-1 canary-2", ("read",), 2, ""),
+        ("", "canary", (), 1, ""),
+        ("openid offline_access", "openid", ("openid",), 0, ""),
+        ("api://orders/.default", "api://orders/read", (), 1, ""),
+        ("read", 7, ("read",), 0, ""),
+    ],
+)
+def test_the_granted_scope_is_compared_with_the_one_that_was_asked_for(
+    asked: str, granted: Any, scope: tuple[str, ...], more: int, missing: str
+) -> None:
+    found = checked({**TOKEN, "scope": granted}, scope=asked)
+    assert (found.scope, found.more_scope, found.lifetime) == (scope, more, 3600)
+    assert ["; ".join(found.problems).partition(";")[0]] == [f"not granted: {missing}" if missing else ""]
+    assert "canary" not in repr(found)
+
+
+def jwt(**claims: Any) -> str:
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in ({}, claims, {}))
+
+
+@pytest.mark.parametrize(
+    ("token", "asked", "unconfirmed", "more", "note"),
+    [
+        ("abc", "admin", ("admin",), 0, ""),
+        ("abc", "", (), 0, ""),
+        ("abc", "api://orders/.default offline_access", (), 0, ""),
+        (jwt(sub="canary"), "admin", ("admin",), 0, ""),
+        (jwt(scope=7, scp=None, roles={}), "admin", ("admin",), 0, ""),
+        (jwt(scope="read admin"), "admin", (), 1, ""),
+        (jwt(scp="read"), "api://orders/read", (), 0, ""),
+        (jwt(scp=["read", "admin", 7]), "admin read", (), 0, ""),
+        (jwt(roles=["admin"], scp="read"), "admin read", (), 0, ""),
+        (jwt(roles=["canary"]), "api://orders/.default", (), 1, ""),
+        (jwt(scope="read canary"), "read admin", ("admin",), 1, "the token, a JWT, does not name admin"),
+        (jwt(scope=""), "admin", ("admin",), 0, "the token, a JWT, does not name admin"),
+    ],
+)
+def test_a_scope_that_the_answer_does_not_name_is_confirmed_by_the_token_alone(
+    token: str, asked: str, unconfirmed: tuple[str, ...], more: int, note: str
+) -> None:
+    """RFC 6749 section 5.1: the answer may leave it out where it is what was asked for. So nothing is wrong."""
+    found = checked({**TOKEN, "access_token": token}, scope=asked)
+    assert (found.ok, found.scope, found.unconfirmed_scope) == (True, tuple(asked.split()), unconfirmed)
+    assert (found.more_scope, len(found.notes)) == (more, bool(note))
+    assert note in "".join(found.notes)
+    assert "canary" not in repr(found)
+
+
+def test_a_scope_that_the_answer_names_is_not_looked_for_in_the_token() -> None:
+    found = checked({**TOKEN, "access_token": jwt(scope="read"), "scope": "admin"}, scope="admin")
+    assert (found.ok, found.scope, found.unconfirmed_scope, found.notes) == (True, ("admin",), (), ())
+
+
+@pytest.mark.parametrize(
+    ("ahead", "problem"),
+    [
+        (0, ""),
+        (-5, ""),
+        (600, "clock is (59.|60.) s behind the server's"),
+        (-600, "clock is (59.|6..) s ahead of the server's"),
+    ],
+)
+def test_a_clock_that_is_wrong_is_found_by_the_servers_date(ahead: int, problem: str) -> None:
+    found = checked(TOKEN, f"Date: {formatdate(time.time() + ahead, usegmt=True)}")
+    assert found.clock_skew == pytest.approx(ahead, abs=10)
+    assert found.ok == (not problem)
+    assert re.search(problem, "".join(found.problems))
+
+
+@pytest.mark.parametrize("date", ["Date: yesterday", "X-Date: 1"])
+def test_without_a_date_nothing_is_said_of_the_clock(date: str) -> None:
+    found = checked(TOKEN, date)
+    assert (found.clock_skew, found.ok) == (None, True)
+
+
+def test_a_refusal_tells_of_the_clock_too() -> None:
+    with answering(http(400, {"error": "invalid_client"}, f"Date: {formatdate(0, usegmt=True)}")) as (endpoint, _):
+        found = asyncio.run(check(environment(endpoint), None))
+    refused, clock = found.problems
+    assert "no token (invalid_client)" in refused
+    assert "set it by network time" in clock
+
+
+@pytest.mark.parametrize(
+    ("trusts", "insecure", "tls", "problem"),
+    [
+        (True, False, "verified", ""),
+        (False, True, "NOT VERIFIED", ""),
+        (False, False, "", "name the authority that issued it in CA_FILE in"),
+    ],
+)
+def test_the_servers_tls_is_told(tmp_path: Path, trusts: bool, insecure: bool, tls: str, problem: str) -> None:
+    authority = Authority()
+    (tmp_path / "server.pem").write_text("".join(authority.issue("server", "127.0.0.1")))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    transport = Transport(ca=authority.certificate if trusts else "", insecure_tls=insecure)
+    with serve(DemoAuthorizationServer([Client("abc", "def")]).app, tls=context) as origin:
+        found = asyncio.run(check(environment(f"{origin}/oauth2/v2.0/token", transport), None))
+    assert found.tls == tls
+    assert problem in "".join(found.problems)
+    assert found.ok == (not problem)
+
+
+def test_a_refresh_token_that_is_used_up_by_a_checkup_is_replaced_in_the_store(tmp_path: Path) -> None:
+    store = open_file(str(tmp_path / "tokens.json"))
+    request = environment("", grant_type="refresh_token", values=(("REFRESH_TOKEN", "first"),)).token_request
+    with answering(http(200, {**TOKEN, "refresh_token": "second"})) as (endpoint, received):
+        same = environment(endpoint, grant_type=request.grant_type, values=request.values)
+        for _ in range(2):
+            assert asyncio.run(check(same, store)).ok
+    assert [b"refresh_token=first" in one for one in received] == [True, False]
+    assert b"refresh_token=second" in received[1]
+
+
+def test_a_credential_that_stands_in_the_file_is_asked_of_nobody() -> None:
+    found = asyncio.run(check(environment("", grant_type="static", values=(("VALUE", "abc"),)), None))
+    assert (found.ok, found.endpoint, found.lifetime) == (True, "", None)
+
+
+@pytest.mark.parametrize(("next_one", "lost"), [("second", True), ("first", False), (None, False)])
+def test_a_refresh_token_that_a_checkup_without_a_store_uses_up_is_told(next_one: str | None, lost: bool) -> None:
+    found = checked(
+        {**TOKEN, "refresh_token": next_one}, grant_type="refresh_token", values=(("REFRESH_TOKEN", "first"),)
+    )
+    assert ["the server has replaced the refresh token" in problem for problem in found.problems] == [True] * lost
+    assert "second" not in repr(found)
+
+
+def test_a_checkup_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_file(str(tmp_path / "tokens.json"))
+    lock, waits = store.lock, list[float]()
+
+    def watched(identity: str, wait: float) -> AbstractAsyncContextManager[bool]:
+        waits.append(wait)
+        return lock(identity, wait)
+
+    monkeypatch.setattr(store, "lock", watched)
+    with answering(http(200, TOKEN)) as (endpoint, _):
+        assert asyncio.run(check(environment(endpoint, Transport(timeout=60)), store)).ok
+    assert waits == [90]

@@ -1,0 +1,534 @@
+"""Logins that go wrong, against servers that do what no real one does on demand; real ones are in e2e/test_login.py."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import math
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+
+import pytest
+import requests
+
+from credential_injector.demo.processes import free_port
+from credential_injector.demo.servers import serve
+from credential_injector.environments.environment import Environment
+from credential_injector.oauth.request import TokenRequest, Transport
+from credential_injector.oauth.token import AccessToken, NoToken
+from credential_injector.origins.destinations import parse_origin
+from credential_injector.tokens.file_store import open_file
+from credential_injector.tokens.login import Terminal, log_in
+from credential_injector.tokens.store import TokenStore, identify
+
+TOKEN = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "first"}
+DEVICE = {
+    "device_code": "canary-device",
+    "user_code": "ABCD-EFGH",
+    "verification_uri": "https://login.example.com/device",
+    "expires_in": 600,
+    "interval": 1,
+}
+
+
+class Server:
+    """A token endpoint that gives these answers in turn, the last one for ever, and tells what it was asked."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self.asked: list[dict[str, str]] = []
+        self._answers = list(answers)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        self.asked.append(dict(parse_qsl(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())))
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        status = "400 Bad Request" if "error" in answer else "200 OK"
+        status = "503 Service Unavailable" if answer.get("error") == "temporarily_unavailable" else status
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(answer).encode()]
+
+
+@contextmanager
+def environment(server: Server, grant: str = "authorization_code", **values: str) -> Iterator[Environment]:
+    with serve(server) as origin:
+        given = {
+            "AUTHORIZATION_ENDPOINT": "https://login.example.com/authorize?tenant=acme",
+            "DEVICE_AUTHORIZATION_ENDPOINT": f"{origin}/device",
+            **values,
+        }
+        request = TokenRequest(
+            f"{origin}/token",
+            client_id="abc",
+            auth_method="none",
+            grant_type=grant,
+            scope=given.pop("SCOPE", ""),
+            values=tuple(sorted(given.items())),
+        )
+        yield Environment("qa", "envs/qa.env", (parse_origin("https://api.example.com"),), request)
+
+
+class Person:
+    """Opens what a login shows, and reads what it tells."""
+
+    def __init__(self, *answers: Callable[[dict[str, str]], dict[str, str] | list[tuple[str, str]]]) -> None:
+        self.told: list[str] = []
+        self.asked: dict[str, str] = {}
+        self.pages: list[requests.Response] = []
+        self._answers = answers
+
+    async def browse(self, url: str) -> None:
+        self.url = url
+        self.asked = dict(parse_qsl(urlsplit(url).query))
+        await asyncio.to_thread(self._answer)  # for whose end asyncio.run waits
+
+    def _answer(self) -> None:
+        for answer in self._answers:
+            target = f"{self.asked['redirect_uri']}?{urlencode(answer(self.asked))}"
+            self.pages.append(requests.get(target, timeout=30))
+
+    def log_in(self, where: Environment, store: TokenStore, **terminal: Any) -> AccessToken:
+        return asyncio.run(log_in(where, store, Terminal(self.told.append, self.browse, **terminal)))
+
+
+def good(asked: dict[str, str]) -> dict[str, str]:
+    return {"code": "canary-code", "state": asked["state"]}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TokenStore:
+    return open_file(str(tmp_path / "tokens.json"))
+
+
+def stored(store: TokenStore, where: Environment) -> AccessToken | None:
+    return asyncio.run(store.read(identify(where.token_request)))
+
+
+# --- In a browser ---
+
+
+def test_the_code_is_exchanged_with_the_verifier_of_its_challenge_and_the_refresh_token_is_stored(
+    store: TokenStore,
+) -> None:
+    server, person = Server(TOKEN), Person(good)
+    with environment(server, SCOPE="read") as where:
+        token = person.log_in(where, store)
+        assert stored(store, where) == token
+    assert (token.value, token.refresh_token) == ("abc", "first")
+    asked, (exchanged,) = person.asked, server.asked
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/callback", asked["redirect_uri"])
+    assert (asked["tenant"], asked["response_type"], asked["client_id"], asked["scope"]) == (
+        *("acme", "code", "abc", "read"),
+    )
+    assert asked["code_challenge_method"] == "S256"
+    assert "prompt" not in asked
+    assert (exchanged["grant_type"], exchanged["code"]) == ("authorization_code", "canary-code")
+    assert exchanged["redirect_uri"] == asked["redirect_uri"]
+    digest = hashlib.sha256(exchanged["code_verifier"].encode()).digest()
+    assert base64.urlsafe_b64encode(digest).decode().rstrip("=") == asked["code_challenge"]
+    assert len(exchanged["code_verifier"]) >= 43
+    (page,) = person.pages
+    assert (page.status_code, page.headers["Cache-Control"]) == (200, "no-store")
+    assert "canary" not in page.text + "".join(person.told)
+
+
+def test_a_login_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_take(
+    store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, waits = store.lock, list[float]()
+
+    def watched(identity: str, wait: float) -> AbstractAsyncContextManager[bool]:
+        waits.append(wait)
+        return lock(identity, wait)
+
+    monkeypatch.setattr(store, "lock", watched)
+    with environment(Server(TOKEN)) as where:
+        Person(good).log_in(replace(where, transport=Transport(timeout=60)), store)
+    assert waits == [90]
+
+
+def test_no_two_logins_have_the_same_state_or_challenge(store: TokenStore) -> None:
+    people = [Person(good), Person(good)]
+    with environment(Server(TOKEN)) as where:
+        for person in people:
+            person.log_in(where, store)
+    assert len({person.asked["state"] for person in people}) == 2
+    assert len({person.asked["code_challenge"] for person in people}) == 2
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        lambda asked: {"code": "canary-of-another", "state": "another"},
+        lambda asked: {"code": "canary-of-another"},
+        lambda asked: {"error": "access_denied", "state": "another"},
+        lambda asked: {"code": "canary-of-another", "state": f"{asked['state']}ä"},
+        lambda asked: [("code", "canary-of-another"), ("state", asked["state"]), ("state", "another")],
+    ],
+)
+def test_an_answer_with_another_state_is_refused_and_the_login_goes_on(store: TokenStore, foreign: Any) -> None:
+    server, person = Server(TOKEN), Person(foreign, good)
+    with environment(server) as where:
+        person.log_in(where, store)
+    assert [page.status_code for page in person.pages] == [400, 200]
+    assert [one["code"] for one in server.asked] == ["canary-code"]
+    assert "qa: an answer with another state was refused: it is not of this login" in person.told
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"error": "access_denied", "error_description": "canary"}, "access_denied"),
+        ({"error": "canary"}, "login_refused"),
+        ({}, "login_refused"),
+        ({"code": ""}, "login_refused"),
+    ],
+)
+def test_a_refused_login_is_told_without_the_servers_words(
+    store: TokenStore, answer: dict[str, str], code: str
+) -> None:
+    server, person = Server(TOKEN), Person(lambda asked: {**answer, "state": asked["state"]})
+    with environment(server) as where, pytest.raises(NoToken) as error:
+        person.log_in(where, store)
+    assert error.value.code == code
+    assert server.asked == []
+    assert code in person.pages[0].text
+    assert "canary" not in f"{error.value}{person.pages[0].text}{person.told}"
+
+
+def publishing(server: Server, **more: Any) -> Any:
+    """The same server, which publishes where its endpoints are, and more of itself."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["REQUEST_METHOD"] == "POST":
+            return server(environ, start_response)
+        origin = f"http://{environ['HTTP_HOST']}"
+        start_response("200 OK", [("Content-Type", "application/json")])
+        endpoints = {"token_endpoint": f"{origin}/token", "authorization_endpoint": f"{origin}/authorize"}
+        return [json.dumps({"issuer": origin, **endpoints, **more}).encode()]
+
+    return app
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_answer_that_names_another_issuer_is_refused(store: TokenStore, own: bool) -> None:
+    """RFC 9207: the code must not come to another server than it is from."""
+    server = Server(TOKEN)
+    with serve(publishing(server)) as origin, environment(server, AUTHORIZATION_ENDPOINT="") as told:
+        where = replace(told, token_request=replace(told.token_request, endpoint="", issuer=origin))
+        person = Person(lambda asked: {**good(asked), "iss": origin if own else "https://evil.example.com"})
+        if own:
+            person.log_in(where, store)
+            stored = asyncio.run(store.read(identify(where.token_request)))
+            assert stored is not None
+            assert stored.endpoints == (f"{origin}/token",), "a proxy knows it before it uses the token"
+        else:
+            with pytest.raises(NoToken, match="issuer_mismatch: another authorization server than ISSUER answered"):
+                person.log_in(where, store)
+    assert len(server.asked) == own
+
+
+ISS = "authorization_response_iss_parameter_supported"
+
+
+@pytest.mark.parametrize(
+    ("published", "more", "refused"),
+    [
+        ({ISS: True}, [], "without the iss that its metadata promises"),
+        ({ISS: True}, [("iss", "{issuer}")], ""),
+        ({ISS: False}, [], ""),
+        ({}, [], ""),
+        ({}, [("iss", "{issuer}")], ""),
+        ({}, [("iss", "")], "with an empty iss"),
+        ({}, [("iss", "{issuer}"), ("iss", "{issuer}")], "with a parameter that is there twice"),
+        ({}, [("iss", "{issuer}"), ("iss", "https://evil.example")], "with a parameter that is there twice"),
+        ({}, [("iss", ""), ("iss", "{issuer}")], "with a parameter that is there twice"),
+        ({}, [("code", "canary-of-another")], "with a parameter that is there twice"),
+        ({}, [("error", "access_denied"), ("error", "access_denied")], "with a parameter that is there twice"),
+        ({}, [("x", ""), ("x", "")], "with a parameter that is there twice"),
+        (None, [("iss", "")], "with an empty iss"),
+        (None, [("iss", "https://a.example"), ("iss", "https://a.example")], "with a parameter that is there twice"),
+        (None, [("iss", "https://a.example")], ""),
+    ],
+)
+def test_an_answer_is_refused_where_it_may_be_of_another_server(
+    store: TokenStore, published: dict[str, Any] | None, more: list[tuple[str, str]], refused: str
+) -> None:
+    """RFC 9207 section 2.4, and RFC 6749 section 3.1: no parameter is there twice. None: the file names no ISSUER."""
+    server = Server(TOKEN)
+    endpoint = "" if published is not None else "https://login.example.com/authorize"
+    with (
+        serve(publishing(server, **(published or {}))) as origin,
+        environment(server, AUTHORIZATION_ENDPOINT=endpoint) as told,
+    ):
+        where = told
+        if published is not None:
+            where = replace(told, token_request=replace(told.token_request, endpoint="", issuer=origin))
+        extra = [(name, value.format(issuer=origin)) for name, value in more]
+        person = Person(lambda asked: [*good(asked).items(), *extra])
+        if refused:
+            with pytest.raises(NoToken, match=refused) as error:
+                person.log_in(where, store)
+            assert error.value.code == "invalid_authorization_response"
+            assert "canary" not in f"{error.value}{person.pages[0].text}{person.told}"
+        else:
+            person.log_in(where, store)
+    assert len(server.asked) == (not refused)
+
+
+def test_what_is_no_answer_to_the_login_finds_nothing(store: TokenStore) -> None:
+    """A browser asks for an icon, too, and anything on this machine can ask for anything."""
+    pages: list[bytes] = []
+
+    def ask(redirect_uri: str, answer: str) -> None:
+        parts = urlsplit(redirect_uri)
+        for line in (
+            "GET /favicon.ico HTTP/1.1",
+            f"POST /callback?{answer} HTTP/1.1",
+            f"GET /callbacks?{answer} HTTP/1.1",
+            f"GET http://[/callback?{answer} HTTP/1.1",
+            "whatever",
+            f"GET /callback?{answer}&state=another HTTP/1.1",
+            f"GET /{'x' * 100_000} HTTP/1.1",
+            f"GET /callback?{answer} HTTP/1.1",
+        ):
+            with socket.create_connection((parts.hostname, parts.port), timeout=30) as browser, suppress(OSError):
+                browser.sendall(f"{line}\r\n\r\n".encode())
+                pages.append(browser.recv(12)[9:])
+
+    async def browse(url: str) -> None:
+        asked = dict(parse_qsl(urlsplit(url).query))
+        await asyncio.to_thread(ask, asked["redirect_uri"], urlencode(good(asked)))
+
+    server = Server(TOKEN)
+    with environment(server) as where:
+        asyncio.run(log_in(where, store, Terminal(lambda _: None, browse)))
+    assert [page for page in pages if page] == [b"404"] * 5 + [b"400", b"200"]
+    assert len(server.asked) == 1
+
+
+def test_the_redirect_uri_of_the_file_is_listened_at_and_sent(store: TokenStore) -> None:
+    server, person = Server(TOKEN), Person(good)
+    fixed = f"http://127.0.0.1:{free_port()}/signed/in"
+    with environment(server, REDIRECT_URI=fixed) as where:
+        person.log_in(where, store)
+    assert person.asked["redirect_uri"] == server.asked[0]["redirect_uri"] == fixed
+
+
+def test_a_port_that_is_taken_is_told(store: TokenStore) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            environment(Server(TOKEN), REDIRECT_URI=f"http://127.0.0.1:{port}/") as where,
+            pytest.raises(
+                NoToken, match=rf"redirect_uri: 127\.0\.0\.1:{port} cannot be listened at \(Address already in use\)"
+            ),
+        ):
+            Person(good).log_in(where, store)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "prompt"),
+    [("https://login.example.com/authorize", "consent"), ("https://login.example.com/authorize?prompt=login", "login")],
+)
+def test_offline_access_asks_for_consent_unless_the_file_says_otherwise(
+    store: TokenStore, endpoint: str, prompt: str
+) -> None:
+    person = Person(good)
+    with environment(Server(TOKEN), SCOPE="openid offline_access", AUTHORIZATION_ENDPOINT=endpoint) as where:
+        person.log_in(where, store)
+    assert person.asked["prompt"] == prompt
+
+
+def test_audience_and_resource_are_asked_for_in_the_browser(store: TokenStore) -> None:
+    person = Person(good)
+    with environment(Server(TOKEN)) as where:
+        request = replace(where.token_request, audience=("https://api.example.com",), resource=("urn:a", "urn:b"))
+        person.log_in(replace(where, token_request=request), store)
+    query = parse_qs(urlsplit(person.url).query)
+    assert (query["audience"], query["resource"]) == (["https://api.example.com"], ["urn:a", "urn:b"])
+
+
+def test_the_wait_ends_with_what_to_do_after_words_of_progress(store: TokenStore) -> None:
+    person = Person()
+    with environment(Server(TOKEN)) as where, pytest.raises(NoToken, match="login_required: nobody has logged in with"):
+        person.log_in(where, store, deadline=0.2, progress=0.05)
+    assert person.told[1] == "qa: waiting for the login, 0 s left"
+
+
+# --- With a code ---
+
+
+@pytest.mark.parametrize(
+    ("errors", "pauses", "outcome"),
+    [
+        (["authorization_pending"], [1.0, 1.0], ""),
+        (["slow_down", "authorization_pending"], [1.0, 6.0, 6.0], ""),
+        (["temporarily_unavailable", "temporarily_unavailable", "slow_down"], [1.0, 2.0, 4.0, 9.0], ""),
+        (["expired_token"], [1.0], "login_required: nobody has entered the code in time"),
+        (["authorization_pending", "access_denied"], [1.0, 1.0], "access_denied"),
+    ],
+)
+def test_a_device_code_is_asked_for_until_the_server_decides(
+    store: TokenStore, monkeypatch: pytest.MonkeyPatch, errors: list[str], pauses: list[float], outcome: str
+) -> None:
+    paused: list[float] = []
+    sleep = asyncio.sleep
+
+    async def at_once(seconds: float) -> None:
+        paused.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("credential_injector.tokens.login.asyncio.sleep", at_once)
+    server, person = Server(DEVICE, *({"error": error} for error in errors), TOKEN), Person()
+    with environment(server, "device_code", SCOPE="read") as where:
+        if outcome:
+            with pytest.raises(NoToken, match=outcome):
+                person.log_in(where, store)
+            assert stored(store, where) is None
+        else:
+            person.log_in(where, store)
+            assert getattr(stored(store, where), "refresh_token", None) == "first"
+    assert (server.asked[0]["client_id"], server.asked[0]["scope"]) == ("abc", "read")
+    urn = "urn:ietf:params:oauth:grant-type:device_code"
+    assert {(one["grant_type"], one["device_code"]) for one in server.asked[1:]} == {(urn, "canary-device")}
+    assert paused == pauses
+    assert "canary" not in "".join(person.told)
+    assert "https://login.example.com/device" in person.told[0]
+    assert "ABCD-EFGH" in person.told[0]
+
+
+@pytest.mark.parametrize(("interval", "pause"), [(None, 5.0), ("7", 5.0), (0, 1.0), (10**400, 60.0), (math.nan, 1.0)])
+def test_an_odd_interval_is_made_a_reasonable_one(
+    store: TokenStore, monkeypatch: pytest.MonkeyPatch, interval: object, pause: float
+) -> None:
+    paused: list[float] = []
+
+    async def at_once(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr("credential_injector.tokens.login.asyncio.sleep", at_once)
+    with environment(Server({**DEVICE, "interval": interval}, TOKEN), "device_code") as where:
+        Person().log_in(where, store)
+    assert paused == [pause]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"device_code": ""},
+        {"device_code": 7},
+        {"user_code": "\x1b[2Jcanary"},
+        {"user_code": "canary" * 20},
+        {"verification_uri": "http://login.example.com/canary"},
+        {"verification_uri": "canary"},
+        {"verification_uri_complete": "javascript:canary"},
+        {"verification_uri": None},
+    ],
+)
+def test_an_answer_that_a_person_should_not_be_shown_is_refused(store: TokenStore, answer: dict[str, Any]) -> None:
+    person = Person()
+    with (
+        environment(Server({**DEVICE, **answer}), "device_code") as where,
+        pytest.raises(NoToken, match="invalid_response") as error,
+    ):
+        person.log_in(where, store)
+    assert "canary" not in f"{error.value}{person.told}"
+
+
+# --- The command ---
+
+
+def command(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+    home = {"HOME": str(folder), "USERPROFILE": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "credential_injector.cli", "login", *arguments],
+        cwd=folder,
+        env={**os.environ, **home, "PYTHONUNBUFFERED": "1", **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def env(folder: Path, *lines: str) -> None:
+    (folder / "envs").mkdir()
+    endpoints = "TOKEN_ENDPOINT=http://127.0.0.1:9/token\nAUTHORIZATION_ENDPOINT=https://login.example.com/authorize"
+    grant = "GRANT_TYPE=authorization_code"
+    (folder / "envs" / "qa.env").write_text(
+        "\n".join(["HOST=https://api.example.com", "CLIENT_ID=abc", *(lines or [endpoints, grant]), ""])
+    )
+
+
+def test_the_browser_is_opened_and_a_refusal_ends_the_command(tmp_path: Path) -> None:
+    env(tmp_path)
+    browser = tmp_path / "browser.py"
+    browser.write_text(
+        "import sys, urllib.parse as up, urllib.request as ur, urllib.error as ue\n"
+        "asked = dict(up.parse_qsl(up.urlsplit(sys.argv[1]).query))\n"
+        "answer = up.urlencode({'error': 'access_denied', 'state': asked['state']})\n"
+        "try: ur.urlopen(asked['redirect_uri'] + '?' + answer)\n"
+        "except ue.HTTPError as error: print(error.code)\n"
+    )
+    with command(tmp_path, "qa", BROWSER=f"{sys.executable} {browser} %s") as process:
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert told.splitlines()[-1] == (
+        "Error: qa: no token (access_denied): the authorization server refused the login; ask whoever runs the"
+        " authorization server to allow this client"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_ends_the_wait_without_a_traceback(tmp_path: Path) -> None:
+    env(tmp_path)
+    with command(tmp_path, "qa", "--no-browser") as process:
+        assert process.stderr is not None
+        shown = [process.stderr.readline() for _ in range(3)]
+        assert "code_challenge_method=S256" in shown[-1]
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told.strip()) == (1, "Aborted!")
+
+
+def test_a_grant_that_needs_no_login_is_a_wrong_call(tmp_path: Path) -> None:
+    env(tmp_path, "CLIENT_SECRET=canary")
+    with command(tmp_path, "qa") as process:
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert told == (
+        "Error: envs/qa.env: GRANT_TYPE=client_credentials needs no login, only authorization_code and device_code do\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "blocked", "code", "told"),
+    [
+        ({**TOKEN, "refresh_token": None}, False, 0,
+         "qa: the server gave no refresh token, so the login lasts for 60 min; for a longer one, SCOPE may need"
+         " offline_access\n"),
+        (TOKEN, True, 1, "Error: qa: the login cannot be kept ("),
+    ],
+)  # fmt: skip
+def test_what_a_login_cannot_do_is_told(
+    tmp_path: Path, answer: dict[str, Any], blocked: bool, code: int, told: str
+) -> None:
+    if blocked:
+        (tmp_path / ".mitmproxy").write_text("a file, where a folder is needed")
+    with serve(Server(DEVICE, answer)) as origin:
+        lines = f"DEVICE_AUTHORIZATION_ENDPOINT={origin}/device", f"TOKEN_ENDPOINT={origin}/token"
+        env(tmp_path, "GRANT_TYPE=device_code", *lines)
+        with command(tmp_path, "qa") as process:
+            printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (code, "" if code else "qa: logged in\n")
+    assert told in said
+    assert "Traceback" not in said
