@@ -9,8 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector.environments import env_file
-from credential_injector.environments import environment as environments
+from credential_injector.environments import env_file, keys
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder, InvalidEnvironments
 from credential_injector.oauth.client_auth import METHODS
@@ -686,9 +685,9 @@ def test_a_secret_behind_a_missing_equals_sign_is_not_taken_for_a_key(envs: Path
 
 def test_the_example_tells_every_key_and_no_other() -> None:
     text = (Path(__file__).parents[2] / "envs" / "dev.env.example").read_text()
-    told = [environments._source(key)[0] for key in re.findall(r"^#?([A-Z][A-Za-z_-]+)=", text, re.MULTILINE)]
-    rows = {**environments._KEYS, **environments._KEY_FAMILIES}
-    assert {environments._family(key) or key for key in told} == set(rows)
+    told = [keys.split_source(key)[0] for key in re.findall(r"^#?([A-Z][A-Za-z_-]+)=", text, re.MULTILINE)]
+    rows = {**keys.KEYS, **keys.FAMILIES}
+    assert {keys.family_of(key) or key for key in told} == set(rows)
     (secrets,) = re.findall(r"The secrets are ([^.]+)\.", text)
     assert set(re.findall(r"[A-Z_]+", secrets)) == {key for key, row in rows.items() if row.secret}
 
@@ -706,7 +705,7 @@ def test_any_bytes_are_an_environment_or_mistakes(tmp_path_factory: pytest.TempP
 
 
 LINES = [
-    *(f"{key}=abc" for key in environments._KEYS if key not in ("GRANT_TYPE", "TOKEN_ENDPOINT_AUTH_METHOD")),
+    *(f"{key}=abc" for key in keys.KEYS if key not in ("GRANT_TYPE", "TOKEN_ENDPOINT_AUTH_METHOD")),
     pasted("PRIVATE_KEY", KEY),
     pasted("CLIENT_CERT", CERTIFICATE),
     pasted("CLIENT_KEY", CERTIFICATE_KEY),

@@ -17,8 +17,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from credential_injector import __version__, messages
-from credential_injector.environments.environment import Environment, nearest
+from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
+from credential_injector.environments.spelling import did_you_mean
 from credential_injector.oauth.token import NoToken, Served
 from credential_injector.proxy.routes import Routes
 from credential_injector.threads import in_thread
@@ -247,7 +248,7 @@ def _folder(envs: str, *names: str) -> Folder:
         raise _WrongCall(f"--envs: no environment file in {folder.path.absolute()}; {todo}")
     for name in names:
         if name not in known:
-            meant = nearest(name, known, cutoff=0.5) or f", one of {', '.join(known)} was expected"
+            meant = did_you_mean(name, known, cutoff=0.5) or f", one of {', '.join(known)} was expected"
             raise _WrongCall(f"{folder.path / name}.env does not exist{meant}")
     return folder
 

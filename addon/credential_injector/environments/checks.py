@@ -1,17 +1,107 @@
-"""Keys of an environment file that are right each, and wrong together."""
+"""Keys of an environment file that are right each, and wrong together; and the defaults that one key gives another."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from credential_injector.environments import keys
 from credential_injector.oauth import pem
+from credential_injector.oauth.client_auth import METHODS, possible
+from credential_injector.oauth.grants import FIXED, GRANTS
+from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.schemes import SCHEMES
 from credential_injector.origins.destinations import is_loopback
 
 Mistakes = Iterator[tuple[str, str]]
-"""Each with its key, and what is wrong with it. `values` are by the names of the fields, `given` are the keys."""
+"""Each with its key, and what is wrong with it."""
+Values = Mapping[str, Any]
+"""What has been read, by the names of the fields."""
+Given = Mapping[str, str]
+"""The keys of the file, right or wrong, each as messages name it: `CLIENT_SECRET` may be `CLIENT_SECRET_FILE`."""
+
+DEFAULT_GRANT = "client_credentials"
+_OF_GRANTS = {key for grant in GRANTS.values() for key in (*grant.needs, *grant.may)}
+_OF_GRANTS |= {key for fixed in FIXED.values() for key in fixed.needs}
+_OF_METHODS = {key for method in METHODS.values() for key in (*method.needs, *method.may)}
 
 
-def check_endpoints(values: Mapping[str, Any], given: Mapping[str, str], login_endpoint: str) -> Mistakes:
+def check(values: Values, given: Given) -> Mistakes:
+    """Every mistake that no key makes alone."""
+    yield from check_header_names(values)
+    yield from check_grant(values, given)
+    yield from check_pairs(values, given)
+
+
+def default_method(grant: str, given: Collection[str]) -> str:
+    """The client authentication method of a file that names none; empty where the server's metadata decides."""
+    if "ISSUER" in given and possible(given):
+        return ""
+    return "none" if GRANTS[grant].public and "CLIENT_SECRET" not in given else "client_secret_post"
+
+
+def default_prefix(values: Values) -> str:
+    """Bearer is for Authorization. GRANT_TYPE=basic names its scheme, for any header."""
+    fixed = FIXED.get(values.get("grant_type", ""))
+    if fixed is not None and fixed.prefix:
+        return fixed.prefix
+    return "Bearer" if values.get("header", "Authorization").lower() == "authorization" else ""
+
+
+def check_header_names(values: Values) -> Mistakes:
+    """Headers that would replace one another."""
+    for family in ("TOKEN_HEADER_", "HEADER_"):
+        names = [name.lower() for name, _ in values.get(keys.FAMILIES[family].field, ())]
+        if len(names) != len(set(names)):
+            yield family, "names a header twice, and header names have no case; once was expected"
+        if family == "HEADER_" and (header := values.get("header", "Authorization")).lower() in names:
+            yield f"HEADER_{header}", "would replace the credential, another header was expected"
+
+
+def check_grant(values: Values, given: Given) -> Mistakes:
+    """Missing keys, and keys that the grant or the client authentication method does not use.
+
+    A key that was given wrongly is not missing. Where the grant or the method is invalid, no key can be called so.
+    """
+    grant = values.get("grant_type", DEFAULT_GRANT)
+    needed: tuple[str, ...] = ()
+    unused: dict[str, list[str]] = {}
+    if any(key in given and keys.KEYS[key].field not in values for key in ("GRANT_TYPE", "TOKEN_ENDPOINT_AUTH_METHOD")):
+        pass
+    elif grant in FIXED:
+        needed = FIXED[grant].needs
+        unused = {key: [f"GRANT_TYPE={grant}"] for key in given if _is_about_tokens(key) and key not in needed}
+    else:
+        method = values.get("auth_method", default_method(grant, given))
+        needed = (*GRANTS[grant].needs, *(METHODS[method].needs if method else ()))
+        unused = _unused(grant, [method] if method else possible(given), given)
+        yield from check_endpoints(values, given, GRANTS[grant].login_endpoint)
+    for key in dict.fromkeys(("HOST", *needed)):
+        if key not in given:
+            row = keys.KEYS[key]
+            expected = f"{key}, {key}_FILE or {key}_COMMAND" if row.secret else row.expected
+            yield key, f"is missing, {expected} was expected"
+    for key, reasons in unused.items():
+        yield given[key], f"is not used with {' and '.join(reasons)}, the one or the other was expected"
+
+
+def _unused(grant: str, methods: Iterable[str], given: Iterable[str]) -> dict[str, list[str]]:
+    """The keys that are of another grant or client authentication method, with the lines that do not go with them."""
+    used = {*GRANTS[grant].needs, *GRANTS[grant].may}
+    used |= {key for method in methods for key in (*METHODS[method].needs, *METHODS[method].may)}
+    of_methods = f"TOKEN_ENDPOINT_AUTH_METHOD={' or '.join(methods)}"
+    return {
+        key: [f"GRANT_TYPE={grant}"] * (key in _OF_GRANTS) + [of_methods] * (key in _OF_METHODS)
+        for key in given
+        if key in _OF_GRANTS | _OF_METHODS and key not in used
+    }
+
+
+def _is_about_tokens(key: str) -> bool:
+    """Whether a key is for token requests only."""
+    row = keys.row(key)
+    return row is not None and row.field in (*TokenRequest.__slots__, *Transport.__slots__) and key != "GRANT_TYPE"
+
+
+def check_endpoints(values: Values, given: Given, login_endpoint: str) -> Mistakes:
     """ISSUER, and the endpoints that it publishes."""
     if "ISSUER" in given:
         for key in {"TOKEN_ENDPOINT", login_endpoint}.intersection(given):
@@ -27,9 +117,10 @@ def check_endpoints(values: Mapping[str, Any], given: Mapping[str, str], login_e
             yield "TOKEN_ENDPOINT", "is missing and HOST begins with plain http; an https URL was expected"
 
 
-def check_pairs(values: Mapping[str, Any], given: Mapping[str, str], grant: str, prefix: str) -> Mistakes:
+def check_pairs(values: Values, given: Given) -> Mistakes:
     """Keys that contradict one another, or that miss one another."""
     of_grant = dict(values.get("values", ()))
+    prefix = values.get("prefix", default_prefix(values))
     yield from _check_signing(of_grant, given)
     if prefix and "VALUE" in of_grant:
         value = of_grant["VALUE"].lower()
@@ -39,7 +130,7 @@ def check_pairs(values: Mapping[str, Any], given: Mapping[str, str], grant: str,
             yield given["VALUE"], f"begins with {scheme}, and PREFIX goes before it; {expected}"
         elif value.startswith(f"{prefix.lower()} "):
             yield given["VALUE"], f"begins with PREFIX, which goes before it; {expected}"
-    if grant == "basic" and ":" in of_grant.get("USERNAME", ""):  # RFC 7617 section 2
+    if values.get("grant_type") == "basic" and ":" in of_grant.get("USERNAME", ""):  # RFC 7617 section 2
         yield given["USERNAME"], "holds a colon, at which the server would end it; expected a name without one"
     if "ACTOR_TOKEN_TYPE" in given and "ACTOR_TOKEN" not in given:  # RFC 8693 section 2.1
         yield given["ACTOR_TOKEN_TYPE"], "is given without ACTOR_TOKEN; expected both or neither"
@@ -47,7 +138,7 @@ def check_pairs(values: Mapping[str, Any], given: Mapping[str, str], grant: str,
         yield given["INSECURE_TLS"], f"verifies nothing, so {given['CA']} has no use; expected one of the two"
 
 
-def _check_signing(values: Mapping[str, Any], given: Mapping[str, str]) -> Mistakes:
+def _check_signing(values: Values, given: Given) -> Mistakes:
     if "PRIVATE_KEY" in values:
         algorithms = pem.algorithms(values["PRIVATE_KEY"])
         if not algorithms:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from credential_injector import permissions
 from credential_injector.environments.env_file import EnvFile
-from credential_injector.environments.environment import Environment, nearest, read
+from credential_injector.environments.environment import Environment, read
+from credential_injector.environments.spelling import did_you_mean
 from credential_injector.origins.destinations import Origin
 from credential_injector.permissions import Look
 from credential_injector.threads import in_thread, overdue
@@ -93,7 +94,7 @@ class Folder:
         files, mistakes = self._files()
         for name in self._only or ():
             if name not in files:
-                meant = nearest(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
+                meant = did_you_mean(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
                 mistakes.append(f"inject_env: {name}: {self._shown}/{name}.env does not exist{meant}")
         self._readings = {
             name: self._reading(name, file, look)

@@ -20,8 +20,9 @@ from mitmproxy.tls import TlsData
 from mitmproxy.types import Choice
 
 from credential_injector import messages
-from credential_injector.environments.environment import Environment, nearest
+from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
+from credential_injector.environments.spelling import did_you_mean
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import NoToken, Served
 from credential_injector.origins.clients import admission, admits_everybody
@@ -119,7 +120,9 @@ class CredentialInjector:
             if option not in OPTIONS:
                 # What somebody calls a folder is nearer to inject_env, letter by letter.
                 meant = "inject_envs" if re.search("dir|folder|path|file", meant) else meant
-                wrong = "unknown option" + (nearest(meant, OPTIONS) or f", one of {', '.join(OPTIONS)} was expected")
+                wrong = "unknown option" + (
+                    did_you_mean(meant, OPTIONS) or f", one of {', '.join(OPTIONS)} was expected"
+                )
             elif not values:
                 wrong = f"has no value, --set {option}=value was expected"
             elif len(values) > 1:

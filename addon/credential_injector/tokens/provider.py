@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
-from credential_injector.environments.environment import nearest
+from credential_injector.environments.spelling import did_you_mean
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.request import TokenRequest
 
@@ -18,7 +18,7 @@ def open_store(where: str) -> "TokenStore | None":
     """
     if where == "memory":
         return None
-    if re.fullmatch(r"\w+", where) and nearest(where.lower(), ["memory"], cutoff=0.6):
+    if re.fullmatch(r"\w+", where) and did_you_mean(where.lower(), ["memory"], cutoff=0.6):
         raise ValueError(
             "is neither memory nor a path; did you mean memory? For a file of this name write ./ before it"
         )
