@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector.environments import env_file, keys
+from credential_injector.environments import keys, secrets
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder, InvalidEnvironments
 from credential_injector.oauth.client_auth import METHODS
@@ -589,7 +589,7 @@ def test_a_command_that_prints_no_secret_is_named_by_its_key(envs: Path, command
 
 
 def test_a_command_has_a_deadline_and_what_it_started_ends_with_it(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(env_file, "COMMAND_DEADLINE", 0.3)
+    monkeypatch.setattr(secrets, "COMMAND_DEADLINE", 0.3)
     os.mkfifo(envs / "alive")
     alive = os.open(envs / "alive", os.O_RDONLY | os.O_NONBLOCK)
     (said,) = mistakes(envs, f"{ENOUGH}CLIENT_SECRET_COMMAND=sh -c 'sleep 60 > alive & echo > alive; wait'\n")

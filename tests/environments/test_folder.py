@@ -5,7 +5,6 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -203,42 +202,3 @@ async def test_a_folder_that_is_made_later_is_noticed(tmp_path: Path) -> None:
                 if now:
                     break
     assert now == {"qa": "def"}
-
-
-@pytest.mark.parametrize("error", [OSError(28, "watch limit reached"), RuntimeError("too many open files")])
-async def test_files_that_the_system_does_not_watch_are_looked_at_all_the_same(
-    envs: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def awatch(*_: Path, **__: object) -> AsyncGenerator[None]:
-        raise error
-        yield
-
-    monkeypatch.setattr(folder, "_import_watchfiles", lambda: SimpleNamespace(awatch=awatch))
-    monkeypatch.setattr(folder, "UNSEEN", 0)
-    async with aclosing(following(Folder(envs, shown_as="envs"))) as seen:
-        assert await anext(seen) == {}
-        write(envs, "qa")
-        assert [await anext(seen), await anext(seen)][-1] == {"qa": "def"}
-    assert caplog.messages == [f"envs: the system does not watch it ({error}); looking there each second instead"]
-
-
-@pytest.mark.parametrize(("look", "skipped"), [(0.0, 0), (1.0, 3)], ids=["quick", "long"])
-async def test_after_a_long_look_only_what_the_system_tells_leads_to_the_next_one(
-    envs: Path, monkeypatch: pytest.MonkeyPatch, look: float, skipped: int
-) -> None:
-    """Else the second in which nothing was told does, too."""
-    told: list[set[str]] = [set(), set(), set(), {"a change"}]
-    now = [0.0]
-
-    async def awatch(*_: Path, **__: object) -> AsyncGenerator[set[str]]:
-        while True:
-            yield told.pop(0)
-
-    monkeypatch.setattr(folder, "_import_watchfiles", lambda: SimpleNamespace(awatch=awatch))
-    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
-    async with aclosing(Folder(envs).changes()) as changes:
-        await anext(changes)
-        now[0] += look
-        left = len(told)
-        await anext(changes)
-        assert left - len(told) == skipped

@@ -1,15 +1,14 @@
 """Whatever stands in an env file."""
 
+import subprocess
 import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector.environments import env_file
 from credential_injector.environments.env_file import EnvFile
 from credential_injector.environments.environment import Environment, read
 from credential_injector.oauth.server import Answer
@@ -107,10 +106,4 @@ def check_environment(environment: Environment) -> None:
 
 def without_programs() -> AbstractContextManager[object]:
     """No command of a made-up file may run."""
-
-    def not_found(*_: object, **__: object) -> None:
-        raise FileNotFoundError(2, "No such file or directory")
-
-    return patch.object(
-        env_file, "subprocess", SimpleNamespace(Popen=not_found, DEVNULL=None, PIPE=None, TimeoutExpired=TimeoutError)
-    )
+    return patch.object(subprocess, "Popen", side_effect=FileNotFoundError(2, "No such file or directory"))

@@ -1,6 +1,5 @@
 """The folder of environment files: which there are, read again where one changed."""
 
-import asyncio
 import logging
 import re
 import stat
@@ -8,32 +7,21 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 from credential_injector import permissions
+from credential_injector.environments import watch
 from credential_injector.environments.env_file import EnvFile
 from credential_injector.environments.environment import Environment, read
 from credential_injector.environments.spelling import did_you_mean
 from credential_injector.origins.destinations import Origin
 from credential_injector.permissions import Look
-from credential_injector.threads import in_thread, overdue
+from credential_injector.threads import overdue
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = "envs"
-
-# Milliseconds: changes that come together, as when an editor replaces a file, are told together.
-DEBOUNCE = 200
-STEP = 50
-# What the system does not tell is found after this time: a changed target of a symlink, a folder that was replaced, a
-# file on a network disk.
-UNSEEN = 1000
-# Where there are very many files, looking for that is itself work: it takes no more than this share of the time.
-LOOKING = 0.01
 OVERDUE = 15.0  # seconds after which reading is told to take long; a single pipe or command has less
-
-logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 
 class InvalidEnvironments(ValueError):
@@ -172,49 +160,9 @@ class Folder:
         self._readings = {name: kept for name, kept in self._readings.items() if name not in forgotten}
         return bool(forgotten)
 
-    async def changes(self) -> AsyncGenerator[None]:
+    def changes(self) -> AsyncGenerator[None]:
         """Once at the beginning, then whenever something may have changed. It never ends by itself."""
-        watchfiles = await in_thread(_import_watchfiles, "import of watchfiles")
-        loop = asyncio.get_running_loop()
-        while True:
-            watched = self._watched()
-            try:
-                seen = watchfiles.awatch(
-                    *watched,
-                    watch_filter=None,
-                    debounce=DEBOUNCE,
-                    step=STEP,
-                    rust_timeout=UNSEEN,
-                    yield_on_timeout=True,
-                    recursive=False,
-                )
-                change = asyncio.ensure_future(anext(seen))
-                try:
-                    await asyncio.sleep(0)  # now it watches, and what changed before can be told without a gap
-                    while True:
-                        begun = loop.time()
-                        yield
-                        again = loop.time() + (loop.time() - begun) / LOOKING
-                        if self._watched() != watched:  # the reader has found other files to watch
-                            break
-                        told = False
-                        while not told:
-                            await asyncio.wait([change])
-                            told = bool(change.result()) or loop.time() >= again
-                            change = asyncio.ensure_future(anext(seen))
-                finally:
-                    change.cancel()
-            except FileNotFoundError:
-                continue  # a watched folder has gone in this moment
-            except (OSError, RuntimeError) as error:  # as when all of inotify's instances are in use
-                logger.warning(
-                    f"{self._shown}: the system does not watch it ({error}); looking there each second instead"
-                )
-                break
-        while True:
-            begun = loop.time()
-            yield
-            await asyncio.sleep(max(UNSEEN / 1000, (loop.time() - begun) / LOOKING))
+        return watch.changes(self._watched, self._shown)
 
     def _reading(self, name: str, file: Path, look: Look) -> _Reading:
         earlier = self._readings.get(name)
@@ -289,9 +237,3 @@ def _shared_origins(environments: Iterable[Environment]) -> list[str]:
                     " each origin was expected in one file"
                 )
     return mistakes
-
-
-def _import_watchfiles() -> ModuleType:
-    import watchfiles
-
-    return watchfiles
