@@ -9,7 +9,7 @@ import mitmproxy.platform
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 
-from credential_injector.origins.destinations import is_name, normalise_host
+from credential_injector.origins.hosts import is_name, normalise_host
 
 GOOD, EVIL = "127.0.0.1", "127.0.0.2"
 HIJACKED = "hijacked.wild.test"

@@ -27,12 +27,14 @@ from credential_injector.origins.clients import admission, admits_everybody
         ("0.0.0.0/0", "", False),
     ],
 )
-def test_a_client_is_admitted_by_its_address(networks: str, address: str, admitted: bool) -> None:
+def test_admission(networks: str, address: str, admitted: bool) -> None:
+    """A client is admitted by its address."""
     assert admission(networks)(address) == admitted
 
 
 @pytest.mark.parametrize("networks", ["everyone", "192.168.1.0/33", "192.168.1.0-9", "loopback 10.0.0.0/8"])
-def test_what_is_no_network_is_refused(networks: str) -> None:
+def test_malformed(networks: str) -> None:
+    """What is no network is refused."""
     with pytest.raises(ValueError, match=r"is not a network, .* was expected"):
         admission(networks)
 
@@ -48,5 +50,6 @@ def test_what_is_no_network_is_refused(networks: str) -> None:
         ("loopback,::ffff:0:0/96", True),
     ],
 )
-def test_everybody_is_every_address_of_one_kind(networks: str, everybody: bool) -> None:
+def test_everybody(networks: str, everybody: bool) -> None:
+    """Everybody is every IPv4 or every IPv6 address."""
     assert admits_everybody(networks) == everybody

@@ -26,7 +26,8 @@ from credential_injector.demo.processes import SCRIPT
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder, open_folder
 from credential_injector.oauth.token import NoToken
-from credential_injector.origins.destinations import Destinations, parse_origin
+from credential_injector.origins.index import Destinations
+from credential_injector.origins.origin import parse_origin
 from credential_injector.proxy import web_guard
 from credential_injector.proxy.routes import Routes
 from credential_injector.tokens.source import TokenSource

@@ -7,7 +7,7 @@ from credential_injector import messages
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken, NoToken, Served
-from credential_injector.origins.destinations import parse_origin
+from credential_injector.origins.origin import parse_origin
 from credential_injector.proxy import record
 
 QA = Environment(

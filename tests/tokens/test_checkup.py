@@ -16,7 +16,7 @@ import pytest
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest, Transport
-from credential_injector.origins.destinations import parse_origin
+from credential_injector.origins.origin import parse_origin
 from credential_injector.tokens.checkup import Checkup, check
 from credential_injector.tokens.file_store import open_file
 from tests.certificates import Authority

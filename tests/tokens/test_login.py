@@ -26,7 +26,7 @@ from credential_injector.demo.servers import serve
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken, NoToken
-from credential_injector.origins.destinations import parse_origin
+from credential_injector.origins.origin import parse_origin
 from credential_injector.tokens.file_store import open_file
 from credential_injector.tokens.login import Terminal, log_in
 from credential_injector.tokens.store import TokenStore, identify

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from credential_injector.demo.servers import serve
-from credential_injector.origins.destinations import parse_origin
+from credential_injector.origins.origin import parse_origin
 from credential_injector.tokens.upstream_tls import Trial, Trust, attempt
 from tests.certificates import Authority, self_signed
 from tests.fakes import answering

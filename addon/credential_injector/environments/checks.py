@@ -9,7 +9,7 @@ from credential_injector.oauth.client_auth import METHODS, possible
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.schemes import SCHEMES
-from credential_injector.origins.destinations import is_loopback
+from credential_injector.origins.hosts import is_loopback
 
 Mistakes = Iterator[tuple[str, str]]
 """Each with its key, and what is wrong with it."""

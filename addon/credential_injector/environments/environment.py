@@ -10,7 +10,7 @@ from credential_injector.environments.env_file import Binding, EnvFile
 from credential_injector.environments.spelling import closest
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.request import Fields, TokenRequest, Transport
-from credential_injector.origins.destinations import Origin
+from credential_injector.origins.origin import Origin
 
 Overwrite = Literal["always", "never", "only"]
 WithoutToken = Literal["block", "pass"]

@@ -14,7 +14,7 @@ from credential_injector.environments import watch
 from credential_injector.environments.env_file import EnvFile
 from credential_injector.environments.environment import Environment, read
 from credential_injector.environments.spelling import did_you_mean
-from credential_injector.origins.destinations import Origin
+from credential_injector.origins.origin import Origin
 from credential_injector.permissions import Look
 from credential_injector.threads import overdue
 

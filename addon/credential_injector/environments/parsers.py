@@ -5,7 +5,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from credential_injector.oauth.request import parse_endpoint
-from credential_injector.origins.destinations import Origin, parse_origin, parse_page_origin
+from credential_injector.origins.origin import Origin, parse_origin, parse_page_origin
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 HEADERS_OF_HTTP = {

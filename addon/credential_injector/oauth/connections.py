@@ -21,7 +21,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 
 from credential_injector.oauth.request import Transport
-from credential_injector.origins.destinations import is_loopback, normalise_host
+from credential_injector.origins.hosts import is_loopback, normalise_host
 
 MOST_KEPT = 32  # connections in all
 KEPT_FOR = 30.0  # seconds after which a connection that nobody has used is closed

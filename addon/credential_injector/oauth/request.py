@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import SplitResult, urlsplit
 
-from credential_injector.origins.destinations import is_address, is_loopback, is_name, normalise_host
+from credential_injector.origins.hosts import is_address, is_loopback, is_name, normalise_host
 
 Fields = tuple[tuple[str, str], ...]
 

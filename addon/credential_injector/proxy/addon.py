@@ -25,16 +25,10 @@ from credential_injector.environments.folder import DEFAULT_FOLDER, Folder, Inva
 from credential_injector.environments.spelling import did_you_mean
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import NoToken, Served
+from credential_injector.origins.claims import Claim
 from credential_injector.origins.clients import admission, admits_everybody
-from credential_injector.origins.destinations import (
-    Claim,
-    Destination,
-    difference,
-    is_address,
-    is_loopback,
-    is_name,
-    normalise_host,
-)
+from credential_injector.origins.hosts import is_address, is_loopback, is_name, normalise_host
+from credential_injector.origins.index import Destination, difference
 from credential_injector.proxy import flows, record, web_guard
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.retry import Retry

@@ -9,15 +9,10 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.fingerprints import fingerprint
-from credential_injector.origins.destinations import (
-    PAGE_ORIGIN,
-    Claim,
-    Destination,
-    Origin,
-    is_address,
-    is_loopback,
-    normalise_host,
-)
+from credential_injector.origins.claims import Claim
+from credential_injector.origins.hosts import is_address, is_loopback, normalise_host
+from credential_injector.origins.index import Destination
+from credential_injector.origins.origin import PAGE_ORIGIN, Origin
 from credential_injector.proxy import masking, record
 from credential_injector.proxy.masking import Mask
 

@@ -22,14 +22,9 @@ from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.refresh_token import RefreshToken
 from credential_injector.oauth.request import Fields, TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken, NoToken
-from credential_injector.origins.destinations import (
-    LONGEST_NAME,
-    Destination,
-    Destinations,
-    Excluded,
-    Origin,
-    is_loopback,
-)
+from credential_injector.origins.hosts import LONGEST_NAME, is_loopback
+from credential_injector.origins.index import Destination, Destinations, Excluded
+from credential_injector.origins.origin import Origin
 from credential_injector.proxy.masking import mask_of, unnamed
 from credential_injector.threads import Interrupted, in_thread, interruptible
 from credential_injector.tokens.provider import store_of

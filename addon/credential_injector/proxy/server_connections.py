@@ -14,7 +14,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.tls import TlsData
 
-from credential_injector.origins.destinations import normalise_host
+from credential_injector.origins.hosts import normalise_host
 
 
 class Made(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from credential_injector.oauth.token import AccessToken
-from credential_injector.origins.destinations import is_loopback, normalise_host
+from credential_injector.origins.hosts import is_loopback, normalise_host
 from credential_injector.tokens.store import TokenStore
 from credential_injector.tokens.stored_token import entry_of, kept_until, parsed, token_of
 

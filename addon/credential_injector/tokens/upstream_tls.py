@@ -8,7 +8,7 @@ from typing import Literal
 
 import certifi
 
-from credential_injector.origins.destinations import Origin
+from credential_injector.origins.origin import Origin
 
 DEADLINE = 10.0  # seconds for all of a trial
 

@@ -1,0 +1,116 @@
+"""Scheme, host, port, path -> what was configured for them; the most specific wins. Pure."""
+
+from collections.abc import Iterable
+from typing import Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from credential_injector.origins.hosts import is_loopback, is_name, normalise_host
+from credential_injector.origins.origin import DEFAULT_PORTS, Origin
+from credential_injector.origins.paths import AMBIGUOUS, climbs, segments
+
+T = TypeVar("T")
+
+
+class Destination(NamedTuple):
+    """Where a request goes."""
+
+    scheme: str
+    host: str
+    """Normalised. For an address, the name against which the server is verified, if there is one."""
+    port: int
+    path: str
+    """With its query, as it is sent."""
+
+
+class Destinations(Generic[T]):
+    """A lookup whose steps grow with the labels and segments of a request, not with the number of origins."""
+
+    def __init__(self, entries: Iterable[tuple[Origin, T]] = ()) -> None:
+        self._exact: dict[tuple[str, str, int], _Paths[T]] = {}
+        self._wildcard: dict[tuple[str, str, int], _Paths[T]] = {}
+        for origin, value in entries:
+            table = self._wildcard if origin.wildcard else self._exact
+            table.setdefault((origin.scheme, origin.host, origin.port), _Paths()).add(origin.path, value)
+
+    def find(self, scheme: str, host: str, port: int, path: str) -> T | None:
+        """The value of the most specific origin: exact host, then longest wildcard suffix; then longest path."""
+        paths = self._exact.get((scheme, host, port))
+        if paths is not None and (found := paths.find(path)) is not None:
+            return found
+        # What only looks like a name to us ("127.0.0.1\\0%.example.com") may be dialled as something else.
+        if not self._wildcard or not is_name(host):
+            return None
+        dot = host.find(".")
+        while dot >= 0:
+            paths = self._wildcard.get((scheme, host[dot + 1 :], port))
+            if paths is not None and (found := paths.find(path)) is not None:
+                return found
+            dot = host.find(".", dot + 1)
+        return None
+
+
+class _Paths(Generic[T]):
+    """The path prefixes of one scheme, host and port."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, T] = {}
+        self._longest = 0
+
+    def add(self, prefix: str, value: T) -> None:
+        self._values[prefix] = value
+        self._longest = max(self._longest, len(prefix))
+
+    def find(self, path: str) -> T | None:
+        if self._longest:
+            path = path.partition("?")[0]
+            if not AMBIGUOUS.search(path):
+                # No prefix reaches behind `_longest`: a path of many segments costs no more than the longest one.
+                if len(path) > self._longest:
+                    path = path[: max(path.rfind("/", 0, self._longest + 1), 0)]
+                while path:
+                    if path in self._values:
+                        return self._values[path]
+                    path = path[: max(path.rfind("/"), 0)]
+        return self._values.get("")
+
+
+class Excluded:
+    """URLs below a destination that are no part of it, however their paths are spelt."""
+
+    def __init__(self, urls: Iterable[str] = ()) -> None:
+        self._paths: dict[tuple[str, str, int], set[tuple[str, ...]]] = {}
+        for url in urls:
+            self.add(url)
+
+    def add(self, url: str) -> None:
+        """Another one."""
+        parts = urlsplit(url)
+        origin = (parts.scheme, normalise_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme])
+        self._paths.setdefault(origin, set()).add(segments(parts.path))
+
+    def holds(self, scheme: str, host: str, port: int, path: str) -> bool:
+        """Whether this is one of them."""
+        paths = self._paths.get((scheme, host, port))
+        return paths is not None and (segments(path) in paths or climbs(path))
+
+
+def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str, str]:
+    """By what a destination differs from the nearest of these origins, one of which has its host: `scheme`, `host`,
+    `port` or `path`; and a sentence that says so.
+    """
+    scheme, host, port, _ = destination
+
+    def differs(origin: Origin) -> tuple[bool, bool, bool]:
+        return origin.scheme != scheme, not origin.covers(host), origin.port != port
+
+    mine = [one for one in origins if one.covers(host) or (is_loopback(one.host) and is_loopback(host))]
+    nearest = min(mine, key=differs)
+    other_scheme, other_host, other_port = differs(nearest)
+    if other_scheme:
+        # Whoever wrote the request may have written anything there.
+        return "scheme", f"HOST is {nearest}, and this was {scheme if scheme in DEFAULT_PORTS else 'another scheme'}"
+    if other_host:
+        return "host", f"HOST is {nearest}, and this was {host}"
+    if other_port:
+        return "port", f"HOST is {nearest}, and this was port {port}"
+    return "path", f"HOST is {nearest}, and this path is not below it"
