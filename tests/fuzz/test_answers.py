@@ -7,9 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credential_injector.oauth.endpoint import LONGEST_RETRY_AFTER, OAUTH_ERRORS, read_answer
+from credential_injector.oauth.answers import LONGEST_RETRY_AFTER, OAUTH_ERRORS, Answer, read_answer
 from credential_injector.oauth.request import TokenRequest
-from credential_injector.oauth.server import Answer
 from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, NoToken
 from tests.fuzz.inputs import NOW, NUMBERS, REQUEST, TEXT, TOKEN, as_bytes, assert_harmless, json_values, mutated
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from credential_injector.environments.env_file import EnvFile
 from credential_injector.environments.environment import Environment, read
-from credential_injector.oauth.server import Answer
+from credential_injector.oauth.answers import Answer
 from tests.fuzz.inputs import (
     CANARIES,
     SECRET,

@@ -15,8 +15,7 @@ from mitmproxy.flow import Error
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 
-from credential_injector.oauth.endpoint import read_answer
-from credential_injector.oauth.server import Answer
+from credential_injector.oauth.answers import Answer, read_answer
 from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import retry, routes
 from credential_injector.proxy.addon import CredentialInjector

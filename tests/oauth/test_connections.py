@@ -12,9 +12,10 @@ import pytest
 
 from credential_injector.oauth import connections
 from credential_injector.oauth import server as authorization_server
+from credential_injector.oauth.answers import Answer
 from credential_injector.oauth.connections import MOST_CONTEXTS, MOST_KEPT
 from credential_injector.oauth.request import Transport
-from credential_injector.oauth.server import AT_ONCE_WITH_ONE, Answer, AuthorizationServer, Conversation, Network
+from credential_injector.oauth.server import AT_ONCE_WITH_ONE, AuthorizationServer, Conversation, Network
 from credential_injector.oauth.token import NoToken
 from tests import fakes
 from tests.certificates import Authority

@@ -16,9 +16,10 @@ import pytest
 
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
 from credential_injector.oauth import endpoint as token_endpoint
-from credential_injector.oauth.endpoint import TokenEndpoint, read_answer
+from credential_injector.oauth.answers import Answer, read_answer
+from credential_injector.oauth.endpoint import TokenEndpoint
 from credential_injector.oauth.request import TokenRequest, Transport
-from credential_injector.oauth.server import Answer, AuthorizationServer
+from credential_injector.oauth.server import AuthorizationServer
 from credential_injector.oauth.token import AccessToken, NoToken
 from tests import fakes
 from tests.fakes import http

@@ -13,8 +13,9 @@ import pytest
 
 from credential_injector.demo.servers import serve
 from credential_injector.oauth import server as authorization_server
+from credential_injector.oauth.answers import Answer
 from credential_injector.oauth.request import Transport
-from credential_injector.oauth.server import Answer, AuthorizationServer
+from credential_injector.oauth.server import AuthorizationServer
 from credential_injector.oauth.token import NoToken
 from tests import fakes
 from tests.certificates import Authority, self_signed

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
-from credential_injector.oauth.endpoint import error_code
+from credential_injector.oauth.answers import error_code
 from credential_injector.oauth.token import NoToken
 
 

@@ -13,7 +13,6 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
@@ -27,6 +26,7 @@ from urllib3.util import parse_url
 
 from credential_injector import __version__
 from credential_injector.oauth.addresses import connect
+from credential_injector.oauth.answers import Answer
 from credential_injector.oauth.connections import KEPT_FOR, Connections, Way
 from credential_injector.oauth.request import Transport, shown
 from credential_injector.oauth.token import NoToken
@@ -48,15 +48,6 @@ _BAD_CERTIFICATES = {
 # Their debug records hold requests and tokens, and mitmweb's event log keeps debug records.
 for _name in ("authlib", "requests"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the authorization server said."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
 
 
 class Network:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from credential_injector import messages, permissions
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder
-from credential_injector.oauth.endpoint import TokenEndpoint, granted_scope, server_time, token_scope
+from credential_injector.oauth.answers import granted_scope, server_time, token_scope
+from credential_injector.oauth.endpoint import TokenEndpoint
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.refresh_token import RefreshToken
 from credential_injector.oauth.request import TokenRequest

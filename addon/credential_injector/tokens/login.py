@@ -16,11 +16,11 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from credential_injector import messages
 from credential_injector.environments.environment import Environment
+from credential_injector.oauth.answers import Answer, accepted, read_answer
 from credential_injector.oauth.authorization_response import AuthorizationRequest, read_code
-from credential_injector.oauth.endpoint import TokenEndpoint, accepted, read_answer
+from credential_injector.oauth.endpoint import TokenEndpoint
 from credential_injector.oauth.grants import GRANTS
 from credential_injector.oauth.request import TokenRequest, parse_endpoint
-from credential_injector.oauth.server import Answer
 from credential_injector.oauth.token import AccessToken, NoToken
 from credential_injector.tokens.provider import store_of
 from credential_injector.tokens.source import TokenSource
