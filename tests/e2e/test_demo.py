@@ -3,16 +3,18 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import requests
 
 from credential_injector.demo import __main__ as demo
-from credential_injector.demo import processes
+from credential_injector.demo import processes, stage, web
 
 Run = tuple[int, str, str]
 
@@ -31,9 +33,27 @@ def run_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     signal.signal(signal.SIGTERM, handler)
 
 
-def test_the_demonstration_shows_the_request_before_and_after_and_ends(
-    tmp_path: Path, run_demo: Callable[[], Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def running_web(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """`python -m credential_injector.demo web`, and what it prints: a text for each word before a colon."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "credential_injector.demo", "web"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "Ctrl-C ends it.\n")
+        yield process, {name: text.strip() for name, _, text in (line.partition(":") for line in lines)}
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_terminal(tmp_path: Path, run_demo: Callable[[], Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows the request before and after, without the secret, and leaves no file behind."""
     monkeypatch.chdir(tmp_path)
     code, shown, errors = run_demo()
     assert (code, errors) == (0, "")
@@ -42,11 +62,12 @@ def test_the_demonstration_shows_the_request_before_and_after_and_ends(
     assert re.search(r"\n +\+ Authorization: Bearer \S{6}\.\.\.\n", shown)
     assert re.search(r"20 requests +all answered with 200, for 1 token request\n", shown)
     assert "demo: token injected (cached, " in shown
-    assert demo.CLIENT_SECRET not in shown
+    assert stage.CLIENT_SECRET not in shown
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_demonstration_runs_whatever_the_umask_is(run_demo: Callable[[], Run]) -> None:
+def test_umask(run_demo: Callable[[], Run]) -> None:
+    """It runs whatever the umask is."""
     before = os.umask(0)
     try:
         assert run_demo()[0] == 0
@@ -62,9 +83,10 @@ def test_the_demonstration_runs_whatever_the_umask_is(run_demo: Callable[[], Run
         ("raise SystemError", "SystemError"),
     ],
 )
-def test_a_demonstration_that_goes_wrong_ends_with_the_reason(
+def test_failure(
     tmp_path: Path, script: str, reason: str, run_demo: Callable[[], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that goes wrong ends with the reason."""
     broken = tmp_path / "inject.py"
     broken.write_text(script)
     monkeypatch.setattr(processes, "SCRIPT", broken)
@@ -75,34 +97,47 @@ def test_a_demonstration_that_goes_wrong_ends_with_the_reason(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_web_tells_its_address_serves_and_ends_with_everything_it_started(
-    tmp_path: Path, ending: signal.Signals
-) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "credential_injector.demo", "web"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(4)]
-        web = lines[0].split()[-1]
-        proxy, api = re.findall(r"http://\S+", lines[1])
-        with requests.Session() as session:
-            assert session.get(web, timeout=30).status_code == 200
-            flows = session.get(web.partition("?")[0] + "flows", timeout=30).json()
-            assert len([flow for flow in flows if "token injected" in flow["comment"]]) == 4
-            session.proxies = {"http": proxy}
-            assert session.get(api, timeout=30).status_code == 200
+def test_web(tmp_path: Path, ending: signal.Signals) -> None:
+    """It tells its addresses, shows a request of each kind, and ends with everything it started."""
+    with running_web(tmp_path) as (process, told), requests.Session() as session:
+        assert session.get(told["mitmweb"], timeout=30).status_code == 200
+        flows = session.get(told["mitmweb"].partition("?")[0] + "flows", timeout=30).json()
+        kinds = [
+            (flow["marked"], flow["response"]["status_code"], flow["comment"].partition("\n")[0]) for flow in flows
+        ]
+        expected = [
+            ("🔑", 200, r"demo: token injected \(fetched, \d\d s left\)"),
+            ("🔑", 200, r"demo: token injected \(cached, \d\d s left\)"),
+            ("🔑", 200, r"demo: token injected \(cached, \d\d s left\), replaced Basic"),
+            ("🔑", 200, r"demo: token injected \(refreshed, \d\d s left\), sent again after a 401"),
+            ("🔑", 200, r"demo: token injected \(\w+, \d\d s left\)"),  # the request that was sent again
+            ("⛔", 502, r"demo: request blocked: DELETE is not in METHODS=GET,POST of envs/demo\.env"),
+            ("⛔", 502, r"billing: request blocked: no token \(invalid_client\): .* envs/billing\.env; .*"),
+            ("⚠", 401, r"demo: left as the client sent it: a page of https://news\.example\.com made it.*"),
+        ]
+        assert [kind[:2] for kind in kinds] == [kind[:2] for kind in expected]
+        for (*_, comment), (*_, pattern) in zip(kinds, expected, strict=True):
+            assert re.fullmatch(pattern, comment)
+
+        proxy, api = re.findall(r"http://\S+", told["try it"])
+        assert proxy == told["proxy"]
+        session.proxies = {"http": proxy}
+        assert session.get(api, timeout=30).status_code == 200
         process.send_signal(ending)
         process.communicate(timeout=60)
         assert process.returncode == (0 if ending == signal.SIGINT else 143)
-        with pytest.raises(requests.ConnectionError):
-            requests.get(web, timeout=30)
-        with pytest.raises(requests.ConnectionError):
-            requests.get(proxy, timeout=30)
-    finally:
-        process.kill()
-        process.communicate()
+        for url in (told["mitmweb"], proxy):
+            with pytest.raises(requests.ConnectionError):
+                requests.get(url, timeout=30)
+
+
+@pytest.mark.parametrize("taken", web.PORTS)
+def test_taken_port(tmp_path: Path, taken: int) -> None:
+    """Where one of the usual ports is taken, it uses two others, and names those."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # it is taken already
+            stack.enter_context(socket.create_server(("127.0.0.1", taken)))
+        _, told = stack.enter_context(running_web(tmp_path))
+        assert not any(f":{port}" in told["mitmweb"] + told["proxy"] for port in web.PORTS)
+        assert requests.get(told["mitmweb"], timeout=30).status_code == 200
+        assert requests.get(told["proxy"], timeout=30).status_code in (400, 502)  # mitmproxy's own answer

@@ -8,8 +8,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from credential_injector.demo.__main__ import WEB_COLUMNS
 from credential_injector.demo.processes import free_port
+from credential_injector.demo.web import COLUMNS
 from tests.e2e.conftest import Chromium, Stage
 
 ROWS = ".flow-table tbody tr:not([style])"
@@ -36,11 +36,10 @@ def search(browser: webdriver.Chrome, text: str) -> None:
     field.send_keys(text, Keys.ENTER)
 
 
-def test_a_modified_request_shows_its_header_mark_and_comment_and_can_be_searched(
-    stage: Stage, browser: webdriver.Chrome
-) -> None:
+def test_flow(stage: Stage, browser: webdriver.Chrome) -> None:
+    """A modified request shows its header, mark and comment, and can be searched."""
     stage.env(stage.http, "METHODS=GET")
-    options = [f"web_port={free_port()}", "web_open_browser=false", *(f"web_columns={name}" for name in WEB_COLUMNS)]
+    options = [f"web_port={free_port()}", "web_open_browser=false", *(f"web_columns={name}" for name in COLUMNS)]
     words = [word for option in options for word in ("--set", option)]
     with stage.mitmproxy("mitmweb", *words) as proxy, requests.Session() as session:
         session.proxies = {"http": proxy.url}
@@ -79,4 +78,4 @@ def test_a_modified_request_shows_its_header_mark_and_comment_and_can_be_searche
 
 def _comment(browser: webdriver.Chrome, row: int) -> str:
     cells = rows(browser)[row].find_elements(By.CSS_SELECTOR, "td")
-    return cells[WEB_COLUMNS.index("comment")].get_attribute("textContent") or ""
+    return cells[COLUMNS.index("comment")].get_attribute("textContent") or ""

@@ -87,6 +87,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this loopback port."""
+    with socket.socket() as probe:
+        if os.name == "posix":  # as mitmproxy does; else connections that have just ended keep the port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def program(name: str) -> str:
     """The path of mitmdump or mitmweb, the one beside this Python first. Raises NotStarted."""
     places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
