@@ -1,0 +1,36 @@
+"""`credential-injector redact`."""
+
+from pathlib import Path
+
+import click
+
+from credential_injector.cli.output import write
+
+
+@click.command()
+@click.argument("source", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
+def redact(source: Path, target: Path) -> None:
+    """Copy a capture without the credentials that were injected into it.
+
+    A mask stands in their place, in headers, URLs and bodies, and in that of proxyauth's passwords. What the clients
+    themselves sent stays as it is. (mitmproxy with --set inject_mask=true saves no credential in the first place, but
+    for what an answer's body repeats: of that, this finds the tokens, with the key of the user who ran mitmproxy.)
+
+    \b
+    Example:
+      credential-injector redact today.mitm shareable.mitm
+    """
+    from credential_injector.proxy import captures  # imports mitmproxy
+
+    if target.exists():
+        raise click.ClickException(f"{target}: exists already; name a file that does not")
+    try:
+        count, changed = captures.redact(source, target)
+    except captures.Unreadable:
+        raise click.ClickException(
+            f"{source}: is no capture of mitmproxy's, or a damaged one; nothing was written"
+        ) from None
+    except OSError as error:
+        raise click.ClickException(f"{target}: cannot be written ({error.strerror})") from None
+    write(f"{target}: {count} flows, {changed} of them held a credential")

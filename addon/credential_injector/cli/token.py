@@ -1,0 +1,66 @@
+"""`credential-injector token`."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from credential_injector import messages
+from credential_injector.cli.environments import complete, envs_option, find_folder, run_with_store, tokens_option
+from credential_injector.cli.output import write
+from credential_injector.environments.environment import Environment
+from credential_injector.environments.folder import Folder
+from credential_injector.oauth.token import NoToken, Served
+from credential_injector.proxy.routes import Routes
+
+if TYPE_CHECKING:
+    from credential_injector.tokens.store import TokenStore
+
+
+@click.command()
+@click.argument("name", shell_complete=complete)
+@envs_option
+@tokens_option
+@click.option("--header", "form", flag_value="header", help="Print the header as the API gets it.")
+@click.option("--json", "form", flag_value="json", help="Print the token with its expiry and headers.")
+def token(name: str, envs: str, tokens: str, form: str | None) -> None:
+    """Print the token of an environment.
+
+    It comes as the proxy's does: from the store that --tokens names if it is there, else from one token request.
+    With -H @-, curl (7.55 or newer) reads it from its input: other users of the machine can read a command line.
+
+    \b
+    Examples:
+      credential-injector token qa
+      credential-injector token qa --header | curl -H @- https://api.qa.example.com/orders
+      credential-injector token qa --tokens ~/tokens.json --json
+    """
+    folder = find_folder(envs, name)
+    environment, served = run_with_store(lambda store: _token(folder, store), tokens)
+    prefix = f"{environment.prefix} " if environment.prefix else ""
+    headers = {environment.header: prefix + served.token.value, **dict(environment.extra_headers)}
+    if form == "json":
+        answer = {
+            "environment": environment.name,
+            "access_token": served.token.value,
+            "expires_at": None if served.seconds_left == float("inf") else int(served.token.expires_at),
+            "source": served.source,
+            "headers": headers,
+        }
+        write(json.dumps(answer, indent=2))
+    elif form == "header":
+        write(f"{environment.header}: {headers[environment.header]}")
+    else:
+        write(served.token.value)
+
+
+async def _token(folder: Folder, store: "TokenStore | None") -> tuple[Environment, Served]:
+    routes = Routes()
+    routes.load(folder, store)
+    (name,) = routes.names()
+    route = routes.named(name)
+    assert route is not None  # noqa: S101 - its name has just come from there
+    try:
+        return route.environment, await route.source.token()
+    except NoToken as error:
+        raise click.ClickException(f"{name}: {messages.failure(route.environment, error)}") from None
