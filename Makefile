@@ -1,10 +1,10 @@
-# `make demo` needs only Python 3.11 or newer and a package index; the rest installs what it needs the same way.
+# `make demo` needs Python 3.11 or newer and a package index. The other targets install what they need the same way.
 VENV = .venv
 SECONDS = 60
 PYTHON = $(shell sh .ci/pythons | head -n 1)
 BIN = $(VENV)/bin
 
-# A virtual environment holds absolute paths: where the folder was moved, or its Python has gone, it is made anew.
+# A virtual environment holds absolute paths. It is made again when the folder was moved or its Python is gone.
 ifneq ($(wildcard $(VENV)/.made-in),)
 ifneq ($(shell cat $(VENV)/.made-in; $(BIN)/python -c 'print("starts")' 2>/dev/null),$(CURDIR) starts)
 $(shell rm -rf $(VENV))
