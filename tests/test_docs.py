@@ -1,0 +1,97 @@
+"""What the documentation names is there: links, files, tests, commands and options."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mitmproxy
+import pytest
+from mitmproxy.test import taddons
+
+from credential_injector.cli.main import main
+from credential_injector.proxy.addon import CredentialInjector
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "addon" / "credential_injector"
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md")
+    for page in sorted(ROOT.glob(pattern))
+}
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+NAMED = re.compile(r"`([\w./-]+(?:\.(?:py|md|mjs|lua|toml|example)|/))(?:::(\w+))?`")
+COMMAND = re.compile(r"^ {4,}(?:\.venv/bin/)?((?:make|credential-injector|mitm\w+) [^#\n]+)", re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """The headings' anchors, as GitHub makes them."""
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in re.findall(r"^#+ (.+)$", text, re.M)}
+
+
+def commands(program: str) -> Iterator[list[str]]:
+    """The words that follow a program in the indented blocks of all pages."""
+    for text in PAGES.values():
+        for line in COMMAND.findall(text):
+            first, *words = shlex.split(line.partition(" | ")[0])
+            if re.fullmatch(program, first):
+                yield words
+
+
+@pytest.fixture(scope="module")
+def ours() -> dict[str, str]:
+    """The add-on's options and their defaults."""
+    with taddons.context(CredentialInjector()) as context:  # type: ignore[no-untyped-call]
+        return {name: str(option.default) for name, option in context.options.items() if name.startswith("inject_")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links(page: str) -> None:
+    """Each link to a file, or to a heading in it, leads somewhere."""
+    for link in LINK.findall(PAGES[page]):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert re.match("https?:", link) or target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names(page: str) -> None:
+    """Each file, and each test in it, that stands in code type is there, or in mitmproxy."""
+    places = [(ROOT / page).parent, ROOT, PACKAGE, *PACKAGE.glob("*/"), Path(mitmproxy.__file__).parent]
+    for path, name in NAMED.findall(PAGES[page]):
+        found = [place / path for place in places if (place / path).exists()]
+        assert found, path
+        assert not name or f"def {name}(" in found[0].read_text(encoding="utf-8"), name
+
+
+def test_make() -> None:
+    """Each target of make's that a page names is there."""
+    targets = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[0].split()
+    assert {words[0] for words in commands("make")} <= set(targets)
+
+
+def test_command_line() -> None:
+    """Each command of the command line's has the name and the options that a page writes."""
+    for name, *words in commands("credential-injector"):
+        flags = {flag for option in main.commands[name].params for flag in option.opts}
+        assert {word for word in words if word.startswith("--")} <= flags, (name, *words)
+
+
+def test_mitmproxy(ours: dict[str, str]) -> None:
+    """Each option that a page sets is one of mitmweb's or of the add-on's."""
+    mitmweb = [str(Path(sys.executable).with_name("mitmweb")), "--options"]
+    theirs = subprocess.run(mitmweb, check=True, capture_output=True, text=True, timeout=60).stdout
+    known = {*ours, *re.findall(r"^(\w+):", theirs, re.M)}
+    told = {name for text in PAGES.values() for name in re.findall(r"--set ([a-z]\w*)=", text)}
+    assert "web_columns" in told <= known
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
+def test_options(page: str, ours: dict[str, str]) -> None:
+    """The table of options names each one of the add-on's, with its default."""
+    rows = re.findall(r"^\| `(inject_\w+)` \| (.+?) \|", PAGES[page], re.M)
+    told = {name: {"all": ""}.get(default, default.strip("`")) for name, default in rows}
+    assert told == {name: default.lower() for name, default in ours.items()}
