@@ -73,7 +73,7 @@ def report() -> None:
     text = [
         "# Results",
         "",
-        "Written by `make bench`; see [README.md](README.md) for what is measured and how. Every round is in"
+        "`make bench` writes this page; [README.md](README.md) says what is measured and how. Every round is in"
         " [results/](results), as JSON, with the profiles.",
     ]
     for stack in stacks:

@@ -67,7 +67,7 @@ def part(progress: Callable[[str], None], share: float) -> Part:
             Figure("add-on: more than an empty script", "µs", more("add-on", "empty script")),
         ],
         "The four hooks and four updates of a request with the token at hand, through all add-ons of mitmdump, in"
-        " processor time. An empty script has an add-on without any hook: mitmproxy takes as much for any script.",
+        " processor time. An empty script has an add-on without any hook, so its cost is that of any script.",
     )
 
 

@@ -59,7 +59,7 @@ def part(progress: Callable[[str], None], rounds: float) -> Part:
                 most=20.0,
             ),
         ],
-        "Before the first token. Memory is what is resident (VmRSS) a second and a half later.",
+        "Measured before the first token. Memory is what is resident (VmRSS) a second and a half later.",
     )
 
 

@@ -47,10 +47,10 @@ def part(progress: Callable[[str], None], rounds: float) -> Part:
             figures += some
     return Part(
         "Throughput and latency", HEAD, lines, figures, (
-            "A way into mitmdump, the number of keep-alive connections: what is measured. Ratios are those of the same"
-            " round, for which each mitmdump is started anew; the median, with the lowest and the highest round in"
-            " brackets. Every answer was a 200: the API answers 401 to a request of modify_headers or of the add-on"
-            " that does not carry the token.",
+            "A row names the way into mitmdump, the number of keep-alive connections, and what is measured. A ratio"
+            " compares figures of the same round, for which each mitmdump starts again. It is the median, with the"
+            " lowest and the highest round in brackets. Every answer was a 200; the API answers 401 to a request of"
+            " modify_headers or of the add-on without the token.",
         ),
     )  # fmt: skip
 
