@@ -13,6 +13,7 @@ from mitmproxy.test import taddons
 
 from credential_injector.cli.main import main
 from credential_injector.proxy.addon import CredentialInjector
+from tests.environments.test_providers import loaded
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "addon" / "credential_injector"
@@ -65,6 +66,16 @@ def test_names(page: str) -> None:
         found = [place / path for place in places if (place / path).exists()]
         assert found, path
         assert not name or f"def {name}(" in found[0].read_text(encoding="utf-8"), name
+
+
+def test_env_file(tmp_path: Path) -> None:
+    """The environment file in README is right, and stays so with the line that replaces one of it."""
+    text = PAGES["README.md"]
+    file = "".join(line.strip() + "\n" for line in re.findall(r"^ +([A-Z_]+=.+)$", text, re.M))
+    issuer = re.findall(r"`(ISSUER=.+?)` replaces\s+TOKEN_ENDPOINT", text)[0]
+    with_endpoint = loaded(tmp_path, file)
+    with_issuer = loaded(tmp_path, re.sub("^TOKEN_ENDPOINT=.+$", issuer, file, flags=re.M))
+    assert with_endpoint.token_request != with_issuer.token_request
 
 
 def test_make() -> None:
