@@ -1,5 +1,6 @@
 """What is shipped, and what is installed with it."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -102,13 +103,32 @@ def content(archive: Path) -> dict[str, bytes]:
         return {name: file.read() for name, file in files.items() if file is not None}
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(clone: Path, tmp_path: Path) -> None:
+def test_wheel(clone: Path, tmp_path: Path) -> None:
+    """It holds the package with the script and the example, and nothing else."""
     names = content(built("wheel", clone, tmp_path)).keys()
     package = ROOT / "addon" / "credential_injector"
     ours = {str(path.relative_to(ROOT / "addon")) for path in [*package.rglob("*.py"), package / "py.typed"]}
-    assert {name for name in names if ".dist-info/" not in name} == ours | {"credential_injector/inject.py"}
+    assert {name for name in names if ".dist-info/" not in name} == ours | {
+        "credential_injector/inject.py",
+        "credential_injector/dev.env.example",
+    }
     about = {Path(name).name for name in names if ".dist-info/" in name}
     assert about == {"METADATA", "WHEEL", "RECORD", "LICENSE", "entry_points.txt"}
+
+
+def test_installed(clone: Path, tmp_path: Path) -> None:
+    """From a wheel that is unpacked, the commands find the script and the example."""
+    with zipfile.ZipFile(built("wheel", clone, tmp_path / "wheel")) as wheel:
+        wheel.extractall(tmp_path / "site")
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "credential_injector.cli", *arguments]
+        environ = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+        return subprocess.run(command, cwd=tmp_path, env=environ, check=True, capture_output=True, text=True).stdout
+
+    assert run("path").strip() == str(tmp_path / "site" / "credential_injector" / "inject.py")
+    assert run("init").startswith("envs/dev.env is written; ")
+    assert len((tmp_path / "envs" / "dev.env").read_text().splitlines()) > 100
 
 
 def test_sdist(clone: Path, tmp_path: Path) -> None:
@@ -131,7 +151,8 @@ def test_sdist_builds(clone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("requirement", RUNTIME)
-def test_a_dependency_has_bounds_and_its_reason_in_the_readme(requirement: str) -> None:
+def test_dependency(requirement: str) -> None:
+    """It has bounds, and its reason in the README."""
     requirement, _, marker = requirement.partition("; ")
     assert marker in {"", "python_version < '3.12'", "python_version >= '3.12'"}, "the two stacks"
     name, bounds = re.fullmatch(r"([\w.-]+)(.*)", requirement).groups()  # type: ignore[union-attr]
@@ -146,7 +167,8 @@ def test_a_dependency_has_bounds_and_its_reason_in_the_readme(requirement: str) 
     assert len(reasons[0][0]) > 5
 
 
-def test_the_script_asks_for_all_that_it_imports_and_that_nothing_else_brings() -> None:
+def test_script() -> None:
+    """It asks for all that it imports and that nothing else brings."""
     told = set(re.findall(r'^    "\w+": "([\w-]+)",$', (ROOT / "addon" / "inject.py").read_text(), re.MULTILINE))
     needed = names(PROJECT["dependencies"]) - {"mitmproxy", "click"}  # click is the command line's
     brought = names(metadata.requires("mitmproxy")) | names(metadata.requires("requests"))
@@ -157,7 +179,8 @@ def names(requirements: list[str] | None) -> set[str]:
     return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements or ()}
 
 
-def test_the_readme_tells_of_no_dependency_that_is_not_there() -> None:
+def test_readme() -> None:
+    """It tells of no dependency that is not there."""
     table = (ROOT / "README.md").read_text().partition("| dependency | what for |\n|---|---|\n")[2].partition("\n\n")[0]
     told = {name for line in table.splitlines() for name in re.findall(r"[\w-]+", line.split(" | ")[0])} - {"optional"}
     assert told == {re.split(r"[<>=]", requirement)[0] for requirement in RUNTIME}

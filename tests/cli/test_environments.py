@@ -16,8 +16,8 @@ def test_empty_folder(run: Run, tmp_path: Path, arguments: list[str], name: str)
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"Error: --envs: no environment file in {tmp_path / 'envs'}; write {name}.env there, or name another"
-        " folder\n"
+        f"Error: --envs: no environment file in {tmp_path / 'envs'}; name another folder, or run:"
+        f" credential-injector init {name}\n"
     )
 
 

@@ -1,6 +1,7 @@
 """Where the commands find environments and tokens: the options and arguments that say it, and what they name."""
 
 import asyncio
+import shlex
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -58,7 +59,9 @@ def find_folder(envs: str, *names: str) -> Folder:
     if not known:
         if misnamed := folder.misnamed():
             raise WrongCall(lines(misnamed))
-        todo = folder.found_instead() or f"write {(*names, 'dev')[0]}.env there, or name another folder"
+        option = "" if envs == DEFAULT_FOLDER else f" --envs {shlex.quote(envs)}"
+        command = f"credential-injector init {(*names, 'dev')[0]}{option}"
+        todo = folder.found_instead() or f"name another folder, or run: {command}"
         raise WrongCall(f"--envs: no environment file in {folder.path.absolute()}; {todo}")
     for name in names:
         if name not in known:

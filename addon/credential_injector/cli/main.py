@@ -4,19 +4,23 @@ import click
 
 from credential_injector import __version__
 from credential_injector.cli.check import check
+from credential_injector.cli.init import init
 from credential_injector.cli.login import login
 from credential_injector.cli.path import path
 from credential_injector.cli.redact import redact
 from credential_injector.cli.token import token
 
+_COMMANDS = (check, init, login, path, redact, token)
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=[check, login, path, redact, token])
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)
 @click.version_option(__version__)
 def main() -> None:
     """A mitmproxy add-on that makes any client's requests arrive authenticated.
 
     \b
     Examples:
+      credential-injector init qa
       mitmdump -s "$(credential-injector path)"
       credential-injector check
       credential-injector login qa
