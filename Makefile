@@ -3,6 +3,10 @@ VENV = .venv
 SECONDS = 60
 PYTHON = $(shell sh .ci/pythons | head -n 1)
 BIN = $(VENV)/bin
+# Tests wait for programs half of the time, so twice as many processes as cores; each needs seconds to begin, so 8 at most.
+JOBS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); [ "$$cores" -lt 4 ] && echo $$((2 * cores)) || echo 8)
+PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+NODE = tests/e2e/node
 
 # A virtual environment holds absolute paths. It is made again when the folder was moved or its Python is gone.
 ifneq ($(wildcard $(VENV)/.made-in),)
@@ -11,7 +15,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: demo web test check lowest test-lowest bench fuzz format clean
+.PHONY: demo web test check static types installed lowest test-lowest bench fuzz format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo
@@ -19,23 +23,29 @@ demo: $(VENV)/.installed
 web: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo web
 
-test: $(VENV)/.installed-dev
-	$(BIN)/pytest
+test: $(VENV)/.installed-dev $(NODE)/node_modules/.installed
+	$(PYTEST)
 
-check: $(VENV)/.installed-dev
+check: static $(NODE)/node_modules/.installed
+	$(PYTEST) --cov --cov-fail-under=95
+
+static: types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
 	$(BIN)/pip check
-	$(BIN)/pytest --cov --cov-fail-under=95
+
+installed: $(VENV)/.installed-dev $(NODE)/node_modules/.installed
 
 # The unit tests with the lowest versions that users may have, and the newest test tools.
 lowest:
 	@$(MAKE) --no-print-directory VENV=$(VENV)-lowest test-lowest
 
 test-lowest: $(VENV)/.installed-lowest
-	$(BIN)/pytest --ignore=tests/e2e --ignore=tests/fuzz -q
+	$(PYTEST) --ignore=tests/e2e --ignore=tests/fuzz
 
 fuzz: $(VENV)/.installed-dev
 	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
@@ -74,6 +84,14 @@ $(VENV)/.installed-lowest: pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --resolution lowest-direct --extra redis --output-file $(VENV)/lowest.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --upgrade --constraint $(VENV)/lowest.txt --editable '.[dev]'
 	@touch $@
+
+# Tests that need npm's packages are skipped where they are missing.
+$(NODE)/node_modules/.installed: $(NODE)/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "Installing npm's packages that the tests need"; \
+		(cd $(NODE) && npm ci --silent --no-audit --no-fund && touch node_modules/.installed) \
+			|| echo "npm ci failed in $(NODE): the tests that need it are skipped" >&2; \
+	fi
 
 $(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the benchmarks need into $(VENV) (the first time this takes a minute)"

@@ -11,6 +11,8 @@ from typing import NoReturn
 import pytest
 from hypothesis import settings
 
+from tests.reporting import Reporting
+
 # The same examples in each run of the suite; HYPOTHESIS_PROFILE=fuzz looks for new ones.
 settings.register_profile("suite", max_examples=100, deadline=None, derandomize=True)
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
@@ -25,6 +27,26 @@ for _name in list(os.environ):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.umask(0o077)  # files with secrets that others can read get a warning
+
+
+@pytest.hookimpl(trylast=True)  # when there is a terminal reporter
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # which a worker of pytest-xdist has
+        config.pluginmanager.register(Reporting(config))
+
+
+LONG = ("test_attacks", "test_life_cycle", "test_start", "test_connections", "test_login", "test_requests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests come first, and then the files that take long, so that no process is left alone with one."""
+
+    def turn(item: pytest.Item) -> int:
+        if item.path.parent.name not in ("e2e", "fuzz"):
+            return 0
+        return LONG.index(item.path.stem) + 1 if item.path.stem in LONG else len(LONG) + 1
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The secrets of the whole e2e run, looked for in everything that it wrote."""
+"""The secrets of e2e tests, looked for in everything that these wrote."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,24 +13,41 @@ KEEP_TOKENS = ("*.mitm", "flows*", "replayed", "tokens*")
 
 
 class Canaries:
-    """What was looked at, and where a secret was seen."""
+    """Where a secret was seen."""
 
     def __init__(self) -> None:
-        self.looked_at = 0
         self.sightings: list[str] = []
+        self._client_secrets: set[str] = set()
+        self._tokens: set[str] = set()
+        self._looked_into: set[Path] = set()
+
+    def tell(self) -> None:
+        """Fail for what was seen since this was last called."""
+        sightings, self.sightings = self.sightings, []
+        if sightings:
+            pytest.fail("\n".join(["a secret is in", *sightings]), pytrace=False)
 
     def look(self, where: str, content: bytes, secrets: Iterable[str]) -> None:
         """Look for each of these secrets."""
-        self.looked_at += 1
         self.sightings += [where for secret in secrets if secret.encode() in content]
 
     def look_into(self, folder: Path, client_secrets: set[str], tokens: set[str]) -> None:
         """Every file of a test: no file holds a client's secret, and only what is meant to keep them holds tokens."""
+        self._looked_into.add(folder)
+        self._client_secrets |= client_secrets
+        self._tokens |= tokens
         for file in folder.rglob("*"):
             if not file.is_file() or any(file.match(pattern) for pattern in INPUTS):
                 continue
             keeps = any(file.match(pattern) for pattern in KEEP_TOKENS)
             self.look(str(file), file.read_bytes(), client_secrets | (set() if keeps else tokens))
+
+    def look_into_the_rest(self, base: Path) -> None:
+        """The folders beside those of tests, such as a module's: nowhere is a secret of any test."""
+        client_secrets = {secret for secret in self._client_secrets if "canary" in secret}  # others are plain words
+        for folder in sorted(base.iterdir()):
+            if folder.is_dir() and not folder.is_symlink() and folder not in self._looked_into:
+                self.look_into(folder, client_secrets, self._tokens)
 
 
 @contextmanager

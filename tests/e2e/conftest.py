@@ -4,7 +4,7 @@ import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 from tests.certificates import Authority
 from tests.conftest import tool
-from tests.e2e import namespace
 from tests.e2e.canaries import Canaries, instances
 from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.oidc_provider import OidcProvider, running
@@ -88,14 +87,17 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def canaries() -> Canaries:
-    """What test_z_canaries.py looks at, when all the others have run."""
-    return Canaries()
+def canaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canaries]:
+    """Where secrets were seen. At the end of all tests of this process it looks into what belongs to no single one."""
+    canaries = Canaries()
+    yield canaries
+    canaries.look_into_the_rest(tmp_path_factory.getbasetemp())
+    canaries.tell()
 
 
 @pytest.fixture(autouse=True)
 def witness(canaries: Canaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Look for secrets in all that a test wrote: files, mitmproxy's log, mitmweb's answers."""
+    """Fail a test that wrote a secret anywhere: files, mitmproxy's log, mitmweb's answers."""
     with (
         instances(monkeypatch, Mitmproxy) as proxies,
         instances(monkeypatch, DemoAuthorizationServer) as servers,
@@ -111,6 +113,7 @@ def witness(canaries: Canaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for answer in (answer for web in webs for answer in web.answers):
         canaries.look(f"{tmp_path.name}: mitmweb", answer, client_secrets)
     canaries.look_into(tmp_path, client_secrets, tokens)
+    canaries.tell()
 
 
 @pytest.fixture(scope="session")
@@ -215,39 +218,13 @@ def chromium(tmp_path: Path, canaries: Canaries) -> Iterator["Chromium"]:
 Chromium = Callable[..., webdriver.Chrome]
 
 
-ATTACK = "attack"
-"""The property of a test's report that holds a row, a column and what happened."""
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The attacks: a row for each, a column for each way."""
-    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    cells = [value for report in reports for name, value in report.user_properties if name == ATTACK]
-    if not cells:
-        return
-    ways = list(dict.fromkeys(way for _, way, _ in cells))
-    rows: dict[str, dict[str, str]] = {}
-    for case, way, outcomes in cells:
-        rows.setdefault(case, {})[way] = "".join("x" if outcome == "blocked" else outcome[0] for outcome in outcomes)
-    width = max(map(len, rows))
-    terminalreporter.section("attacks")
-    terminalreporter.line(
-        f"{len(rows)} cases, {len(cells)} attacks."
-        " i: injected, s: skipped and marked, b: bare, x: blocked, r: refused by mitmproxy"
-    )
-    made_up = namespace.missing()
-    terminalreporter.line(
-        f"transparent: the original address is made up ({made_up})"
-        if made_up
-        else "transparent: in a network namespace"
-    )
-    heads = [way.split()[-1][:5] for way in ways]
-    terminalreporter.line(" ".join([" " * width, *(f"{head:5}" for head in heads)]))
-    for case, cell in rows.items():
-        terminalreporter.line(" ".join([f"{case:{width}}", *(f"{cell.get(way, ''):5}" for way in ways)]))
+@pytest.fixture(scope="session")
+def shared_oidc_provider(certificates: tuple[Path, Path]) -> Iterator[OidcProvider]:
+    with running(*certificates) as server:
+        yield server
 
 
 @pytest.fixture
-def oidc_provider(certificates: tuple[Path, Path]) -> Iterator[OidcProvider]:
-    with running(*certificates) as server:
-        yield server
+def oidc_provider(shared_oidc_provider: OidcProvider) -> OidcProvider:
+    """One for all tests, of whose figures each sees its own."""
+    return replace(shared_oidc_provider, earlier=shared_oidc_provider.stats())

@@ -3,7 +3,7 @@
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +32,12 @@ class OidcProvider:
     """The private keys (PEM) of the clients that are named after an algorithm of signatures."""
     self_signed: tuple[str, str] = field(repr=False)
     """The certificate and the key of the client `self-signed`."""
+    earlier: Mapping[str, int] = field(default_factory=dict)
+    """The figures of before."""
 
     def stats(self) -> dict[str, int]:
-        answer: dict[str, int] = requests.get(f"{self.api}/stats", timeout=10).json()
-        return answer
+        figures: dict[str, int] = requests.get(f"{self.api}/stats", timeout=10).json()
+        return {name: figure - self.earlier.get(name, 0) for name, figure in figures.items()}
 
     def refresh_token(self) -> str:
         """A refresh token of the client `refresh`, as somebody who logs in gets it."""

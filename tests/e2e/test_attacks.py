@@ -31,9 +31,10 @@ from tests.e2e.arena import (
     tunnel,
 )
 from tests.e2e.canaries import Canaries
-from tests.e2e.conftest import ATTACK, Curl, Stage, on_stage
+from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage, on_stage
 from tests.e2e.tell import EVIL as EVIL_ADDRESS
 from tests.e2e.tell import GOOD, HIJACKED
+from tests.reporting import ATTACK
 
 PROXIES = ("regular", "lazy", "upstream")
 SOCKS = ("socks5", "socks5 lazy")
@@ -789,7 +790,10 @@ def place(
     canaries: Canaries,
 ) -> Iterator[Arena]:
     """The arena. At its end no server has got what it should not."""
-    with on_stage(tmp_path_factory.mktemp("arena"), confdir, certificates) as stage, arena(stage, authority) as made:
+    with (
+        on_stage(tmp_path_factory.mktemp("arena"), confdir, certificates) as stage,
+        arena(stage, authority) as made,
+    ):
         port = made.port
         stage.env(f"https://{HTTPS}:{port}")
         stage.env(f"http://{HTTP}:{port}", name="plain")
@@ -803,6 +807,8 @@ def place(
         stolen = [made.canaries_at(server) for server in made.strangers]
         for log in made.logs():
             canaries.look("mitmproxy's log of the attacks", log, made.canaries)
+    canaries.look_into(stage.folder, {CLIENT_SECRET}, set(stage.authorization_server.tokens))
+    canaries.tell()
     assert stolen == [0, 0]
 
 
