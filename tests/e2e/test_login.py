@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -126,6 +127,32 @@ def test_a_login_in_the_browser_serves_a_proxy_that_runs_already(
     assert oidc_provider.stats()["token_requests"] == 1
     store = home / ".mitmproxy" / "credential-injector.tokens"
     assert store.stat().st_mode & 0o077 == 0
+
+
+def test_edited_redirect_uri(
+    stage: Stage,
+    oidc_provider: OidcProvider,
+    browser: webdriver.Chrome,
+    login: Callable[..., Mitmproxy],
+    curl: Curl,
+) -> None:
+    """A stored login serves on after an edit of REDIRECT_URI's port: in a proxy that runs, and in the next one."""
+    lines = "GRANT_TYPE=authorization_code", "CLIENT_ID=native"
+    ports = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports.append(free.getsockname()[1])
+    one, other = (f"REDIRECT_URI=http://127.0.0.1:{port}/callback" for port in ports)
+    env(stage, oidc_provider, *lines, one)
+    in_the_browser(browser, login("qa"))
+    with stage.mitmproxy("mitmdump") as running:
+        answered(curl, running, oidc_provider, 200)
+        env(stage, oidc_provider, *lines, other, "HEADER_X-Edited=yes")  # an edit of a login's key alone is not told
+        running.wait_for("^.*qa: http.* with tokens from ", times=2)
+        assert curl("--proxy", running.url, f"{oidc_provider.api}/orders").status == 200
+    oidc_provider.end_access_tokens()
+    answered(curl, stage.mitmdump(), oidc_provider, 200)
+    assert oidc_provider.stats()["token_requests"] == 2
 
 
 def test_a_code_on_another_device_is_a_login_too(

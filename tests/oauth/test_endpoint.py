@@ -512,7 +512,7 @@ async def test_a_login_finds_its_endpoint_as_a_token_request_does() -> None:
     url = "https://login.example.com/authorize"
     with discovered() as (issuer, request):
         issuer.document["authorization_endpoint"] = url
-        told = replace(request, issuer="", auth_method="none", values=(("AUTHORIZATION_ENDPOINT", url),))
+        told = replace(request, issuer="", auth_method="none", login=(("AUTHORIZATION_ENDPOINT", url),))
         for asked, method in ((request, "client_secret_basic"), (told, "none")):
             endpoint, server = TokenEndpoint(asked, Transport()), AuthorizationServer(Transport())
             where = partial(endpoint.where, asked_at=NOW, endpoint="authorization_endpoint")
@@ -522,8 +522,8 @@ async def test_a_login_finds_its_endpoint_as_a_token_request_does() -> None:
 async def test_a_device_code_is_asked_for_as_a_token_is() -> None:
     """RFC 8628 section 3.1: with client authentication and scope."""
     with answering(http(200, {"device_code": "abc"})) as (request, received):
-        values = (("DEVICE_AUTHORIZATION_ENDPOINT", request.endpoint.replace("/token", "/device")),)
-        endpoint = TokenEndpoint(replace(request, endpoint="", values=values, scope="a"), Transport())
+        login = (("DEVICE_AUTHORIZATION_ENDPOINT", request.endpoint.replace("/token", "/device")),)
+        endpoint = TokenEndpoint(replace(request, endpoint="", login=login, scope="a"), Transport())
         said = await endpoint.ask(lambda url: (), NOW, lambda answer, *_: answer.body, "device_authorization_endpoint")
     assert json.loads(said) == {"device_code": "abc"}
     assert received[0].startswith(b"POST /device HTTP/1.1")

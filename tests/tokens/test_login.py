@@ -71,7 +71,7 @@ def environment(server: Server, grant: str = "authorization_code", **values: str
             auth_method="none",
             grant_type=grant,
             scope=given.pop("SCOPE", ""),
-            values=tuple(sorted(given.items())),
+            login=tuple(sorted(given.items())),
         )
         yield Environment("qa", "envs/qa.env", (parse_origin("https://api.example.com"),), request)
 

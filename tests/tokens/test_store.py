@@ -194,7 +194,7 @@ async def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_every_field_of_a_token_request_is_part_of_its_identity() -> None:
     requests = [REQUEST]
-    for field in dataclasses.fields(TokenRequest):
+    for field in (field for field in dataclasses.fields(TokenRequest) if field.compare):
         changed: Any = f"{getattr(REQUEST, field.name)}x"
         if field.name in ("audience", "resource"):
             changed = ("a", "b")

@@ -111,4 +111,4 @@ def _set_defaults(file: EnvFile, values: dict[str, Any], given: Mapping[str, str
                 f"is not given, so {values['header']} gets the credential without Bearer before it; if the API wants"
                 " it, write PREFIX=Bearer; if not, write PREFIX= and this line goes",
             )
-    values["values"] = tuple(sorted(values.get("values", ())))
+    values |= {name: tuple(sorted(values.get(name, ()))) for name in ("values", "login")}

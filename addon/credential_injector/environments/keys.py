@@ -62,15 +62,15 @@ KEYS: Mapping[str, Key] = {
     "JWT_ISSUER": Key("values", parsers.line),
     "JWT_SUBJECT": Key("values", parsers.line),
     "JWT_AUDIENCE": Key("values", parsers.line),
-    "JWT_LIFETIME": Key("values", parsers.seconds(86400)),
+    "JWT_LIFETIME": Key("values", parsers.whole_seconds(86400)),
     "SUBJECT_TOKEN": Key("values", parsers.line, secret=True, form=("subject_token",)),
     "SUBJECT_TOKEN_TYPE": Key("values", parsers.line, form=("subject_token_type",)),
     "ACTOR_TOKEN": Key("values", parsers.line, secret=True, form=("actor_token",)),
     "ACTOR_TOKEN_TYPE": Key("values", parsers.line, form=("actor_token_type",)),
     "REQUESTED_TOKEN_TYPE": Key("values", parsers.line, form=("requested_token_type",)),
-    "AUTHORIZATION_ENDPOINT": Key("values", parse_endpoint),
-    "DEVICE_AUTHORIZATION_ENDPOINT": Key("values", parse_endpoint),
-    "REDIRECT_URI": Key("values", parsers.redirect_uri),
+    "AUTHORIZATION_ENDPOINT": Key("login", parse_endpoint),
+    "DEVICE_AUTHORIZATION_ENDPOINT": Key("login", parse_endpoint),
+    "REDIRECT_URI": Key("login", parsers.redirect_uri),
     "VALUE": Key("values", parsers.header_value, secret=True),
     "SCOPE": Key("scope", str, form=("scope",)),
     "AUDIENCE": Key("audience", parsers.items, form=("audience",)),
@@ -93,7 +93,7 @@ FAMILIES: Mapping[str, Key] = {
 }
 """Keys that end in a name of the user's: the name is sent as it is written."""
 
-PAIRS = frozenset({"values", *(family.field for family in FAMILIES.values())})
+PAIRS = frozenset({"login", "values", *(family.field for family in FAMILIES.values())})
 """The fields that take any number of keys: pairs of a name and a value."""
 
 ALL_NAMES = (

@@ -70,6 +70,12 @@ def seconds(longest: int) -> Callable[[str], float]:
     return parse
 
 
+def whole_seconds(longest: int) -> Callable[[str], str]:
+    """As `seconds`, for a key whose value is kept as a text."""
+    parse = seconds(longest)
+    return lambda value: f"{parse(value):.0f}"
+
+
 def issuer(value: str) -> str:
     """An authorization server's issuer identifier (RFC 8414 section 2)."""
     if "?" in value:

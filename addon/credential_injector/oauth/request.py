@@ -31,10 +31,13 @@ class TokenRequest:
     issuer: str = ""
     values: Fields = field(default=(), repr=False)
     """What the keys hold that only some grants or methods use, by key: `USERNAME`, `PRIVATE_KEY`."""
+    login: Fields = field(default=(), repr=False, compare=False)
+    """What the keys hold that only a login uses, by key: `REDIRECT_URI`. No part of the identity: a file that names
+    another port for the browser must find the login that was stored before."""
 
     def value(self, key: str) -> str:
-        """What a key of the grant or the method holds; empty where the file does not give it."""
-        return dict(self.values).get(key, "")
+        """What a key of the grant, the method or the login holds; empty where the file does not give it."""
+        return dict((*self.values, *self.login)).get(key, "")
 
     def with_value(self, key: str, value: str) -> "TokenRequest":
         """The same request with another value of this key."""

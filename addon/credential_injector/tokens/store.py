@@ -71,6 +71,7 @@ class _Sharing:
         self._stuck = False
         """Whoever holds it has taken longer: nobody waits for it until it is free again."""
         self._identity = ""
+        self._identity_before = ""
 
     async def fetch_or_take(self, asked_at: float, replaces: str | None) -> AccessToken:
         if self._store.broken:
@@ -80,7 +81,7 @@ class _Sharing:
             try:
                 wait = 0.0 if self._stuck else self._wait
                 self._stuck = not await lock.enter_async_context(self._store.lock(await self._name(), wait))
-                stored = await self._store.read(self._identity)
+                stored = await self._store.read(self._identity) or await self._read_as_before()
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the request
                 self._store.failed(error)
                 return await self._fetch_alone(later(asked_at, began), replaces)
@@ -131,10 +132,18 @@ class _Sharing:
         await self._store.write(self._identity, token, now)
 
     async def _name(self) -> str:
-        if not self._identity:
-            async with self._store.hashes:
-                self._identity = await in_thread(partial(identify, self._request), "token store")
+        self._identity = self._identity or await self._hashed(identify)
         return self._identity
+
+    async def _read_as_before(self) -> AccessToken | None:
+        if not self._request.login:
+            return None
+        self._identity_before = self._identity_before or await self._hashed(identify_as_before)
+        return await self._store.read(self._identity_before)
+
+    async def _hashed(self, name: Callable[[TokenRequest], str]) -> str:
+        async with self._store.hashes:
+            return await in_thread(partial(name, self._request), "token store")
 
 
 def later(asked_at: float, began: float) -> float:
@@ -158,9 +167,17 @@ async def keep(
 
 
 def identify(request: TokenRequest) -> str:
-    """The name under which a request's token is stored: another one where any field differs, the secret included."""
-    canonical = json.dumps(asdict(request), sort_keys=True).encode()
+    """The name under which a request's token is stored: another one where anything but `login` differs, the secret
+    included."""
+    fields = asdict(request)
+    del fields["login"]
+    canonical = json.dumps(fields, sort_keys=True).encode()
     return "v1-" + scrypt(canonical, salt=_SALT, n=SCRYPT_COST, r=8, p=5, dklen=32).hex()
+
+
+def identify_as_before(request: TokenRequest) -> str:
+    """The name of a login that was stored when `login` still counted."""
+    return identify(replace(request, values=tuple(sorted((*request.values, *request.login)))))
 
 
 def _taken(stored: AccessToken, request: TokenRequest, asked_at: float, *, waited: float) -> AccessToken | None:
