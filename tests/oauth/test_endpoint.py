@@ -515,7 +515,7 @@ async def test_a_login_finds_its_endpoint_as_a_token_request_does() -> None:
         told = replace(request, issuer="", auth_method="none", login=(("AUTHORIZATION_ENDPOINT", url),))
         for asked, method in ((request, "client_secret_basic"), (told, "none")):
             endpoint, server = TokenEndpoint(asked, Transport()), AuthorizationServer(Transport())
-            where = partial(endpoint.where, asked_at=NOW, endpoint="authorization_endpoint")
+            where = partial(endpoint.locate, asked_at=NOW, endpoint="authorization_endpoint")
             assert await server.converse(where, url) == (url, method)
 
 

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from credential_injector.oauth.request import TokenRequest
-from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, NoToken, sendable
+from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, NoToken, is_sendable
 
 DEFAULT_LIFETIME = 300.0  # seconds, where neither expires_in nor the token says how long it lives
 LONGEST_RETRY_AFTER = 3600.0  # seconds
@@ -65,16 +65,18 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
     value, kind = said.get("access_token"), said.get("token_type")
     # RFC 8693 section 2.2.1: a token that was exchanged for another kind than an access token is N_A.
     if kind is not None and (not isinstance(kind, str) or kind.lower() not in ("bearer", "n_a")):
-        raise NoToken("invalid_response", f"{request.shown} answered with a token_type that is not bearer")
+        raise NoToken("invalid_response", f"{request.server_url} answered with a token_type that is not bearer")
     if value is None:
-        raise NoToken("invalid_response", f"{request.shown} answered without an access_token")
-    if not isinstance(value, str) or not sendable(value):
-        raise NoToken("invalid_response", f"{request.shown} answered with an access_token that fits into no header")
+        raise NoToken("invalid_response", f"{request.server_url} answered without an access_token")
+    if not isinstance(value, str) or not is_sendable(value):
+        raise NoToken(
+            "invalid_response", f"{request.server_url} answered with an access_token that fits into no header"
+        )
     expires_at = _expires_at(value, said.get("expires_in"), asked_at)
     if expires_at <= asked_at:
-        raise NoToken("expired", f"{request.shown} issued a token that has expired already")
+        raise NoToken("expired", f"{request.server_url} issued a token that has expired already")
     refresh_token = said.get("refresh_token")
-    usable = isinstance(refresh_token, str) and sendable(refresh_token)
+    usable = isinstance(refresh_token, str) and is_sendable(refresh_token)
     return AccessToken(value, asked_at, expires_at, refresh_token=refresh_token if usable else None)
 
 
@@ -115,15 +117,18 @@ def _refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest,
     if code is not None or 400 <= status < 500:
         busy = status in (408, 425, 429) or status >= 500 or code in _PASSING
         return NoToken(
-            code or f"http_{status}", f"{request.shown} answered {status}", lasting=not busy, retry_after=retry_after
+            code or f"http_{status}",
+            f"{request.server_url} answered {status}",
+            lasting=not busy,
+            retry_after=retry_after,
         )
     if status >= 500:
-        return NoToken(f"http_{status}", f"{request.shown} answered {status}", retry_after=retry_after)
+        return NoToken(f"http_{status}", f"{request.server_url} answered {status}", retry_after=retry_after)
     if 300 <= status < 400:
         return NoToken(
-            "redirect", f"{request.shown} answered {status}, a redirect, which is never followed", lasting=True
+            "redirect", f"{request.server_url} answered {status}, a redirect, which is never followed", lasting=True
         )
-    return NoToken("invalid_response", f"{request.shown} answered {status} without a token in a JSON object")
+    return NoToken("invalid_response", f"{request.server_url} answered {status} without a token in a JSON object")
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Target:
     """To a server: connections of equal ways serve the same exchanges."""
 
     scheme: str
@@ -52,7 +52,7 @@ class Connections:
     """TLS contexts and kept connections. Its methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Way, HTTPConnection]] = {}
+        self._kept: dict[int, tuple[Target, HTTPConnection]] = {}
         """By their number: the one that was kept first has the lowest."""
         self._lock = threading.Lock()
         self._tls = functools.lru_cache(MOST_CONTEXTS)(_tls_context)
@@ -61,11 +61,11 @@ class Connections:
         """The number of the connection that was kept last."""
         weakref.finalize(self, _close, self._kept)
 
-    def take(self, way: Way) -> HTTPConnection | None:
+    def take(self, target: Target) -> HTTPConnection | None:
         """A kept connection, from now on the caller's alone."""
         while True:
             with self._lock:
-                number = next((number for number in reversed(self._kept) if self._kept[number][0] == way), None)
+                number = next((number for number in reversed(self._kept) if self._kept[number][0] == target), None)
                 if number is None:
                     return None
                 _, connection = self._kept.pop(number)
@@ -73,11 +73,11 @@ class Connections:
                 return connection
             connection.close()
 
-    def keep(self, way: Way, connection: HTTPConnection) -> None:
+    def keep(self, target: Target, connection: HTTPConnection) -> None:
         """Keep a connection for the next exchange. Its last answer has been read to the end."""
         with self._lock:
             self.last_kept += 1
-            self._kept[self.last_kept] = way, connection
+            self._kept[self.last_kept] = target, connection
             surplus = self._kept.pop(next(iter(self._kept)))[1] if len(self._kept) > MOST_KEPT else None
         if surplus is not None:
             surplus.close()
@@ -88,9 +88,9 @@ class Connections:
             old = {number: self._kept.pop(number) for number in list(self._kept) if number <= last}
         _close(old)
 
-    def open(self, way: Way, dial: Callable[[str, int], socket.socket]) -> HTTPConnection:
+    def open(self, target: Target, dial: Callable[[str, int], socket.socket]) -> HTTPConnection:
         """A new connection, on the socket that `dial` connects to a host and port. Raises what urllib3 does."""
-        connection = self._new(way)
+        connection = self._new(target)
         connection.dial = dial
         try:
             connection.connect()
@@ -101,14 +101,14 @@ class Connections:
             del connection.dial  # it is the caller's, and the connection may be kept
         return connection
 
-    def _new(self, way: Way) -> "_HTTP | _HTTPS":
-        transport = way.transport
-        if way.scheme == "http":  # only to this machine, so never through a proxy
-            return _HTTP(way.host, way.port, timeout=transport.timeout)
-        tls = self._context(transport, way.certificate, insecure=transport.insecure_tls)
-        if not way.proxy:
-            return _HTTPS(way.host, way.port, timeout=transport.timeout, ssl_context=tls)
-        proxy = urlsplit(way.proxy)
+    def _new(self, target: Target) -> "_HTTP | _HTTPS":
+        transport = target.transport
+        if target.scheme == "http":  # only to this machine, so never through a proxy
+            return _HTTP(target.host, target.port, timeout=transport.timeout)
+        tls = self._context(transport, target.certificate, insecure=transport.insecure_tls)
+        if not target.proxy:
+            return _HTTPS(target.host, target.port, timeout=transport.timeout, ssl_context=tls)
+        proxy = urlsplit(target.proxy)
         address = urllib3.util.parse_url(f"{proxy.scheme}://{proxy.netloc.rpartition('@')[2]}")
         connection = _HTTPS(
             (address.host or "").strip("[]"),
@@ -120,7 +120,7 @@ class Connections:
         )
         login = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}"
         headers = urllib3.make_headers(proxy_basic_auth=login) if proxy.username is not None else None
-        connection.set_tunnel(way.host, way.port, headers, scheme=proxy.scheme)
+        connection.set_tunnel(target.host, target.port, headers, scheme=proxy.scheme)
         return connection
 
     def _context(
@@ -142,7 +142,7 @@ class _HTTPS(HTTPSConnection, _HTTP):
     """TLS on it."""
 
 
-def _close(kept: dict[int, tuple[Way, HTTPConnection]]) -> None:
+def _close(kept: dict[int, tuple[Target, HTTPConnection]]) -> None:
     for _, connection in kept.values():
         connection.close()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from credential_injector.oauth.request import parse_endpoint, shown
+from credential_injector.oauth.request import parse_endpoint, without_query
 from credential_injector.oauth.token import NoToken
 
 _ALSO_KEPT = (
@@ -34,13 +34,13 @@ class Metadata:
         url = aliases.get(name) if isinstance(aliases, dict) else None
         url = url or self.document.get(name)
         if not isinstance(url, str):
-            raise NoToken("invalid_metadata", f"{shown(self.issuer)} publishes no {name}", lasting=True)
+            raise NoToken("invalid_metadata", f"{without_query(self.issuer)} publishes no {name}", lasting=True)
         try:
             scheme = urlsplit(parse_endpoint(url)).scheme
         except ValueError:
             scheme = ""
         if not scheme or (scheme == "http" and urlsplit(self.issuer).scheme == "https"):
-            wrong = f"{shown(self.issuer)} publishes a {name} that is malformed or not https"
+            wrong = f"{without_query(self.issuer)} publishes a {name} that is malformed or not https"
             raise NoToken("invalid_metadata", wrong, lasting=True)
         return url
 
@@ -68,7 +68,7 @@ class Metadata:
         for method in possible:
             if method in supported:
                 return method
-        wrong = f"{shown(self.issuer)} supports none of {', '.join(possible)}, which the file has the keys for"
+        wrong = f"{without_query(self.issuer)} supports none of {', '.join(possible)}, which the file has the keys for"
         raise NoToken("unsupported_auth_method", wrong, lasting=True)
 
 
@@ -88,7 +88,9 @@ def metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
     if said != issuer:
         slash = isinstance(said, str) and said.rstrip("/") == issuer.rstrip("/")
         differs = "only a slash at the end differs" if slash else "it names another issuer"
-        raise NoToken("issuer_mismatch", f"the metadata of {shown(issuer)} is not its own: {differs}", lasting=True)
+        raise NoToken(
+            "issuer_mismatch", f"the metadata of {without_query(issuer)} is not its own: {differs}", lasting=True
+        )
     return Metadata(
         issuer, {name: value for name, value in document.items() if name.endswith("_endpoint") or name in _ALSO_KEPT}
     )

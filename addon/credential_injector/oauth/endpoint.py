@@ -91,7 +91,7 @@ class TokenEndpoint:
         """
 
         def exchange(conversation: Conversation) -> T:
-            url, method = self.where(conversation, asked_at, endpoint)
+            url, method = self.locate(conversation, asked_at, endpoint)
             request = replace(self._request, endpoint=url)
             message = dict(request.headers), urlencode([*grant(url), *_fields(request)])
             self.last = None
@@ -102,7 +102,7 @@ class TokenEndpoint:
 
     async def authorization_endpoint(self, asked_at: float) -> tuple[str, bool]:
         """Where a person logs in, and whether its answers name the issuer (RFC 9207). Raises NoToken."""
-        where = partial(self.where, asked_at=asked_at, endpoint="authorization_endpoint")
+        where = partial(self.locate, asked_at=asked_at, endpoint="authorization_endpoint")
         url, _ = await self._converse(where, asked_at)
         return url, self._metadata is not None and self._metadata.names_issuer
 
@@ -113,7 +113,7 @@ class TokenEndpoint:
                 self._discovery = asyncio.create_task(self._discover_again(asked_at), name="discovery")
             await asyncio.wait([self._discovery], timeout=self._metadata_wait)
         try:
-            return await self._server.converse(conversation, self._request.shown, began=began)
+            return await self._server.converse(conversation, self._request.server_url, began=began)
         except NoToken as error:
             if error.code not in _PENDING:
                 self._discovered_at = 0.0  # the server may have moved
@@ -129,7 +129,7 @@ class TokenEndpoint:
     def _is_current(self, asked_at: float) -> bool:
         return self._discovered_at <= asked_at < self._discovered_at + METADATA_LIFETIME
 
-    def where(self, conversation: Conversation, asked_at: float, endpoint: str) -> tuple[str, str]:
+    def locate(self, conversation: Conversation, asked_at: float, endpoint: str) -> tuple[str, str]:
         """An endpoint, by its name in RFC 8414, and how the client authenticates there. Raises NoToken."""
         request = self._request
         if not request.issuer:

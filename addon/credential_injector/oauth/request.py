@@ -44,9 +44,9 @@ class TokenRequest:
         return replace(self, values=tuple({**dict(self.values), key: value}.items()))
 
     @property
-    def shown(self) -> str:
-        """Where its tokens come from, as messages name it; the query of an endpoint may hold anything."""
-        return shown(self.endpoint or self.issuer)
+    def server_url(self) -> str:
+        """Where its tokens come from, as messages name it; empty for a credential that is in the file."""
+        return without_query(self.endpoint or self.issuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class Transport:
         return replace(self, ca_file="" if self.ca else ca_file, proxy=proxy if given is None else given)
 
 
-def shown(url: str) -> str:
-    """A URL as messages name it: without its query, which may hold anything."""
+def without_query(url: str) -> str:
+    """A URL as messages name it: its query may hold a secret."""
     return url.partition("?")[0]
 
 

@@ -27,8 +27,8 @@ from urllib3.util import parse_url
 from credential_injector import __version__
 from credential_injector.oauth.addresses import connect
 from credential_injector.oauth.answers import Answer
-from credential_injector.oauth.connections import KEPT_FOR, Connections, Way
-from credential_injector.oauth.request import Transport, shown
+from credential_injector.oauth.connections import KEPT_FOR, Connections, Target
+from credential_injector.oauth.request import Transport, without_query
 from credential_injector.oauth.token import NoToken
 from credential_injector.threads import Turns
 
@@ -97,7 +97,7 @@ class AuthorizationServer:
             if not isinstance(error, TimeoutError):
                 raise
             what = (
-                f"{shown(about)} did not answer"
+                f"{without_query(about)} did not answer"
                 if has_turn
                 else "too many token requests are under way: this one had no turn"
             )
@@ -142,27 +142,29 @@ class Conversation:
         }
         how = ""
         try:
-            target = parse_url(url)
-            port = target.port or (443 if target.scheme == "https" else 80)
-            way = Way(target.scheme or "", (target.host or "").strip("[]"), port, self._transport, self._certificate)
-            how = " through the proxy" if way.proxy else ""
-            ask = partial(self._answer, way, requests.Request(method, url, headers, data=body))
-            if (kept := self._connections.take(way)) is not None:
+            parts = parse_url(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            target = Target(
+                parts.scheme or "", (parts.host or "").strip("[]"), port, self._transport, self._certificate
+            )
+            how = " through the proxy" if target.proxy else ""
+            ask = partial(self._answer, target, requests.Request(method, url, headers, data=body))
+            if (kept := self._connections.take(target)) is not None:
                 try:
                     return ask(kept)
                 except requests.ConnectionError as error:
                     # The server closed it in the moment in which it was used again (RFC 9112 section 9.3.1).
                     if self._aborted or not isinstance(error.args[0], ConnectionError | ssl.SSLError):
                         raise
-            return ask(self._connections.open(way, self._dial))
+            return ask(self._connections.open(target, self._dial))
         # All that requests raises is an OSError.
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             code, cause = _cause(error)
-            raise NoToken(code, f"{shown(url)} cannot be reached{how} ({cause})") from None
+            raise NoToken(code, f"{without_query(url)} cannot be reached{how} ({cause})") from None
         finally:
             self._watch(None)
 
-    def _answer(self, way: Way, request: requests.Request, connection: HTTPConnection) -> Answer:
+    def _answer(self, target: Target, request: requests.Request, connection: HTTPConnection) -> Answer:
         """Raises requests.ConnectionError only before an answer begins; later, what urllib3 raises."""
         ended = False
         try:
@@ -175,13 +177,13 @@ class Conversation:
                         content += chunk
                         if len(content) > LARGEST_ANSWER:
                             most = f"{LARGEST_ANSWER >> 20} MiB"
-                            raise NoToken("invalid_response", f"{shown(request.url)} answered more than {most}")
+                            raise NoToken("invalid_response", f"{without_query(request.url)} answered more than {most}")
             ended = True
             return Answer(response.status_code, response.headers, content)
         finally:
             self._watch(None)
             if ended and connection.sock is not None:
-                self._connections.keep(way, connection)
+                self._connections.keep(target, connection)
             else:
                 connection.close()
 

@@ -51,7 +51,7 @@ class NoToken(Exception):
         """Where a login is to be stored, as the command line's --tokens names it; empty for its default."""
 
 
-def sendable(value: str) -> bool:
+def is_sendable(value: str) -> bool:
     """Whether it can stand in a header: visible ASCII, with spaces inside at most."""
     return re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value) is not None
 

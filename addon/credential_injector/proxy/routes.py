@@ -329,7 +329,7 @@ class Routes:
     def _announce(self, table: _Table) -> None:
         for environment in table.new[:LISTED]:
             origins = ", ".join(map(str, environment.origins))
-            whence = environment.token_request.shown
+            whence = environment.token_request.server_url
             credential = f"tokens from {whence}" if whence else f"the credential in {environment.file}"
             logger.info(f"{environment.name}: {origins} with {credential}")
         if len(table.new) > LISTED:

@@ -73,7 +73,7 @@ async def check_folder(
         wrong.setdefault(mistake.partition(": ")[0], []).append(mistake)
 
     async def one(environment: Environment) -> Checkup:
-        whence = environment.token_request.shown
+        whence = environment.token_request.server_url
         tell(f"{environment.name}: {f'asking {whence} for a token' if whence else 'reading'} ...")
         done, trials = await asyncio.gather(
             check(environment, store, folder.secret_files(environment.name), trust.ca_file),
@@ -140,7 +140,7 @@ async def check(
     return Checkup(
         environment.name,
         environment.file,
-        endpoint=request.shown,
+        endpoint=request.server_url,
         tls=_tls(request, insecure=environment.transport.insecure_tls, answered=endpoint.last is not None),
         lifetime=None if token is None or math.isinf(token.expires_at) else token.expires_at - token.issued_at,
         scope=scope.granted,
@@ -204,7 +204,7 @@ def _lost(environment: Environment, token: AccessToken | None) -> list[str]:
 
 
 def _tls(request: TokenRequest, *, insecure: bool, answered: bool) -> str:
-    if urlsplit(request.shown).scheme == "http":
+    if urlsplit(request.server_url).scheme == "http":
         return "none, loopback"
     if insecure:
         return "NOT VERIFIED"

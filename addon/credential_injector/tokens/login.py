@@ -260,7 +260,7 @@ async def _device_code(way: _Way) -> AccessToken:
 def _device(answer: Answer, request: TokenRequest, asked_at: float) -> _Device:
     """Raises NoToken. Whatever else the server may have written, a person is shown a URL and a short code."""
     said = accepted(answer, request, asked_at)
-    malformed = NoToken("invalid_response", f"{request.shown} answered without what a person needs to log in")
+    malformed = NoToken("invalid_response", f"{request.server_url} answered without what a person needs to log in")
 
     def text(*names: str) -> str:
         value = next((said[name] for name in names if name in said), "")

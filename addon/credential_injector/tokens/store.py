@@ -77,7 +77,7 @@ class _Sharing:
         if self._store.broken:
             return await self._fetch_alone(asked_at, replaces)
         began = asyncio.get_running_loop().time()
-        async with self._store.turns.held(urlsplit(self._request.shown).netloc), AsyncExitStack() as lock:
+        async with self._store.turns.held(urlsplit(self._request.server_url).netloc), AsyncExitStack() as lock:
             try:
                 wait = 0.0 if self._stuck else self._wait
                 self._stuck = not await lock.enter_async_context(self._store.lock(await self._name(), wait))

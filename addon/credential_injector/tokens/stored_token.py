@@ -4,7 +4,7 @@ import json
 import math
 
 from credential_injector.oauth.request import parse_endpoint
-from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, sendable
+from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, is_sendable
 
 LATEST = 253402300800.0  # unix seconds: the year 10000, before which a token must expire; dates overflow there
 
@@ -31,10 +31,10 @@ def token_of(entry: object) -> AccessToken | None:
     if not isinstance(entry, dict):
         return None
     value, issued_at, expires_at = (entry.get(name) for name in ("access_token", "issued_at", "expires_at"))
-    if not isinstance(value, str) or not sendable(value):
+    if not isinstance(value, str) or not is_sendable(value):
         return None
     refresh_token = entry.get("refresh_token")
-    if refresh_token is not None and (not isinstance(refresh_token, str) or not sendable(refresh_token)):
+    if refresh_token is not None and (not isinstance(refresh_token, str) or not is_sendable(refresh_token)):
         return None
     endpoints = _endpoints(entry.get("endpoints", []))
     if endpoints is None:
