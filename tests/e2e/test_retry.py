@@ -201,7 +201,7 @@ def test_a_stream_is_not_asked_for_twice(stage: Stage, curl: Curl, asks: str) ->
     assert curl(*send).status == 200
     revoke(stage)
     assert [curl(*send).status for _ in range(2)] == [401, 200]
-    proxy.wait_for("which stays: the answer would be a stream, which nobody can hold back; the next request gets ano")
+    proxy.wait_for("which stays: the answer would be a stream, which cannot be kept until its end; the next")
     assert stage.api.statuses == {200: 2, 401: 1}
 
 
@@ -226,7 +226,7 @@ def test_a_second_answer_that_is_a_stream_is_not_waited_for(stage: Stage, curl: 
     assert curl("--noproxy", "", "--proxy", proxy.url, f"{stage.http}/orders").status == 200
     revoke(stage)
     assert curl("--noproxy", "", "--proxy", proxy.url, "--max-time", "20", f"{stage.http}/events").status == 401
-    proxy.wait_for("sent again, the request failed: the second answer is a stream, which nobody can hold back")
+    proxy.wait_for("sent again, the request failed: the second answer is a stream, which cannot be kept until its end")
     ended.set()
 
 

@@ -17,7 +17,7 @@ from mitmproxy.test import taddons, tflow
 
 from credential_injector.oauth.answers import Answer, read_answer
 from credential_injector.oauth.token import AccessToken
-from credential_injector.proxy import retry, routes
+from credential_injector.proxy import internals, routes
 from credential_injector.proxy.addon import CredentialInjector
 from credential_injector.proxy.routes import Asking
 from tests.fuzz.inputs import (
@@ -203,7 +203,7 @@ async def through(
                 injector.responseheaders(self.again)
                 await done(injector.response(self.again))
 
-        with patch.object(retry, "ReplayHandler", Replay):
+        with patch.object(internals, "ReplayHandler", Replay):
             await done(injector.response(flow))
     elif failure is not None:
         flow.error = Error(failure)

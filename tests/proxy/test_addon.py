@@ -34,8 +34,9 @@ from credential_injector.oauth.fingerprints import fingerprint
 from credential_injector.oauth.refresh_token import RefreshToken
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken, NoToken
-from credential_injector.proxy import record, routes
+from credential_injector.proxy import internals, record, routes
 from credential_injector.proxy.addon import CredentialInjector
+from credential_injector.proxy.policy import Policy
 from credential_injector.proxy.routes import Asking
 from credential_injector.tokens import file_store
 from credential_injector.tokens import source as token_source
@@ -192,49 +193,27 @@ async def test_each_environment_gets_its_own_token_and_equal_ones_share_it(proxy
 
 
 @pytest.mark.parametrize(
-    ("overwrite", "sent", "arrives", "did", "replaced"),
+    ("lines", "sent", "did", "mark", "arrives"),
     [
-        ("always", None, "Bearer token-qa-1", "injected", None),
-        ("always", "Basic eA==", "Bearer token-qa-1", "injected", "Basic"),
-        ("always", "canary", "Bearer token-qa-1", "injected", "another value"),
-        ("never", None, "Bearer token-qa-1", "injected", None),
-        ("never", "Basic eA==", "Basic eA==", "kept", None),
-        ("only", None, None, "skipped", None),
-        ("only", "Basic eA==", "Bearer token-qa-1", "injected", "Basic"),
+        ("", {}, "injected", ":key:", "Bearer token-qa-1"),
+        ("", {"authorization": "Basic eA=="}, "injected", ":key:", "Bearer token-qa-1"),
+        ("OVERWRITE=never", {"authorization": "Basic eA=="}, "kept", "", "Basic eA=="),
+        ("OVERWRITE=only", {}, "skipped", ":warning:", None),
+        ("HOST=https://api.example.com/other", {"authorization": "Basic eA=="}, "skipped", "", "Basic eA=="),
+        ("", {"origin": "https://evil.example"}, "skipped", ":warning:", None),
+        ("METHODS=POST", {}, "blocked", ":no_entry:", None),
     ],
 )
-async def test_overwrite_decides_about_a_credential_of_the_clients(
-    proxy: Proxy, overwrite: str, sent: str | None, arrives: str | None, did: str, replaced: str | None
+async def test_verdicts(
+    proxy: Proxy, endpoint: Endpoint, lines: str, sent: dict[str, str], did: str, mark: str, arrives: str | None
 ) -> None:
-    proxy.env(f"OVERWRITE={overwrite}")
-    flow = await proxy.send(request(**({"Authorization": sent} if sent else {})))
-    assert token(flow) == arrives
-    assert action(flow) == did
-    assert flow.metadata["inject"]["replaced"] == replaced
-    assert "canary" not in flow.comment
-
-
-async def test_every_credential_that_the_client_sent_is_replaced(proxy: Proxy) -> None:
-    proxy.env()
-    flow = request()
-    flow.request.headers.set_all("authorization", ["Basic eA==", "Bearer old"])
-    await proxy.send(flow)
-    assert flow.request.headers.get_all("Authorization") == ["Bearer token-qa-1"]
-
-
-async def test_header_and_prefix_are_the_files(proxy: Proxy) -> None:
-    proxy.env("HEADER=X-Api-Token\nPREFIX=")
-    flow = await proxy.send(request(Authorization="Basic eA=="))
-    assert flow.request.headers["X-Api-Token"] == "token-qa-1"
-    assert token(flow) == "Basic eA=="
-
-
-async def test_the_headers_name_is_lower_case_in_http2(proxy: Proxy) -> None:
-    proxy.env()
-    flow = request()
-    flow.request.http_version = "HTTP/2.0"
-    await proxy.send(flow)
-    assert flow.request.headers.fields[-1] == (b"authorization", b"Bearer token-qa-1")
+    """The hook does what the policy decides, and asks for a token only where the request gets it."""
+    proxy.env("" if "HOST" in lines else lines, host="https://api.example.com" + "/other" * ("HOST" in lines))
+    flow = await proxy.send(request(**sent))
+    assert (action(flow), flow.marked, token(flow)) == (did, mark, arrives)
+    assert flow.metadata["inject"]["replaced"] == ("Basic" if did == "injected" and sent else None)
+    assert (flow.response is not None) == (did == "blocked")
+    assert endpoint.asked == (["qa"] if did == "injected" else [])
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0"])
@@ -370,70 +349,6 @@ async def test_a_refresh_token_outlives_a_change_of_the_way_to_the_server(
     assert shown == [SECRET, "refresh-1", f"{SECRET}-2"]
 
 
-async def test_another_method_is_blocked_with_a_reason(proxy: Proxy, endpoint: Endpoint) -> None:
-    proxy.env("METHODS=GET,HEAD")
-    flow = await proxy.send(request(method="DELETE"))
-    assert flow.response is not None
-    assert flow.response.status_code == 502
-    assert flow.response.text is not None
-    assert "DELETE is not in METHODS=GET,HEAD of " in flow.response.text
-    assert action(flow) == "blocked"
-    assert endpoint.asked == []
-    assert token(await proxy.send()) == "Bearer token-qa-1"
-    assert token(await proxy.send(request(method="get"))) == "Bearer token-qa-1"
-    strange = await proxy.send(request(method="\x1b[31mX"))
-    assert strange.comment.startswith("qa: left as the client sent it: its method is no token")
-
-
-@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-method-override", "X-HTTP-Method"])
-async def test_method_override(proxy: Proxy, name: str) -> None:
-    """METHODS holds for the method that a server takes instead of the request's, too."""
-    proxy.env("METHODS=GET,POST")
-    flow = await proxy.send(request(method="POST", **{name: " delete "}))
-    assert flow.response is not None
-    assert "DELETE is not in METHODS=GET,POST of " in (flow.response.text or "")
-    flow = await proxy.send(request("https://api.example.com/orders?_method=PUT", method="POST"))
-    assert "PUT is not in METHODS=GET,POST of " in flow.comment
-    assert token(await proxy.send(request(method="POST", **{name: "GET"}))) == "Bearer token-qa-1"
-
-
-@pytest.mark.parametrize(
-    ("url", "told"),
-    [
-        ("http://api.example.com/orders", "HOST is https://api.example.com/orders, and this was http"),
-        ("https://api.example.com:8443/orders", "HOST is https://api.example.com/orders, and this was port 8443"),
-        ("https://api.example.com/login", "HOST is https://api.example.com/orders, and this path is not below it"),
-        ("http://localhost:9000/", "HOST is http://127.0.0.1:9000, and this was localhost"),
-        ("http://127.0.0.1:9001/", "HOST is http://127.0.0.1:9000, and this was port 9001"),
-        ("http://x.wild.example:81/", "HOST is https://*.wild.example, and this was http"),
-        ("https://wild.example/", ""),
-        ("https://api.example.com/orders", "token injected"),
-    ],
-)
-async def test_other_form(proxy: Proxy, caplog: pytest.LogCaptureFixture, url: str, told: str) -> None:
-    """A request to a host that an environment names in another form says so, the log once for each kind."""
-    proxy.env(host="https://api.example.com/orders,http://127.0.0.1:9000,https://*.wild.example")
-    first, second = await proxy.send(request(url)), await proxy.send(request(url))
-    assert told in first.comment
-    assert told in second.comment
-    assert (first.marked == ":warning:") == (told != "" and not re.search("token|path|port 9001", told))
-    assert caplog.text.count("HOST is ") == told.count("HOST is ")
-
-
-async def test_other_form_of_a_token_endpoint_or_a_preflight(proxy: Proxy) -> None:
-    """Neither is a mistake."""
-    proxy.env("TOKEN_ENDPOINT=https://api.example.com/token", host="https://api.example.com/orders")
-    preflight = request("http://api.example.com/", method="OPTIONS", **{"Access-Control-Request-Method": "PUT"})
-    for flow in (request("https://api.example.com/token", method="POST"), preflight):
-        assert (await proxy.send(flow)).metadata == {}
-
-
-async def test_a_cors_preflight_passes_untouched(proxy: Proxy, endpoint: Endpoint) -> None:
-    proxy.env("METHODS=GET")
-    flow = await proxy.send(request(method="OPTIONS", **{"Access-Control-Request-Method": "GET"}))
-    assert (flow.response, flow.metadata, endpoint.asked) == (None, {}, [])
-
-
 async def test_without_a_token_the_request_is_blocked(proxy: Proxy, endpoint: Endpoint) -> None:
     proxy.env()
     endpoint.error = NoToken("invalid_client", "the token endpoint answered 401", lasting=True)
@@ -473,93 +388,6 @@ async def test_a_client_that_went_away_meanwhile_gets_nothing(proxy: Proxy) -> N
 # --- Which destination ---
 
 
-async def test_the_hosts_name_is_not_taken_from_the_host_header(proxy: Proxy, endpoint: Endpoint) -> None:
-    proxy.env()
-    flow = request("https://evil.example/orders")
-    flow.request.headers["Host"] = "api.example.com"
-    await proxy.send(flow)
-    assert token(flow) is None
-    assert endpoint.asked == []
-
-
-@pytest.mark.parametrize("lie", ["host", "second host", "authority", "client sni", "upstream sni"])
-async def test_a_request_whose_names_disagree_is_left_untouched_and_says_so(proxy: Proxy, lie: str) -> None:
-    proxy.env()
-    flow = request()
-    if lie == "host":
-        flow.request.headers["Host"] = "evil.example"
-    elif lie == "second host":
-        flow.request.headers.set_all("Host", ["api.example.com", "evil.example"])
-    elif lie == "authority":
-        flow.request.authority = "evil.example"
-    elif lie == "client sni":
-        flow.client_conn.sni = "evil.example"
-    else:
-        flow.server_conn.sni = "evil.example"
-    await proxy.send(flow)
-    assert token(flow) is None
-    assert action(flow) == "skipped"
-    assert flow.marked == ":warning:"
-    assert flow.metadata["inject"]["reason"].startswith("the connection goes to api.example.com, but its ")
-
-
-async def test_where_an_address_was_dialled_the_verified_sni_is_the_name(proxy: Proxy) -> None:
-    proxy.env()
-    flow = request("https://192.0.2.7/orders", mode="socks5")
-    flow.request.headers["Host"] = "api.example.com"
-    flow.client_conn.sni = "api.example.com"
-    await proxy.send(flow)
-    assert token(flow) == "Bearer token-qa-1"
-
-
-async def test_an_address_over_plain_http_has_no_name_but_itself(proxy: Proxy) -> None:
-    proxy.env(host="http://api.example.com")
-    flow = request("http://192.0.2.7/orders", mode="socks5")
-    flow.request.headers["Host"] = "api.example.com"
-    flow.client_conn.sni = "api.example.com"
-    await proxy.send(flow)
-    assert token(flow) is None
-
-
-@pytest.mark.parametrize(("keep", "gets"), [(False, "Bearer token-qa-1"), (True, None)])
-async def test_in_reverse_mode_the_clients_sni_names_the_proxy_unless_it_goes_on_to_the_server(
-    proxy: Proxy, keep: bool, gets: str | None
-) -> None:
-    proxy.env()
-    proxy.set(keep_host_header=keep)
-    flow = request(mode="reverse:https://api.example.com")
-    flow.client_conn.sni = "my-proxy.local"
-    await proxy.send(flow)
-    assert token(flow) == gets
-
-
-@pytest.mark.parametrize("mode", ["regular", "upstream:http://127.0.0.1:3128", "reverse:https://192.0.2.7"])
-async def test_a_request_target_that_is_an_address_gets_no_token_for_a_name(proxy: Proxy, mode: str) -> None:
-    proxy.env()
-    flow = request("https://192.0.2.7/orders", mode=mode)
-    flow.request.headers["Host"] = "api.example.com"
-    flow.client_conn.sni = "api.example.com"
-    if "reverse" not in mode:
-        flow.server_conn.address = None
-    await proxy.send(flow)
-    assert token(flow) is None
-
-
-@pytest.mark.parametrize(("host", "gets"), [("api.example.com", "Bearer token-qa-1"), (None, None)])
-async def test_a_replay_to_an_address_is_verified_against_its_host_header(
-    proxy: Proxy, host: str | None, gets: str | None
-) -> None:
-    proxy.env()
-    flow = request("https://192.0.2.7/orders", mode="socks5")
-    flow.request.headers.pop("Host", None)
-    if host:
-        flow.request.headers["Host"] = host
-    flow.client_conn.sni = "api.example.com"
-    flow.is_replay = "request"
-    await proxy.send(flow)
-    assert token(flow) == gets
-
-
 def connection(proxy: Proxy, flow: http.HTTPFlow, server: Server) -> Context:
     """In which a server of the flow's client is connected."""
     context = Context(flow.client_conn, proxy.context.options)
@@ -589,91 +417,26 @@ async def test_a_connection_that_was_made_unverified_gets_no_token_later(
     assert token(await proxy.send(flow)) == "Bearer token-qa-1"
 
 
-async def test_a_connection_that_was_verified_as_another(proxy: Proxy) -> None:
-    """mitmproxy would take it, as it goes to the same address."""
-    proxy.env()
-    flow = request()
-    proxy.addon.client_connected(flow.client_conn)
-    server = Server(address=("api.example.com", 443))
-    server.sni = "evil.example"
-    proxy.addon.tls_start_server(TlsData(server, connection(proxy, flow, server)))
-    await proxy.send(flow)
-    assert token(flow) is None
-    assert flow.metadata["inject"]["reason"] == "its connection is not verified as api.example.com"
-
-
 async def test_a_client_that_is_older_than_the_add_on(proxy: Proxy) -> None:
     """Nobody knows how its servers were verified."""
     proxy.env()
     flow, plain = request(), request("http://plain.example.com/")
     plain.client_conn = flow.client_conn
     proxy.env(name="plain", host="http://plain.example.com")
-    proxy.addon._connections.distrust(flow.client_conn)
+    proxyserver = Proxyserver()
+    proxyserver.connections["1"] = SimpleNamespace(client=flow.client_conn)
+    proxy.context.master.addons.add(proxyserver)
+    proxy.addon.load(Loader(proxy.context.master))  # type: ignore[no-untyped-call]
     await proxy.send(flow)
     assert "the add-on is newer than the connection" in flow.comment
     assert token(await proxy.send(plain)) == "Bearer token-plain-1"
     proxy.addon.client_disconnected(flow.client_conn)
-    assert not proxy.addon._connections.export()
-
-
-async def test_nobody_gets_a_token_unverified(proxy: Proxy) -> None:
-    proxy.env(host="https://api.example.com,https://127.0.0.1:9443")
-    proxy.set(ssl_insecure=True)
-    flow = await proxy.send()
-    assert flow.response is not None
-    assert "ssl_insecure" in (flow.response.text or "")
-    own = request("https://127.0.0.1:9443/")
-    own.client_conn.sni = None
-    assert token(await proxy.send(own)) == "Bearer token-qa-1"
-    other = request("https://192.0.2.7:9443/", mode="socks5")
-    other.client_conn.sni = "127.0.0.1"
-    other.request.headers["Host"] = "127.0.0.1:9443"
-    assert token(await proxy.send(other)) is None
+    proxy.addon.client_connected(flow.client_conn)
+    flow.response = None
+    assert token(await proxy.send(flow)) == "Bearer token-qa-2"
 
 
 # --- Which client ---
-
-
-@pytest.mark.parametrize(
-    ("networks", "address", "admitted"),
-    [
-        ("loopback", "127.0.0.1", True),
-        ("loopback", "::1", True),
-        ("loopback", "::ffff:127.0.0.1", True),
-        ("loopback", "192.168.1.23", False),
-        ("loopback, 192.168.1.0/24", "192.168.1.23", True),
-        ("loopback, 192.168.1.0/24", "127.0.0.1", True),
-        ("192.168.1.0/24", "127.0.0.1", False),
-        ("192.168.1.23", "::ffff:192.168.1.23", True),
-        ("fe80::/10", "fe80::1%eth0", True),
-        ("0.0.0.0/0", "2001:db8::1", False),
-        ("", "127.0.0.1", False),
-        ("loopback", "not an address", False),
-    ],
-)
-async def test_only_admitted_clients_get_a_token(proxy: Proxy, networks: str, address: str, admitted: bool) -> None:
-    proxy.env()
-    proxy.set(inject_clients=networks)
-    flow = request(Authorization="Basic eA==")
-    flow.client_conn.peername = (address, 50000)
-    await proxy.send(flow)
-    assert token(flow) == ("Bearer token-qa-1" if admitted else "Basic eA==")
-    if not admitted:
-        assert action(flow) == "skipped"
-        assert f"client {address} is not in inject_clients ({networks})" in flow.metadata["inject"]["reason"]
-
-
-@pytest.mark.parametrize("why", ["proxyauth", "replay"])
-async def test_whoever_proxyauth_let_in_and_whoever_sits_at_the_proxy_gets_a_token(proxy: Proxy, why: str) -> None:
-    proxy.env()
-    flow = request()
-    flow.client_conn.peername = ("192.0.2.7", 50000)
-    if why == "proxyauth":
-        flow.metadata["proxyauth"] = ("me", "password")
-    else:
-        flow.is_replay = "request"
-    await proxy.send(flow)
-    assert token(flow) == "Bearer token-qa-1"
 
 
 async def test_the_log_tells_once_of_a_client_that_is_not_admitted(
@@ -684,14 +447,6 @@ async def test_the_log_tells_once_of_a_client_that_is_not_admitted(
     for _ in range(3):
         assert action(await proxy.send()) == "skipped"
     assert sum("is not in inject_clients" in message for message in caplog.messages) == 1
-
-
-async def test_a_client_without_an_address_gets_none(proxy: Proxy) -> None:
-    proxy.env()
-    flow = request()
-    flow.client_conn.peername = None  # type: ignore[assignment]
-    await proxy.send(flow)
-    assert "client unknown" in flow.metadata["inject"]["reason"]
 
 
 # --- What nobody foresaw ---
@@ -707,7 +462,7 @@ async def test_an_error_of_ours_blocks_and_tells_where_it_happened_but_not_its_t
         raise (asyncio.CancelledError if where == "cancel" else RuntimeError)("canary")
 
     if where == "match":
-        monkeypatch.setattr(proxy.addon, "_match", fail)
+        monkeypatch.setattr(Policy, "decide", fail)
     elif where == "source":
         monkeypatch.setattr(token_source.TokenSource, "cached", fail)
     elif where in ("wait", "cancel"):
@@ -764,8 +519,6 @@ async def test_a_blocked_request_is_answered_unless_its_body_streams_and_then_go
     assert (flow.response is None) == streams
     line = "sent on without any credential, as its body is streamed" if streams else "request blocked"
     assert flow.comment.startswith(f"qa: {line}: no token (unreachable)")
-    await proxy.context.master.addons.handle_lifecycle(HttpErrorHook(flow))
-    assert proxy.addon._pending == {}
 
 
 async def test_where_the_last_look_fails_the_request_goes_on_without_its_token(
@@ -774,7 +527,7 @@ async def test_where_the_last_look_fails_the_request_goes_on_without_its_token(
     proxy.env()
     flow = await proxy.send()
     flow.request.path = "/elsewhere"
-    monkeypatch.setattr(proxy.addon, "_objection", lambda *_: 1 / 0)
+    monkeypatch.setattr(Policy, "may_carry", lambda *_: 1 / 0)
     await flow.wait_for_resume()  # type: ignore[no-untyped-call]
     assert (action(flow), token(flow)) == ("skipped", None)
     assert "an error of the add-on's own (ZeroDivisionError in " in flow.metadata["inject"]["reason"]
@@ -800,17 +553,18 @@ async def test_a_request_with_a_token_that_no_hook_ends_is_settled_when_its_clie
     proxy.addon.client_disconnected(flow.client_conn)
     assert str(token(flow)).startswith("Bearer <qa sha256:")
     assert token(other) == "Bearer token-qa-1"
-    assert list(proxy.addon._departure._sent) == [other]
+    assert [internals.has_last_look(one) for one in (flow, other)] == [False, True]
 
 
-async def test_a_blocked_request_whose_client_goes_away_is_forgotten(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_blocked_and_forgotten(proxy: Proxy, endpoint: Endpoint) -> None:
+    """A blocked request whose client went away before its body was there is answered no more."""
     proxy.env()
     proxy.set(stream_large_bodies="1m")
     endpoint.error = NoToken("unreachable", "no")
     flow = await proxy.send(request(method="POST", **{"Transfer-Encoding": "chunked"}))
-    assert proxy.addon._pending
-    await proxy.context.master.addons.handle_lifecycle(HttpErrorHook(flow))
-    assert not proxy.addon._pending
+    for hook in (HttpErrorHook, HttpRequestHook):
+        await proxy.context.master.addons.handle_lifecycle(hook(flow))
+    assert (action(flow), flow.response) == ("blocked", None)
 
 
 # --- Options and the log ---
@@ -1109,127 +863,6 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
 
 
 # --- Near misses, pages of other sites, token endpoints ---
-
-
-@pytest.mark.parametrize("lie", ["Host header", "request target", "TLS server name (SNI)"])
-async def test_a_request_elsewhere_that_names_a_configured_host_is_marked_as_a_near_miss(
-    proxy: Proxy, endpoint: Endpoint, lie: str
-) -> None:
-    proxy.env()
-    flow = request("https://evil.example/orders", Authorization="Basic eA==")
-    if lie == "Host header":
-        flow.request.headers["Host"] = "API.example.com.:8443"
-    elif lie == "request target":
-        flow.request.authority = "api.example.com"
-    else:
-        flow.client_conn.sni = "api.example.com"
-    await proxy.send(flow)
-    assert token(flow) == "Basic eA=="
-    assert (action(flow), flow.marked) == ("skipped", ":warning:")
-    reason = flow.metadata["inject"]["reason"]
-    assert reason.startswith(f"its {lie} names api.example.com")
-    assert reason.endswith(", but the connection goes to evil.example")
-    assert endpoint.asked == []
-
-
-async def test_names_that_differ_but_mean_no_configured_host_are_nobodys_concern(proxy: Proxy) -> None:
-    proxy.env(host="https://*.qa.example.com")
-    for name in ("other.example", "", "a b", "qa.example.com", "x" * 70000):
-        flow = request("https://evil.example/orders")
-        flow.request.headers["Host"] = name
-        await proxy.send(flow)
-        assert flow.metadata == {}
-
-
-@pytest.mark.parametrize(
-    ("headers", "origins", "gets"),
-    [
-        ({"Sec-Fetch-Site": "cross-site"}, "", False),
-        ({"Sec-Fetch-Site": "Cross-Site"}, "", False),
-        ({"Sec-Fetch-Site": "same-site"}, "", True),
-        ({"Sec-Fetch-Site": "same-origin"}, "", True),
-        ({"Sec-Fetch-Site": "none"}, "", True),
-        ({"Origin": "https://evil.example"}, "", False),
-        ({"Origin": "null"}, "", False),
-        ({"Origin": "http://api.example.com"}, "", False),
-        ({"Origin": "https://api.example.com"}, "", True),
-        ({"Origin": "https://API.example.com"}, "", True),
-        ({"Origin": "https://api.example.com:8443"}, "", False),
-        ({"Origin": "https://app.example.com", "Sec-Fetch-Site": "same-site"}, "", False),
-        ({"Origin": "http://localhost:3000", "Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", True),
-        ({"Origin": "http://localhost:3001", "Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", False),
-        ({"Origin": "http://localhost:3000"}, "HTTP://Localhost:3000/, https://b.example", True),
-        ({"Origin": "null", "Sec-Fetch-Site": "cross-site"}, "null", True),
-        ({"Origin": "null"}, "file://, http://localhost:3000", False),
-        ({"Origin": "https://evil.example"}, "null", False),
-        ({"Sec-Fetch-Site": "cross-site"}, "null", False),
-        ({"Origin": "file://", "Sec-Fetch-Site": "cross-site"}, "file:///", True),
-        ({"Origin": "file://"}, "null", False),
-        ({"Origin": "file://"}, "", False),
-        ({"Sec-Fetch-Site": "cross-site"}, "http://localhost:3000", False),
-        ({"Origin": "https://api.example.com", "Sec-Fetch-Site": "cross-site"}, "", False),
-    ],
-)
-async def test_a_page_of_another_origin_gets_no_token_unless_origins_lists_it(
-    proxy: Proxy, endpoint: Endpoint, headers: dict[str, str], origins: str, gets: bool
-) -> None:
-    proxy.env(f"ORIGINS={origins}" if origins else "")
-    flow = await proxy.send(request(**headers))
-    assert (token(flow) is not None) == gets
-    if not gets:
-        assert (action(flow), flow.marked, endpoint.asked) == ("skipped", ":warning:", [])
-        assert flow.metadata["inject"]["reason"].endswith(f"add its origin to ORIGINS in {proxy.folder}/qa.env")
-
-
-async def test_every_origin_header_counts(proxy: Proxy) -> None:
-    proxy.env("ORIGINS=http://localhost:3000")
-    flow = request()
-    flow.request.headers.set_all("Origin", ["http://localhost:3000", "https://evil.example"])
-    await proxy.send(flow)
-    assert token(flow) is None
-
-
-async def test_a_strange_origin_is_not_repeated(proxy: Proxy) -> None:
-    proxy.env()
-    flow = await proxy.send(request(Origin="https://e\x1b[31mvil"))
-    assert flow.metadata["inject"]["reason"].startswith("a page made it, which is of another origin")
-
-
-@pytest.mark.parametrize(
-    ("origin", "page"), [("null", "a page whose origin is null"), ("file://", "a page of file://")]
-)
-async def test_an_origin_to_copy(proxy: Proxy, origin: str, page: str) -> None:
-    """The reason names the origin as ORIGINS takes it."""
-    proxy.env()
-    flow = await proxy.send(request(Origin=origin))
-    assert flow.metadata["inject"]["reason"].startswith(f"{page} made it")
-
-
-@pytest.mark.parametrize(("site", "gets"), [("same-origin", True), ("same-site", False), (None, False)])
-async def test_in_reverse_mode_the_browser_vouches_for_a_page_of_the_proxys_own_origin(
-    proxy: Proxy, site: str | None, gets: bool
-) -> None:
-    proxy.env()
-    headers = {"Origin": "http://127.0.0.1:8080", **({"Sec-Fetch-Site": site} if site else {})}
-    flow = await proxy.send(request(mode="reverse:https://api.example.com", **headers))
-    assert (token(flow) is not None) == gets
-
-
-async def test_a_token_endpoint_gets_no_token_however_its_path_is_spelt(proxy: Proxy, endpoint: Endpoint) -> None:
-    proxy.env("TOKEN_ENDPOINT=https://api.example.com/oauth2/v2.0/token")
-    for path in ("/oauth2/v2.0/token", "/oauth2/v2.0/token?x=1", "/oauth2//v2.0/%74oken/"):
-        flow = await proxy.send(request(f"https://api.example.com{path}", Authorization="Basic eA=="))
-        assert token(flow) == "Basic eA=="
-        assert action(flow) == "skipped"
-    assert endpoint.asked == []
-    assert token(await proxy.send(request("https://api.example.com/oauth2/v2.0/tokens"))) == "Bearer token-qa-1"
-
-
-async def test_the_token_endpoint_of_another_environment_gets_no_token_either(proxy: Proxy) -> None:
-    proxy.env(host="https://*.example.com").env("TOKEN_ENDPOINT=https://login.example.com/dev/token", name="dev")
-    assert token(await proxy.send(request("https://login.example.com/dev/token"))) is None
-    assert token(await proxy.send(request("https://login.example.com/t"))) is None
-    assert token(await proxy.send(request("https://login.example.com/me"))) == "Bearer token-qa-1"
 
 
 # --- What changes while a request is on its way ---

@@ -7,6 +7,7 @@ from mitmproxy.test import taddons, tflow
 from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import record
 from credential_injector.proxy.retry import Retry
+from credential_injector.proxy.routes import Counts, Route
 from credential_injector.tokens.source import TokenSource
 from tests.proxy.test_record import QA
 
@@ -16,9 +17,8 @@ from tests.proxy.test_record import QA
     [(99, ["token-2", "token-3"], False), (2, ["token-2", "token-3"], True), (1, ["token-2"], True)],
     ids=["stored tokens alone", "a stored one and a new one", "a new one"],
 )
-async def test_an_api_that_refuses_everything_gets_a_request_twice_more_at_most(
-    monkeypatch: pytest.MonkeyPatch, stored: int, sent: list[str], cools: bool
-) -> None:
+async def test_refuses_everything(stored: int, sent: list[str], cools: bool) -> None:
+    """An API that refuses every token gets a request twice more at most."""
     tokens: list[AccessToken] = []
 
     async def fetch(asked_at: float, replaces: str | None) -> AccessToken:
@@ -26,17 +26,29 @@ async def test_an_api_that_refuses_everything_gets_a_request_twice_more_at_most(
         tokens.append(AccessToken(f"token-{number}", asked_at, asked_at + 3600, stored=number <= stored))
         return tokens[-1]
 
-    async def replayed(flow: http.HTTPFlow) -> http.HTTPFlow:
-        again: http.HTTPFlow = flow.copy()  # type: ignore[no-untyped-call]
-        record.injected(again, QA, await source.token(), None)
-        return again
+    class Replay:
+        """The API answers each request with another 401."""
 
-    source, retry = TokenSource(fetch), Retry()
-    monkeypatch.setattr(retry, "_replayed", replayed)
+        def __init__(self, again: http.HTTPFlow) -> None:
+            self.again = again
+
+        async def run(self) -> None:
+            record.injected(self.again, QA, route.credential, await source.token(), None)
+            self.again.response = http.Response.make(401)
+
+        def cancel(self) -> None:
+            pass
+
+    source = TokenSource(fetch)
+    route = Route(QA, source, Counts())
     flow = tflow.tflow(resp=http.Response.make(401))
-    flow.client_conn.timestamp_end = None
-    record.injected(flow, QA, await source.token(), None)
-    with taddons.context():  # type: ignore[no-untyped-call]
-        assert await retry.send_again(flow, QA, source)
+    flow.live, flow.client_conn.timestamp_end = True, None
+    record.injected(flow, QA, route.credential, await source.token(), None)
+    with taddons.context() as context:  # type: ignore[no-untyped-call]
+        context.options.add_option("inject_retry", bool, True, "")
+        retry = Retry({"qa": route}.get, Replay)
+        assert retry.refused_route(flow) is route
+        await retry.send_again(flow, route)
     assert [token.value for token in tokens[1:]] == sent
+    assert route.counts.replays == 1
     assert (await source.renewed(tokens[-1].fingerprint, flow.request.url) is None) == cools

@@ -8,10 +8,9 @@ import click
 from credential_injector import messages
 from credential_injector.cli.environments import complete, envs_option, find_folder, run_with_store, tokens_option
 from credential_injector.cli.output import write
-from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder
 from credential_injector.oauth.token import NoToken, Served
-from credential_injector.proxy.routes import Routes
+from credential_injector.proxy.routes import Route, Routes
 
 if TYPE_CHECKING:
     from credential_injector.tokens.store import TokenStore
@@ -36,12 +35,12 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
       credential-injector token qa --tokens ~/tokens.json --json
     """
     folder = find_folder(envs, name)
-    environment, served = run_with_store(lambda store: _token(folder, store), tokens)
-    prefix = f"{environment.prefix} " if environment.prefix else ""
-    headers = {environment.header: prefix + served.token.value, **dict(environment.extra_headers)}
+    route, served = run_with_store(lambda store: _token(folder, store), tokens)
+    credential = route.credential
+    headers = credential.headers(served.token)
     if form == "json":
         answer = {
-            "environment": environment.name,
+            "environment": route.environment.name,
             "access_token": served.token.value,
             "expires_at": None if served.seconds_left == float("inf") else int(served.token.expires_at),
             "source": served.source,
@@ -49,18 +48,18 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
         }
         write(json.dumps(answer, indent=2))
     elif form == "header":
-        write(f"{environment.header}: {headers[environment.header]}")
+        write(f"{credential.place}: {headers[credential.place]}")
     else:
         write(served.token.value)
 
 
-async def _token(folder: Folder, store: "TokenStore | None") -> tuple[Environment, Served]:
+async def _token(folder: Folder, store: "TokenStore | None") -> tuple[Route, Served]:
     routes = Routes()
     routes.load(folder, store)
     (name,) = routes.names()
     route = routes.named(name)
     assert route is not None  # noqa: S101 - its name has just come from there
     try:
-        return route.environment, await route.source.token()
+        return route, await route.source.token()
     except NoToken as error:
         raise click.ClickException(f"{name}: {messages.failure(route.environment, error)}") from None

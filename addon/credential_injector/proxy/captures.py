@@ -14,7 +14,8 @@ from mitmproxy.flow import Flow
 from mitmproxy.io import FlowReader, FlowWriter
 
 from credential_injector.oauth.fingerprints import fingerprint
-from credential_injector.proxy import candidates, flows, masking, record
+from credential_injector.proxy import candidates, flows, internals, masking, record
+from credential_injector.proxy.credential import earlier_masks
 from credential_injector.proxy.masking import Mask
 
 
@@ -64,12 +65,6 @@ def _flows(source: Path) -> Iterator[Flow]:
             raise Unreadable from None
 
 
-def _earlier(flow: Flow) -> Flow | None:
-    """The flow as it was before a person changed it, which mitmproxy keeps."""
-    backup = flow.get_state()["backup"]
-    return Flow.from_state(backup) if backup else None
-
-
 def _survey(source: Path) -> tuple[int, list[Mask]]:
     """How many flows there are, and the masks of all that was injected, long secrets first: one may hold another."""
     count = 0
@@ -79,7 +74,7 @@ def _survey(source: Path) -> tuple[int, list[Mask]]:
     for flow in _flows(source):
         count += 1
         for injected in _injected(flow):
-            masks.update(found := flows.earlier_masks(injected))
+            masks.update(found := earlier_masks(injected.request.headers, injected.metadata[record.KEY]))
             carried = injected.metadata[record.KEY]
             token, length = carried["token"], candidates.length_of(carried.get("token_length"))
             if token is not None and length is not None and not any(len(mask.secret) == length for mask in found):
@@ -93,7 +88,7 @@ def _survey(source: Path) -> tuple[int, list[Mask]]:
 
 def _injected(flow: Flow) -> Iterator[http.HTTPFlow]:
     """The flow, and what it was before a person changed it, where a credential went out with it."""
-    if (earlier := _earlier(flow)) is not None:
+    if (earlier := internals.backup(flow)) is not None:
         yield from _injected(earlier)
     if isinstance(flow, http.HTTPFlow) and record.was_injected(flow):
         yield flow
@@ -111,11 +106,11 @@ def _content(message: http.Message) -> bytes | None:
 
 
 def _hide(flow: Flow, masks: list[Mask]) -> None:
-    earlier = _earlier(flow)
+    earlier = internals.backup(flow)
     if isinstance(flow, http.HTTPFlow):
         flows.hide_proxyauth(flow)
         if record.was_injected(flow):
-            masking.hide(flow.request.headers, flows.earlier_masks(flow))
+            masking.hide(flow.request.headers, earlier_masks(flow.request.headers, flow.metadata[record.KEY]))
     for message in _messages(flow):
         if content := _content(message):
             masked = masking.masked(content, masks)

@@ -1,4 +1,4 @@
-"""A credential -> the mask that is shown in its place: `<qa sha256:ab12cd34ef56>`, or `<qa secret>`."""
+"""A credential -> the placeholder that hides it: `<qa sha256:ab12cd34ef56>`, or `<qa secret>`."""
 
 import re
 from collections.abc import Iterable
@@ -20,12 +20,12 @@ class Headers(Protocol):
 
 
 class Mask(NamedTuple):
-    """What is hidden, and what is shown instead."""
+    """A secret, and what is shown instead."""
 
     header: str
     """In which it was sent; lower case."""
     secret: str
-    shown: str
+    placeholder: str
 
 
 def mask_of(environment: str, header: str, secret: str, label: str) -> Mask:
@@ -41,13 +41,19 @@ def unnamed(header: str = "") -> str:
     return f"secret {header}" if header else "secret"
 
 
-def find(headers: Headers, environment: str, shown: str) -> Mask | None:
+def find(headers: Headers, environment: str, sought: str) -> Mask | None:
     """The mask of the credential with this fingerprint; None where no header holds it, behind a prefix or none."""
     for name, value in headers.fields:
         for credential in endings(_text(value)):
-            if fingerprint(credential) == shown:
-                return mask_of(environment, name.decode("latin-1"), credential, shown)
+            if fingerprint(credential) == sought:
+                return mask_of(environment, name.decode("latin-1"), credential, sought)
     return None
+
+
+def values(headers: Headers, header: str) -> list[str]:
+    """The values of a header, one for each time that it is there."""
+    lower = header.lower().encode()
+    return [_text(value) for name, value in headers.fields if name.lower() == lower]
 
 
 def endings(value: str) -> list[str]:
@@ -62,9 +68,9 @@ def hide(headers: Headers, masks: Iterable[Mask], *, escaped: bool = True) -> No
     Escaped forms of a credential count as well, unless `show` must be able to put back what was there.
     """
     for mask in masks:
-        _replace(headers, mask, mask.shown, mask.secret)
+        _replace(headers, mask, mask.placeholder, mask.secret)
         if not escaped:
-            _replace(headers, mask, mask.secret, mask.shown)
+            _replace(headers, mask, mask.secret, mask.placeholder)
         elif any(_reaches(mask, name) and _holds(value, mask.secret) for name, value in headers.fields):
             headers.fields = tuple(
                 (name, _masked(value, mask) if _reaches(mask, name) else value) for name, value in headers.fields
@@ -74,7 +80,7 @@ def hide(headers: Headers, masks: Iterable[Mask], *, escaped: bool = True) -> No
 def show(headers: Headers, masks: Iterable[Mask]) -> None:
     """Put the credentials back."""
     for mask in masks:
-        _replace(headers, mask, mask.shown, mask.secret)
+        _replace(headers, mask, mask.placeholder, mask.secret)
 
 
 def drop(headers: Headers, masks: Iterable[Mask]) -> None:
@@ -83,7 +89,7 @@ def drop(headers: Headers, masks: Iterable[Mask]) -> None:
         headers.fields = tuple(
             (name, value)
             for name, value in headers.fields
-            if not (_reaches(mask, name) and (_bytes(mask.shown) in value or _holds(value, mask.secret)))
+            if not (_reaches(mask, name) and (_bytes(mask.placeholder) in value or _holds(value, mask.secret)))
         )
 
 
@@ -137,9 +143,9 @@ def _holds(value: bytes, secret: str) -> bool:
 
 
 def _masked(value: bytes, mask: Mask) -> bytes:
-    shown = _bytes(mask.shown)
-    value = value.replace(_bytes(mask.secret), shown)
-    return _forms(mask.secret)[1].sub(lambda _: shown, value) if _may_hold(value, mask.secret) else value
+    placeholder = _bytes(mask.placeholder)
+    value = value.replace(_bytes(mask.secret), placeholder)
+    return _forms(mask.secret)[1].sub(lambda _: placeholder, value) if _may_hold(value, mask.secret) else value
 
 
 def _may_hold(value: bytes, secret: str) -> bool:

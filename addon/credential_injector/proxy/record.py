@@ -8,9 +8,8 @@ from typing import Any, Literal, Protocol
 
 from credential_injector import messages
 from credential_injector.environments.environment import Environment
-from credential_injector.oauth.grants import FIXED
-from credential_injector.oauth.schemes import SCHEMES
-from credential_injector.oauth.token import AccessToken, Served
+from credential_injector.oauth.token import Served
+from credential_injector.proxy.credential import Credential, is_recorded
 
 KEY = "inject"
 """Of `flow.metadata`. Its value is a dict of plain values: mitmproxy cannot save anything else."""
@@ -28,8 +27,10 @@ class Flow(Protocol):
     comment: str
 
 
-def injected(flow: Flow, environment: Environment, served: Served, replaced: str | None) -> None:
-    """The credential is in the request. `replaced` is what stood in its place, as `scheme` tells it."""
+def injected(
+    flow: Flow, environment: Environment, credential: Credential, served: Served, replaced: str | None
+) -> None:
+    """The credential is in the request. `replaced` is what stood in its place, as `Credential.apply` tells it."""
     token = served.token
     expires = math.isfinite(token.expires_at)
     if expires:
@@ -38,38 +39,24 @@ def injected(flow: Flow, environment: Environment, served: Served, replaced: str
         comment = f"{environment.name}: {environment.token_request.grant_type} credential injected"
     if replaced is not None:
         comment += f", replaced {replaced}"
-    prefix = f"{environment.prefix} " if environment.prefix else ""
     # mitmweb draws a comment's lines as one paragraph: the dashes keep them apart there.
-    shown = fingerprint(environment, token)
-    comment += f"\n- {environment.header}: {prefix}<{shown or 'secret'}>\n- {environment.file}"
-    if environment.extra_headers:
-        comment += "".join(f"\n- {name}: <secret>" for name, _ in environment.extra_headers)
+    comment += f"\n{credential.described(token)}\n- {environment.file}"
     _write(
         flow,
         comment,
         action="injected",
         environment=environment,
-        token=shown,
         source=served.source,
         expires_at=int(token.expires_at) if expires else None,
         replaced=replaced,
     )
-    flow.metadata[KEY]["header"] = environment.header
-    if shown is not None:
-        flow.metadata[KEY]["token_length"] = len(token.value)
-    if environment.extra_headers:
-        flow.metadata[KEY]["headers"] = [name for name, _ in environment.extra_headers]
+    flow.metadata[KEY].update(credential.recorded(token))
 
 
-def fingerprint(environment: Environment, token: AccessToken) -> str | None:
-    """What may be shown of a token. None: a person chose it, so that it could be found by trying."""
-    return None if environment.token_request.grant_type in FIXED else token.fingerprint
-
-
-def retried(flow: Flow, environment: Environment, served: Served) -> None:
-    """The API refused the first token; what the client gets is the answer to the same request with another one."""
+def retried(flow: Flow, environment: Environment, credential: Credential, served: Served) -> None:
+    """The API refused the first token, and the client gets the answer to the same request with another one."""
     refused = flow.metadata[KEY]
-    injected(flow, environment, served, refused["replaced"])
+    injected(flow, environment, credential, served, refused["replaced"])
     headline, _, details = flow.comment.partition("\n")
     flow.comment = (
         f"{headline}, sent again after a 401\n{details}\n- the first answer: 401 to <{refused['token'] or 'secret'}>"
@@ -83,9 +70,8 @@ def not_retried(flow: Flow, reason: str) -> None:
     flow.metadata[KEY]["reason"] = f"401 and not sent again: {reason}"
 
 
-def kept(flow: Flow, environment: Environment) -> None:
+def kept(flow: Flow, environment: Environment, reason: str) -> None:
     """The client's own credential stays."""
-    reason = f"the client sent its own {environment.header}, and OVERWRITE=never keeps it"
     _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment, reason=reason)
 
 
@@ -125,9 +111,7 @@ def was_injected(flow: Flow) -> bool:
         and record.get("action") == "injected"
         and all(isinstance(record.get(name), str) for name in ("environment", "source"))
         and all(isinstance(record.get(name, ...), str | None) for name in ("token", "replaced"))
-        and isinstance(record.get("header", ""), str)
-        and isinstance(record.get("headers", []), list)
-        and all(isinstance(name, str) for name in record.get("headers", []))
+        and is_recorded(record)
     )
 
 
@@ -137,17 +121,6 @@ def forget(flow: Flow) -> None:
     flow.comment = flow.marked = ""
 
 
-def scheme(value: str) -> str:
-    """The authentication scheme of a header value (RFC 9110 section 11.1), or `another value`."""
-    return SCHEMES.get(value.partition(" ")[0].lower(), "another value")
-
-
-def credential(value: str) -> str:
-    """What stands behind the authentication scheme of a header value; all of it where that is no known scheme."""
-    first, _, rest = value.partition(" ")
-    return rest if first.lower() in SCHEMES else value
-
-
 def _write(
     flow: Flow,
     comment: str,
@@ -155,7 +128,6 @@ def _write(
     action: Action,
     environment: Environment | None,
     reason: str | None = None,
-    token: str | None = None,
     source: str | None = None,
     expires_at: int | None = None,
     replaced: str | None = None,
@@ -171,7 +143,7 @@ def _write(
         "action": action,
         "environment": environment.name if environment is not None else None,
         "reason": reason,
-        "token": token,
+        "token": None,
         "source": source,
         "expires_at": expires_at,
         "replaced": replaced,

@@ -1,48 +1,53 @@
 """A request whose token the API refused, sent once more with another one.
 
-It goes through mitmproxy: with its mode, its trust, its hooks, and as a flow of its own in the list. mitmproxy's
-client replay does the same for a person but cannot be awaited, so this uses the part below it, `ReplayHandler`: no
-documented API, but the same in mitmproxy 11 and 12.
+It goes through mitmproxy: with its mode, its trust, its hooks, and as a flow of its own in the list.
 """
 
 import asyncio
 import logging
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from mitmproxy import ctx, http
-from mitmproxy.addons.clientplayback import ReplayHandler
 from mitmproxy.flow import Error
 from mitmproxy.proxy.mode_specs import UpstreamMode
-from mitmproxy.utils import human
 
 from credential_injector import messages
-from credential_injector.environments.environment import Environment
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import NoToken
-from credential_injector.proxy import record
-from credential_injector.tokens.source import TokenSource
+from credential_injector.proxy import internals, record
+from credential_injector.proxy.credential import Again
+from credential_injector.proxy.routes import Route
 
 logger = logging.getLogger(__name__)
 
 DEADLINE = 60.0  # seconds that the second answer may take
-# Bytes of an answer that are held in memory although stream_large_bodies says less.
-LARGEST_HELD = 8 << 20
-# Of answers that may never end, and are worth nothing when they come late.
+# Bytes of an answer that are kept in memory although stream_large_bodies says less.
+LARGEST_ANSWER = 8 << 20
+# Media types of answers that may never end, and are worth nothing when they come late.
 STREAMS = ("text/event-stream", "application/grpc", "application/x-ndjson", "multipart/x-mixed-replace")
-INSUFFICIENT_SCOPE = re.compile(r'error="?insufficient_scope', re.IGNORECASE)  # RFC 6750 section 3.1
+
+
+class Replay(Protocol):
+    """The second request: `internals.Replay`."""
+
+    async def run(self) -> None:
+        """Send it. Then the flow has a response or an error."""
+
+    def cancel(self) -> None:
+        """Give it up."""
 
 
 @dataclass
-class _Held:
-    """An answer that is held back until all of it is there."""
+class _Buffer:
+    """An answer that is kept until all of it is there."""
 
     pieces: list[bytes] = field(default_factory=list)
     """An empty piece is the last."""
     size: int = 0
     unfit: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    """Why it cannot be held back, as soon as that is known."""
+    """Why it cannot be kept, as soon as that is known."""
 
     def give_up(self, why: str) -> None:
         if not self.unfit.done():
@@ -50,67 +55,54 @@ class _Held:
 
 
 class Retry:
-    """Answers a 401 with another token, once."""
+    """Answers a 401 with another token, once.
 
-    def __init__(self) -> None:
-        self._own: dict[str, _Held] = {}
+    `named` looks an environment's route up; `replay` sends a flow's request.
+    """
+
+    def __init__(
+        self,
+        named: Callable[[str], Route | None],
+        replay: Callable[[http.HTTPFlow], Replay] = internals.Replay,
+    ) -> None:
+        self._named = named
+        self._replay = replay
+        self._own: dict[str, _Buffer] = {}
         """The answers of the flows that are sent again here, by the flow's id."""
         self._refused: set[str] = set()
         """The flows that the server itself answers with a 401, by id."""
 
-    def wants(self, flow: http.HTTPFlow) -> bool:
-        """Whether the API has refused a token of ours, for the first time in this flow."""
-        if flow.response is None or flow.response.status_code != 401 or flow.id in self._own or not flow.live:
-            return False
-        # A token that lacks a scope is a good one; the next one would lack it, too.
-        if INSUFFICIENT_SCOPE.search(flow.response.headers.get("www-authenticate", "")):
-            return False
-        return record.was_injected(flow) and bool(ctx.options.inject_retry)
+    def refused_route(self, flow: http.HTTPFlow) -> Route | None:
+        """The route whose token the API refuses, for the first time in this flow; None where it does not."""
+        answer = flow.response
+        if answer is None or answer.status_code < 400 or flow.id in self._own or not flow.live:
+            return None
+        if not record.was_injected(flow) or not ctx.options.inject_retry:
+            return None
+        route = self._named(flow.metadata[record.KEY]["environment"])
+        return route if route is not None and route.credential.answered(answer) is Again.NEW_TOKEN else None
 
-    def refused(self, flow: http.HTTPFlow) -> bool:
-        """Whether the server itself has refused it, and not a script. Asked once, at the end of the flow."""
+    def forget(self, flow: http.HTTPFlow) -> bool:
+        """The flow ends. Returns whether the server itself has refused its token, and not a script."""
         refused = flow.id in self._refused
         self._refused.discard(flow.id)
         return refused
 
-    def hold_back(self, flow: http.HTTPFlow) -> None:
+    def buffer_answer(self, flow: http.HTTPFlow) -> None:
         """Keep an answer from streaming to the client before it is known which one counts."""
         if flow.response is None:
             return
-        if self.wants(flow):
+        if self.refused_route(flow) is not None:
             self._refused.add(flow.id)
             flow.response.stream = False
-        elif (held := self._own.get(flow.id)) is not None:
-            self._hold(flow.response, held)
+        elif (buffer := self._own.get(flow.id)) is not None:
+            _fill(buffer, flow.response)
 
-    def _hold(self, answer: http.Response, held: _Held) -> None:
-        if answer.headers.get("content-type", "").lower().startswith(STREAMS):
-            held.give_up("the second answer is a stream, which nobody can hold back")
-            return
-        if not answer.stream and not ctx.options.stream_large_bodies:
-            return
-        # With False, mitmproxy would stream it to nobody as soon as it is large.
-        most = max(human.parse_size(ctx.options.stream_large_bodies) or 0, LARGEST_HELD)
-        length = answer.headers.get("content-length", "0")
-
-        def gather(chunk: bytes) -> bytes:
-            held.size += len(chunk)
-            if held.size > most:
-                held.pieces.clear()
-                held.give_up(too_large)
-            else:
-                held.pieces.append(chunk)
-            return chunk
-
-        too_large = f"the second answer is larger than {human.pretty_size(most)}"
-        answer.stream = gather
-        if length.isdecimal() and int(length) > most:
-            held.give_up(too_large)
-
-    async def send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> bool:
-        """Give the flow the answer that the same request gets with another token. At worst, the 401 stays: False."""
+    async def send_again(self, flow: http.HTTPFlow, route: Route) -> None:
+        """Give the flow the answer that the same request gets with another token. At worst, the 401 stays."""
+        environment = route.environment
         try:
-            stays = await self._send_again(flow, environment, source)
+            stays = await self._send_again(flow, route)
         except NoToken as error:
             stays = messages.no_token(environment, error)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a CancelledError would hang the flow
@@ -119,10 +111,10 @@ class Retry:
             stays += messages.certificate_advice(environment)
             record.not_retried(flow, stays)
             logger.warning(f"{environment.name}: the API answered 401, which stays: {stays}")
-        return stays is None
 
-    async def _send_again(self, flow: http.HTTPFlow, environment: Environment, source: TokenSource) -> str | None:
+    async def _send_again(self, flow: http.HTTPFlow, route: Route) -> str | None:
         """Returns why the 401 stays, or None. Raises NoToken."""
+        environment, source = route.environment, route.source
         if environment.token_request.grant_type in FIXED:
             return f"the credential stands in {environment.file}, and there is no other"
         refused = flow.metadata[record.KEY]
@@ -151,7 +143,8 @@ class Retry:
             token, last = served.token.fingerprint, True
         flow.response = again.response
         flow.request.headers = again.request.headers
-        record.retried(flow, environment, served)
+        record.retried(flow, environment, route.credential, served)
+        route.counts.replays += 1
         logger.info(f"{environment.name}: the API refused a token, so the request was sent again with another one")
         return None
 
@@ -160,27 +153,51 @@ class Retry:
         again: http.HTTPFlow = flow.copy()  # type: ignore[no-untyped-call]
         again.response = again.error = None
         again.is_replay = "request"
-        held = self._own[again.id] = _Held()
-        handler = ReplayHandler(again, ctx.options)
-        replay = asyncio.create_task(handler.replay())
+        buffer = self._own[again.id] = _Buffer()
+        sending = self._replay(again)
+        replay = asyncio.create_task(sending.run())
         # Only at its end, as what is given up below goes on for a moment, and must not be taken for a client's request.
         replay.add_done_callback(lambda _: self._own.pop(again.id, None))
-        ends: list[asyncio.Future[Any]] = [replay, held.unfit]
+        ends: list[asyncio.Future[Any]] = [replay, buffer.unfit]
         await asyncio.wait(ends, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
-        if held.unfit.done() or not replay.done():
-            why = held.unfit.result() if held.unfit.done() else f"it was not answered within {DEADLINE:.0f} s"
+        if buffer.unfit.done() or not replay.done():
+            why = buffer.unfit.result() if buffer.unfit.done() else f"it was not answered within {DEADLINE:.0f} s"
             again.error = Error(why)
-            for transport in handler.transports.values():
-                if transport.handler is not None:
-                    transport.handler.cancel()
+            sending.cancel()
             return again
         replay.result()
         if again.response is not None and again.response.raw_content is None:
-            if held.pieces and not held.pieces[-1]:
-                again.response.raw_content = b"".join(held.pieces)
+            if buffer.pieces and not buffer.pieces[-1]:
+                again.response.raw_content = b"".join(buffer.pieces)
             else:
                 again.error = Error("something else streamed its answer away")
         return again
+
+
+def _fill(buffer: _Buffer, answer: http.Response) -> None:
+    """Keep the pieces of an answer that would stream."""
+    if answer.headers.get("content-type", "").lower().startswith(STREAMS):
+        buffer.give_up("the second answer is a stream, which cannot be kept until its end")
+        return
+    if not answer.stream and not ctx.options.stream_large_bodies:
+        return
+    # With False, mitmproxy would stream it to nobody as soon as it is large.
+    most = max(internals.size(ctx.options.stream_large_bodies), LARGEST_ANSWER)
+    length = answer.headers.get("content-length", "0")
+
+    def gather(chunk: bytes) -> bytes:
+        buffer.size += len(chunk)
+        if buffer.size > most:
+            buffer.pieces.clear()
+            buffer.give_up(too_large)
+        else:
+            buffer.pieces.append(chunk)
+        return chunk
+
+    too_large = f"the second answer is larger than {internals.pretty_size(most)}"
+    answer.stream = gather
+    if length.isdecimal() and int(length) > most:
+        buffer.give_up(too_large)
 
 
 def _why_not(flow: http.HTTPFlow) -> str | None:
@@ -193,7 +210,7 @@ def _why_not(flow: http.HTTPFlow) -> str | None:
         return "the request's body was streamed and is gone"
     accepts = flow.request.headers.get("accept", ""), flow.request.headers.get("content-type", "")
     if any(kind in value.lower() for kind in STREAMS for value in accepts):
-        return "the answer would be a stream, which nobody can hold back"
+        return "the answer would be a stream, which cannot be kept until its end"
     if "upgrade" in flow.request.headers:
         return "the request would have changed the protocol"
     # mitmproxy sends every replay the way of the first --mode.

@@ -20,12 +20,12 @@ from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder, InvalidEnvironments
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.refresh_token import RefreshToken
-from credential_injector.oauth.request import Fields, TokenRequest, Transport
+from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken, NoToken
 from credential_injector.origins.hosts import LONGEST_NAME, is_loopback
 from credential_injector.origins.index import Destination, Destinations, Excluded
 from credential_injector.origins.origin import Origin
-from credential_injector.proxy.masking import mask_of, unnamed
+from credential_injector.proxy.credential import HeaderCredential
 from credential_injector.threads import Interrupted, in_thread, interruptible
 from credential_injector.tokens.provider import store_of
 from credential_injector.tokens.source import TokenSource
@@ -66,13 +66,8 @@ class Route:
 
     __slots__ = (
         "counts",
+        "credential",
         "environment",
-        "extra_headers",
-        "extra_headers_http2",
-        "extra_masks",
-        "header",
-        "header_http2",
-        "prefix",
         "source",
     )
 
@@ -80,14 +75,7 @@ class Route:
         self.environment = environment
         self.source = source
         self.counts = counts
-        self.header = environment.header
-        self.header_http2 = environment.header.lower()  # RFC 9113 section 8.2: upper case is malformed there
-        self.prefix = f"{environment.prefix} " if environment.prefix else ""
-        self.extra_headers: Fields = environment.extra_headers
-        self.extra_headers_http2: Fields = tuple((name.lower(), value) for name, value in environment.extra_headers)
-        self.extra_masks = tuple(
-            mask_of(environment.name, name, value, unnamed(name)) for name, value in environment.extra_headers
-        )
+        self.credential = HeaderCredential(environment)
 
 
 class Asking:

@@ -5,13 +5,11 @@ starts, which may be after the request has got its credential; `ssl_insecure` ma
 connections; and a request may go out on any connection that its client has to the same address.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mitmproxy import http
 from mitmproxy.connection import Client, Server
-from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.tls import TlsData
 
 from credential_injector.origins.hosts import normalise_host
@@ -42,10 +40,6 @@ class Connections:
     def disconnected(self, client: Client) -> None:
         """The client has gone."""
         self._made.pop(client.id, None)
-
-    def distrust(self, client: Client) -> None:
-        """The client was there before the add-on."""
-        self._made.setdefault(client.id, None)
 
     def tls_starts(self, data: TlsData, *, verifies: bool) -> str | None:
         """Remember what the server will be verified against, which is returned."""
@@ -97,24 +91,14 @@ class Connections:
         """What `restore` takes, in another add-on: the script is loaded anew."""
         return self._made
 
-    def restore(self, made: dict[str, list[Made] | None]) -> None:
-        """What another one knew."""
+    def restore(self, made: dict[str, list[Made] | None], clients: Iterable[Client]) -> None:
+        """What another add-on knew of these clients, who were there before this one."""
         self._made = {
             client: [Made(*one) for one in known] if known is not None else None for client, known in made.items()
         }
+        for client in clients:
+            self._made.setdefault(client.id, None)
 
 
 def _ended(server: Server) -> bool:
     return server.error is not None or server.timestamp_end is not None
-
-
-def waiting_for(context: Context) -> list[http.HTTPFlow]:
-    """The flows whose requests go out as soon as the context's server is connected.
-
-    No documented API: HttpLayer's table of whom it will tell (read in mitmproxy 11.0.2 and 12.3.1).
-    """
-    layer = next((layer for layer in reversed(context.layers) if isinstance(layer, HttpLayer)), None)
-    if layer is None:
-        return []
-    commands = layer.waiting_for_establishment.get(context.server, [])
-    return [layer.command_sources[command].flow for command in commands]  # type: ignore[attr-defined]

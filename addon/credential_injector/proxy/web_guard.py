@@ -14,6 +14,8 @@ from mitmproxy.proxy.mode_specs import UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.version import VERSION
 
+from credential_injector.proxy import internals
+
 logger = logging.getLogger(__name__)
 
 _FIXED_IN = (11, 1, 2)
@@ -36,8 +38,7 @@ def refuse_any_port(value: int) -> None:
 
 def tell_taken_port() -> None:
     """Log an error, which ends the start, where mitmweb could not listen on its port: that would end in a traceback."""
-    loader = ctx.master.addons.get("scriptloader")  # type: ignore[no-untyped-call]
-    if "web_port" not in ctx.options or loader is None or loader.is_running:
+    if "web_port" not in ctx.options or not internals.are_scripts_loaded_at_start():
         return
     from tornado import netutil  # which mitmweb has imported
 

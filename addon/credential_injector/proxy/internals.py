@@ -1,0 +1,168 @@
+"""Every undocumented part of mitmproxy that the add-on uses. A new mitmproxy is checked here and nowhere else.
+
+Read in mitmproxy 11.0.2 and 12.3.1, where all of it is the same.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from mitmproxy import ctx, http
+from mitmproxy.addons.clientplayback import ReplayHandler
+from mitmproxy.addons.proxyauth import REALM
+from mitmproxy.connection import Client
+from mitmproxy.flow import Flow
+from mitmproxy.hooks import UpdateHook
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import HttpLayer
+from mitmproxy.utils import human
+
+PROXYAUTH_CHALLENGE = f'Basic realm="{REALM}"'
+"""The `WWW-Authenticate` header with which the add-on proxyauth refuses a client in reverse mode."""
+
+
+# --- A flow -----------------------------------------------------------------------------------------------------------
+
+
+def set_last_look(flow: http.HTTPFlow, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Call `look` after each hook of this flow, when all add-ons have seen it, in place of the wait for a person.
+
+    mitmproxy awaits `flow.wait_for_resume()` there (`ConnectionHandler.handle_hook`), and calls nobody between that and
+    sending the request.
+    """
+    flow.wait_for_resume = look  # type: ignore[method-assign]
+
+
+def has_last_look(flow: http.HTTPFlow) -> bool:
+    """Whether `set_last_look` is in effect."""
+    return "wait_for_resume" in vars(flow)
+
+
+def clear_last_look(flow: http.HTTPFlow) -> None:
+    """Undo `set_last_look`."""
+    vars(flow).pop("wait_for_resume", None)
+
+
+async def resumed(flow: http.HTTPFlow) -> None:
+    """Wait until a person resumes the intercepted flow."""
+    await type(flow).wait_for_resume(flow)  # type: ignore[no-untyped-call]
+
+
+async def show_again(flow: http.HTTPFlow) -> None:
+    """Let mitmweb and the console draw the flow as it is now."""
+    await ctx.master.addons.trigger_event(UpdateHook([flow]))
+
+
+def replace_in_backup(flow: http.HTTPFlow, replaced: Callable[[Any], Any]) -> None:
+    """Change what mitmproxy keeps of the flow for a person who has edited it and may press Revert."""
+    flow._backup = replaced(flow._backup)
+
+
+def backup(flow: Flow) -> Flow | None:
+    """The flow as it was before a person edited it."""
+    state = flow.get_state()["backup"]
+    return Flow.from_state(state) if state else None
+
+
+# --- A replay ---------------------------------------------------------------------------------------------------------
+
+
+class Replay:
+    """Sends a flow's request through mitmproxy, as client replay does, which cannot be awaited."""
+
+    def __init__(self, flow: http.HTTPFlow) -> None:
+        self._handler = ReplayHandler(flow, ctx.options)
+
+    async def run(self) -> None:
+        """Send it. Then the flow has a response or an error."""
+        await self._handler.replay()
+
+    def cancel(self) -> None:
+        """Close its connections. `run` returns a moment later."""
+        for transport in self._handler.transports.values():
+            if transport.handler is not None:
+                transport.handler.cancel()
+
+
+# --- Connections ------------------------------------------------------------------------------------------------------
+
+
+def waiting_for(context: Context) -> list[http.HTTPFlow]:
+    """The flows whose requests go out as soon as the context's server is connected.
+
+    They are in HttpLayer's table of whom to tell.
+    """
+    layer = next((layer for layer in reversed(context.layers) if isinstance(layer, HttpLayer)), None)
+    if layer is None:
+        return []
+    commands = layer.waiting_for_establishment.get(context.server, [])
+    return [layer.command_sources[command].flow for command in commands]  # type: ignore[attr-defined]
+
+
+def clients() -> list[Client]:
+    """The clients that are connected."""
+    return [handler.client for handler in _handlers()]
+
+
+def disconnect(client: Client) -> None:
+    """Close a client's connection."""
+    for handler in _handlers():
+        if handler.client is client and client in handler.transports:
+            handler.transports[client].writer.close()
+
+
+def listens_on() -> list[str]:
+    """The addresses on which mitmproxy listens."""
+    proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+    return [host for host, *_ in proxyserver.listen_addrs()] if proxyserver is not None else []
+
+
+def _handlers() -> list[Any]:
+    proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+    return list(proxyserver.connections.values()) if proxyserver is not None else []
+
+
+# --- Options and scripts ----------------------------------------------------------------------------------------------
+
+
+def unread_options() -> Iterator[tuple[str, list[Any]]]:
+    """The options that were set before any add-on had added them, with their values, as `--set` gives them."""
+    for option, given in list(ctx.options.deferred.items()):
+        yield option, getattr(given, "val", [given])
+
+
+def drop_unread_option(option: str) -> None:
+    """Let mitmproxy never read it."""
+    del ctx.options.deferred[option]
+
+
+def are_scripts_loaded_at_start() -> bool:
+    """Whether mitmproxy loads its scripts because it starts, and not because a file or an option has changed."""
+    loader = ctx.master.addons.get("scriptloader")  # type: ignore[no-untyped-call]
+    return loader is not None and not loader.is_running
+
+
+def leave_for_next_script(name: str, value: object) -> None:
+    """Leave something to the add-on that follows where the script is loaded anew, at once or never.
+
+    HACK: of all that outlives a script, only mitmproxy's master can be reached from both sides. mitmproxy loads the
+    new script before the event loop runs anything else; later the value would be too old, so it is dropped.
+    """
+    kept = vars(ctx.master)
+    kept[name] = value
+    asyncio.get_running_loop().call_soon(kept.pop, name, None)
+
+
+def left_by_last_script(name: str) -> Any:
+    """What `leave_for_next_script` left, or None."""
+    return vars(ctx.master).pop(name, None)
+
+
+def size(text: str | None) -> int:
+    """Bytes, of a size as mitmproxy's options write it, such as `1m`. 0 where there is none."""
+    return human.parse_size(text) or 0
+
+
+def pretty_size(size: int) -> str:
+    """A size for people."""
+    return human.pretty_size(size)

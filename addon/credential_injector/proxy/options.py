@@ -1,0 +1,129 @@
+"""The options `inject_*`, and what mitmproxy's own options mean for the add-on."""
+
+import logging
+import re
+from urllib.parse import quote
+
+from mitmproxy import ctx
+from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
+
+from credential_injector.environments.folder import DEFAULT_FOLDER, Folder, open_folder
+from credential_injector.environments.spelling import did_you_mean
+from credential_injector.origins.clients import admits_everybody
+from credential_injector.origins.hosts import is_loopback, normalise_host
+from credential_injector.proxy import internals
+
+logger = logging.getLogger(__name__)
+
+OPTIONS: dict[str, tuple[str | bool, str]] = {
+    "inject_envs": (
+        DEFAULT_FOLDER,
+        "Folder of environment files: from the working directory, else the one beside addon/.",
+    ),
+    "inject_env": ("", "Only these environments (names, comma-separated). Empty: all of them."),
+    "inject_clients": (
+        "loopback",
+        "Networks whose clients get credentials (CIDR or 'loopback', comma-separated). "
+        "A client that proxyauth let in always does.",
+    ),
+    "inject_tokens": (
+        "memory",
+        "Where tokens live: memory, a file that outlives mitmproxy, or redis://host:port/0 for several proxies.",
+    ),
+    "inject_mask": (False, "Flows keep a fingerprint instead of the credential, once the request has gone out."),
+    "inject_retry": (True, "When the API answers 401: get another token and send the request once more."),
+}
+
+_CHANGES_REQUESTS = ("map_remote", "modify_headers", "upstream_auth")  # mitmproxy's own
+
+
+def add(loader: Loader) -> None:
+    """Add the options. What was given for them and cannot be read is an error in the log, which ends the start.
+
+    mitmproxy ignores an option that nobody knows, and drops a script whose option is malformed; either way requests
+    would go out without a token and nobody would know why.
+    """
+    for option, (default, text) in OPTIONS.items():
+        loader.add_option(option, type(default), default, text)
+    for option, values in internals.unread_options():
+        if (mistake := _mistake(option, values)) is not None:
+            logger.error(f"{option}: {mistake}")
+            internals.drop_unread_option(option)
+
+
+def _mistake(option: str, values: list[object]) -> str | None:
+    """What is wrong with an option and its values, as `--set` gives them; None where nothing is."""
+    meant = option.lower().replace("-", "_")
+    if not meant.startswith("inject_"):
+        return None
+    if option not in OPTIONS:
+        # What somebody calls a folder is nearer to inject_env, letter by letter.
+        meant = "inject_envs" if re.search("dir|folder|path|file", meant) else meant
+        return "unknown option" + (did_you_mean(meant, OPTIONS) or f", one of {', '.join(OPTIONS)} was expected")
+    if not values:
+        return f"has no value, --set {option}=value was expected"
+    if len(values) > 1:
+        return f"is given {len(values)} times, once was expected"
+    if isinstance(OPTIONS[option][0], bool):
+        known = values[0] in (True, False, "true", "false")
+        return None if known else "is neither true nor false, one of them was expected"
+    return None if isinstance(values[0], str) else "is not a text, a text was expected"
+
+
+def folder() -> Folder:
+    """The folder of environment files. Raises InvalidEnvironments."""
+    only = [name.strip() for name in ctx.options.inject_env.split(",") if name.strip()]
+    return open_folder(ctx.options.inject_envs, only)
+
+
+def upstream_proxy() -> str:
+    """The URL of the proxy through which mitmproxy itself goes out; empty where there is none."""
+    try:
+        modes = [ProxyMode.parse(spec) for spec in ctx.options.mode]
+    except ValueError:
+        return ""  # mitmproxy refuses it in a moment
+    upstream = next((mode for mode in modes if isinstance(mode, UpstreamMode)), None)
+    if upstream is None:
+        return ""
+    (host, port), login = upstream.address, ctx.options.upstream_auth
+    user, _, password = login.partition(":") if login else ("", "", "")
+    at = f"{quote(user, safe='')}:{quote(password, safe='')}@" if login else ""
+    return f"{upstream.scheme}://{at}{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def replays_go_upstream() -> bool:
+    """Whether mitmproxy sends replays to an upstream proxy: it takes the first `mode` for all of them."""
+    return bool(ctx.options.mode[0].startswith("upstream:"))
+
+
+def refuse_stickyauth(value: str | None) -> None:
+    """The option stickyauth. Raises ValueError where it is set."""
+    if value:
+        raise ValueError(
+            "copies credentials to other requests of the same host, whichever client or scheme they have, so it cannot"
+            " be used together with this add-on; unset it"
+        )
+
+
+def warn_of_open_door() -> None:
+    """Log a warning where everybody can reach this proxy and gets credentials there."""
+    if not admits_everybody(ctx.options.inject_clients):
+        return
+    reachable = [host for host in internals.listens_on() if not is_loopback(normalise_host(host))]
+    if reachable and not ctx.options.proxyauth:
+        logger.warning(
+            f"inject_clients={ctx.options.inject_clients} lets every client in, and mitmproxy listens on"
+            f" {', '.join(dict.fromkeys(reachable))}: whoever reaches it acts with your credentials. Name your"
+            " clients (inject_clients=loopback,192.168.1.23/32), set proxyauth, or set listen_host=127.0.0.1"
+        )
+
+
+def what_changes_requests() -> list[str]:
+    """The options in use by which mitmproxy changes requests on their way."""
+    return [option for option in _CHANGES_REQUESTS if option in ctx.options and getattr(ctx.options, option)]
+
+
+def streams_large_bodies() -> bool:
+    """Whether bodies may be sent on while they arrive."""
+    return bool(ctx.options.stream_large_bodies)

@@ -1,0 +1,123 @@
+"""What becomes of a request: the flow tells it, the client gets its answer, it is counted, and the log tells the rare
+cases.
+"""
+
+import asyncio
+import logging
+
+from mitmproxy import http
+
+from credential_injector import messages
+from credential_injector.environments.environment import Environment
+from credential_injector.oauth.token import NoToken, Served
+from credential_injector.proxy import flows, internals, record
+from credential_injector.proxy.policy import Verdict
+from credential_injector.proxy.routes import Route
+
+logger = logging.getLogger(__name__)
+
+CLOSE_AFTER = 1.0  # seconds, in which the answer that says why goes out
+
+
+class Outcome:
+    """Acts on what was decided about a request."""
+
+    def __init__(self) -> None:
+        self._pending: dict[str, tuple[Environment | None, str]] = {}
+        """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
+        self._logged: set[tuple[str, str]] = set()
+        """The kinds of reasons that the log has told, by environment."""
+
+    def inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
+        """Write the credential into the request."""
+        replaced = route.credential.apply(flow.request, served.token)
+        if replaced is None and flow.is_replay is not None:
+            replaced = flows.replaced_before(flow)
+        record.injected(flow, route.environment, route.credential, served, replaced)
+        route.counts.injected += 1
+
+    def decline(self, flow: http.HTTPFlow, verdict: Verdict) -> None:
+        """Leave the request without a token, as the verdict says."""
+        environment = verdict.route.environment
+        if verdict.action == "block":
+            self.block(flow, verdict.route, verdict.reason, closes=verdict.closes)
+        elif verdict.action == "keep":
+            record.kept(flow, environment, verdict.reason)
+        else:
+            record.skipped(flow, environment, verdict.reason, marked=verdict.marked)
+            if verdict.kind:
+                self._log_once(environment, verdict.kind, f"request left as the client sent it: {verdict.reason}")
+
+    def no_token(self, flow: http.HTTPFlow, route: Route, error: NoToken) -> None:
+        """There is no token for the request: WITHOUT_TOKEN says what becomes of it."""
+        reason = messages.no_token(route.environment, error)
+        if route.environment.without_token == "pass":  # noqa: S105 - not a password
+            self.decline(flow, Verdict("skip", route, "no token", f"{reason} (WITHOUT_TOKEN=pass)"))
+        else:
+            self.block(flow, route, reason)
+
+    def withdraw(self, flow: http.HTTPFlow, route: Route, reason: str) -> None:
+        """The request goes on without the credential that it had already got."""
+        record.withdrawn(flow, route.environment, reason)
+        route.counts.injected -= 1
+        self._log_once(route.environment, "withdrawn", f"token withdrawn: {reason}")
+
+    def never_left(self, flow: http.HTTPFlow, route: Route, failure: str) -> None:
+        """The API could not be connected, so the request with the credential did not leave."""
+        route.counts.injected -= 1
+        route.counts.blocked += 1
+        reason = messages.not_connected(route.environment, failure)
+        record.blocked(flow, route.environment, reason)
+        self._log_once(route.environment, "connection", f"request blocked: {reason}")
+
+    def fail(self, flow: http.HTTPFlow, route: Route | None, error: BaseException) -> None:
+        """An error of the add-on's own: mitmproxy would send the request on, bare."""
+        self.block(flow, route, messages.own_error(error))
+
+    def block(self, flow: http.HTTPFlow, route: Route | None, reason: str, *, closes: bool = False) -> None:
+        """Answer the request with a 502 that says why, now or when its body is there.
+
+        Without a route, none was found before something unforeseen happened.
+        """
+        environment = route.environment if route is not None else None
+        line = record.blocked(flow, environment, reason)
+        logger.warning(line)
+        if route is not None:
+            route.counts.blocked += 1
+        if not flows.may_stream(flow.request):
+            flow.response = _refusal(line)
+            if closes and not (flow.request.is_http2 or flow.request.is_http3):
+                flow.response.headers["Connection"] = "close"
+            elif closes:  # nothing in an answer of HTTP/2 says so
+                asyncio.get_running_loop().call_later(CLOSE_AFTER, internals.disconnect, flow.client_conn)
+            return
+        # mitmproxy crashes on a response that is set before the body streams. In `request` it is known whether it did;
+        # until then no credential may go out with it, and where it did, the API itself will refuse the request.
+        if route is not None:
+            route.credential.remove(flow.request)
+        self._pending[flow.id] = environment, reason
+
+    def body_is_there(self, flow: http.HTTPFlow) -> None:
+        """Answer a blocked request that could not be answered before; where its body streamed, it cannot be at all."""
+        if flow.id not in self._pending:
+            return
+        environment, reason = self._pending.pop(flow.id)
+        if flow.request.stream:
+            record.blocked(flow, environment, reason, streams=True)
+        elif flow.response is None:
+            flow.response = _refusal(record.blocked(flow, environment, reason))
+
+    def ended(self, flow: http.HTTPFlow) -> None:
+        """The flow ended in an error."""
+        self._pending.pop(flow.id, None)
+
+    def _log_once(self, environment: Environment, kind: str, line: str) -> None:
+        """Log each kind of reason once per environment; the flow always records it."""
+        if (environment.name, kind) not in self._logged:
+            self._logged.add((environment.name, kind))
+            logger.warning(f"{environment.name}: {line}")
+
+
+def _refusal(line: str) -> http.Response:
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+    return http.Response.make(502, f"{line}\n", headers)

@@ -1,0 +1,299 @@
+"""Who gets a token: a request -> a Verdict.
+
+It awaits nothing and changes nothing, and whoever can describe a request can ask it. Requests whose token is at hand
+pass through here, so each question costs them all.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+from urllib.parse import parse_qsl
+
+from credential_injector.environments.environment import Environment
+from credential_injector.origins.claims import Claim
+from credential_injector.origins.clients import admission
+from credential_injector.origins.hosts import is_address, is_loopback, is_name
+from credential_injector.origins.index import Destination, difference
+from credential_injector.origins.origin import PAGE_ORIGIN, Origin
+from credential_injector.proxy.masking import Headers
+from credential_injector.proxy.routes import Route, Routes
+
+# RFC 9110 section 5.6.2, and RFC 9112 section 3.2.1. Deleting what is allowed is the fastest way to find what is not.
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TARGET = bytes(range(0x21, 0x7F)) + bytes(range(0x80, 0x100))
+_VALUE = bytes(set(range(0x100)) - set(b"\r\n\0"))
+
+# Headers by which some servers take another method than the request's.
+_METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
+
+
+class Head(Protocol):
+    """What a request begins with, as it was sent."""
+
+    method: bytes
+    path: bytes
+    """With its query."""
+
+    @property
+    def headers(self) -> Headers:
+        """All of them, in their order."""
+
+
+class Request(Protocol):
+    """What the policy asks about a request."""
+
+    @property
+    def destination(self) -> Destination:
+        """Where it goes."""
+
+    @property
+    def head(self) -> Head:
+        """Its method, path and headers."""
+
+    def claims(self) -> Sequence[Claim]:
+        """The names in it, or in its TLS, that are not its destination's."""
+
+    @property
+    def client(self) -> str | None:
+        """The client's address."""
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether proxyauth let the client in."""
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether it is made by whoever sits at the proxy, whatever client sent it first."""
+
+    @property
+    def is_reverse(self) -> bool:
+        """Whether the client takes the proxy for the server."""
+
+    @property
+    def proxy(self) -> str | None:
+        """The upstream proxy by which it goes, unless that is on this machine."""
+
+    @property
+    def ends_here(self) -> bool:
+        """Whether it can only end on this machine."""
+
+    def verified(self) -> Sequence[str | None]:
+        """The name against which each connection is verified on which it may go out; None: nobody verified it."""
+
+    @property
+    def replaced_before(self) -> str | None:
+        """Of a replay: what our token replaced when it was sent first."""
+
+
+class Verdict(NamedTuple):
+    """What becomes of a request to an environment's host."""
+
+    action: Literal["inject", "keep", "skip", "block"]
+    """`keep`: it keeps the credential that the client sent. `skip`: it goes on as the client sent it."""
+    route: Route
+    kind: str = ""
+    """The log tells each kind once; without one, never."""
+    reason: str = ""
+    closes: bool = False
+    """On another connection it may get a token, so the client's is closed."""
+    marked: bool = True
+    """Whether the flow is marked, so that a person sees it in the list."""
+
+
+class Policy:
+    """Decides about the requests to the environments in use."""
+
+    def __init__(self, routes: Routes) -> None:
+        self.ssl_insecure = False
+        """mitmproxy's option: it verifies no server."""
+        self.replays_go_upstream = False
+        """Whether mitmproxy itself sends replays to an upstream proxy."""
+        self._routes = routes
+        self._clients = ""
+        self._admits: Callable[[str], bool] = admission("")
+
+    def admit(self, clients: str) -> None:
+        """Which clients get credentials (inject_clients). Raises ValueError."""
+        self._admits = admission(clients)
+        self._clients = clients
+
+    def decide(self, request: Request) -> Verdict | None:
+        """What becomes of a new request. None: it is no environment's, and nothing is to be said about it."""
+        route = self._routes.find(request.destination)
+        if route is None:
+            if claims := request.claims():
+                return self._near_miss(request, claims)
+            route = self._routes.of_host(request.destination.host)
+            return self._other_form(request, route) if route is not None else None
+        if _is_preflight(request.head):
+            return None  # a browser asks whether it may send the request at all, and never with a credential
+        return self.objection(request, route) or _kept(request, route) or Verdict("inject", route)
+
+    def may_carry(self, request: Request) -> Route | None:
+        """The route whose credential the request may carry as it is now."""
+        route = self._routes.find(request.destination)
+        return route if route is not None and self.objection(request, route) is None else None
+
+    def objection(self, request: Request, route: Route) -> Verdict | None:
+        """Why this request must not get the token of the environment to which its destination belongs."""
+        destination, environment = request.destination, route.environment
+        if claims := request.claims():
+            return Verdict("skip", route, "destination", f"the connection goes to {destination.host}, but {claims[0]}")
+        if (odd := _malformed(request.head)) is not None:
+            return Verdict("skip", route, "malformed", f"{odd}, and servers read that in different ways")
+        client = request.client
+        admitted = client is not None and self._admits(client)
+        if not (admitted or request.is_authenticated or request.is_replay):
+            reason = (
+                f"client {client or 'unknown'} is not in inject_clients ({self._clients}); add it there to let it in"
+            )
+            return Verdict("skip", route, "client", reason)
+        if self._routes.is_token_endpoint(destination):
+            reason = "it goes to the token endpoint, where clients bring their own credentials"
+            return Verdict("skip", route, "token endpoint", reason)
+        if (page := _page_elsewhere(request, environment)) is not None:
+            reason = f"{page}; to let it in, add its origin to ORIGINS in {environment.file}"
+            return Verdict("skip", route, "page", reason)
+        return self._unsafe(request, route) or _other_method(request, route)
+
+    def _unsafe(self, request: Request, route: Route) -> Verdict | None:
+        """Why the server, or somebody on the way to it, may not be the one that the file means."""
+        scheme, host, *_ = request.destination
+        if scheme != "https":
+            return self._unsafe_proxy(request, route) if scheme == "http" else None
+        verified = request.verified()
+        if (self.ssl_insecure or None in verified) and not request.ends_here:
+            reason = (
+                "ssl_insecure is or was set, or the add-on is newer than the connection, so nobody verified who gets"
+                " the token; unset it, and connect again"
+            )
+            return Verdict("block", route, "ssl_insecure", reason, closes=not self.ssl_insecure)
+        if any(name is not None and name != host for name in verified):
+            return Verdict("skip", route, "destination", f"its connection is not verified as {host}")
+        return None
+
+    def _unsafe_proxy(self, request: Request, route: Route) -> Verdict | None:
+        host, proxy = request.destination.host, request.proxy
+        if proxy is None:
+            return None
+        if is_loopback(host):
+            reason = f"the upstream proxy {proxy} would send it to its own {host}, not to this machine"
+            return Verdict("block", route, "upstream", reason)
+        if request.is_replay and not self.replays_go_upstream:
+            return Verdict("block", route, "upstream", "it is a replay by a proxy that only the capture names")
+        return None
+
+    def _near_miss(self, request: Request, claims: Sequence[Claim]) -> Verdict | None:
+        """Whoever wrote the request names a configured host, and the connection goes to another one."""
+        for claim in claims:
+            route = self._routes.of_host(claim.host) if claim.host is not None else None
+            if route is not None:
+                host = request.destination.host
+                goes_to = host if is_name(host) or is_address(host) else "something that is no host's name"
+                return Verdict("skip", route, "near miss", f"{claim}, but the connection goes to {goes_to}")
+        return None
+
+    def _other_form(self, request: Request, route: Route) -> Verdict | None:
+        """The environment names the request's host, but not its scheme, port or path: a person may wonder why."""
+        destination = request.destination
+        if self._routes.is_token_endpoint(destination) or _is_preflight(request.head):
+            return None
+        kind, reason = difference(destination, route.environment.origins)
+        # Of the many servers on this machine, and the many parts of one server, most are nobody's mistake.
+        common = kind == "path" or (kind == "port" and is_loopback(destination.host))
+        return Verdict("skip", route, f"other {kind}", reason, marked=not common)
+
+
+def _is_preflight(head: Head) -> bool:
+    """A CORS preflight (Fetch standard, section 4.8)."""
+    return head.method.upper() == b"OPTIONS" and any(
+        field.lower() == b"access-control-request-method" for field, _ in head.headers.fields
+    )
+
+
+def _malformed(head: Head) -> str | None:
+    """What in the request one program reads as the end of a line, or as another host, and another does not.
+
+    HTTP/2 carries such names and values as they are, and mitmproxy may write them into HTTP/1: then the server reads
+    another request than the one that was looked at.
+    """
+    method, path, fields = head.method, head.path, head.headers.fields
+    if not method or method.translate(None, _TOKEN):
+        return "its method is no token"
+    if path.translate(None, _TARGET) or not (path[:1] == b"/" or path == b"*"):
+        return "its path does not begin with a slash, or holds a space or a control character"
+    if not fields:
+        return None
+    names, values = zip(*fields, strict=True)
+    if b"".join(names).translate(None, _TOKEN):
+        return "the name of one of its headers is no token"
+    if b"".join(values).translate(None, _VALUE):
+        return "the value of one of its headers holds a line break or a NUL"
+    return None
+
+
+def _page_elsewhere(request: Request, environment: Environment) -> str | None:
+    """Why the request was made by a page of another origin, which must not act in our name; None where it was not.
+
+    A browser adds these headers itself (Fetch Metadata; Fetch standard, section 3.2), and no page can change them.
+    """
+    site, origins = [], []
+    for field, value in request.head.headers.fields:
+        length = len(field)
+        if length == 14 and field.lower() == b"sec-fetch-site":
+            site.append(_text(value).lower())
+        elif length == 6 and field.lower() == b"origin":
+            origins.append(_text(value).lower())
+    if not site and not origins:
+        return None
+    if origins and environment.page_origins.issuperset(origins):
+        return None
+    if "cross-site" in site:
+        return f"{_page(origins)} made it, which is another site"
+    # In reverse mode the page has this proxy's own origin, of which only the browser knows.
+    if site == ["same-origin"] and request.is_reverse:
+        return None
+    own = Origin(*request.destination[:3]).base
+    return f"{_page(origins)} made it, which is of another origin" if set(origins) - {own} else None
+
+
+def _page(origins: list[str]) -> str:
+    if not origins or not PAGE_ORIGIN.fullmatch(origins[0]):
+        return "a page"
+    return "a page whose origin is null" if origins[0] == "null" else f"a page of {origins[0]}"
+
+
+def _other_method(request: Request, route: Route) -> Verdict | None:
+    """METHODS. Some servers take another method than the request's, if it names one."""
+    allowed = route.environment.methods
+    if allowed is None:
+        return None
+    head = request.head
+    others = [_text(value) for field, value in head.headers.fields if _text(field).lower() in _METHOD_OVERRIDES]
+    query = _text(head.path).partition("?")[2].partition("#")[0]
+    fields = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    others += [value for name, value in fields if name.lower() in ("_method", *_METHOD_OVERRIDES)]
+    forbidden = {_text(head.method).upper(), *(other.strip().upper() for other in others)} - allowed
+    if not forbidden:
+        return None
+    method = min(forbidden)
+    method = method if method.isascii() and method.isalpha() else "its method"
+    reason = f"{method} is not in METHODS={','.join(sorted(allowed))} of {route.environment.file}"
+    return Verdict("block", route, "method", reason)
+
+
+def _kept(request: Request, route: Route) -> Verdict | None:
+    """OVERWRITE, where it forbids a token."""
+    overwrite = route.environment.overwrite
+    if overwrite == "always":
+        return None
+    place = route.credential.place
+    found = route.credential.found_in(request.head) or request.replaced_before
+    if overwrite == "never" and found is not None:
+        return Verdict("keep", route, "", f"the client sent its own {place}, and OVERWRITE=never keeps it")
+    if overwrite == "only" and found is None:
+        return Verdict("skip", route, "", f"it has no {place}, and OVERWRITE=only adds none")
+    return None
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")

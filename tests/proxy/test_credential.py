@@ -1,0 +1,140 @@
+"""What goes into a request, and what is found there."""
+
+from dataclasses import replace
+
+import pytest
+from mitmproxy import http
+
+from credential_injector.oauth.request import TokenRequest
+from credential_injector.oauth.token import AccessToken
+from credential_injector.proxy import credential
+from credential_injector.proxy.credential import Again, HeaderCredential
+from tests.proxy.test_record import QA
+
+TOKEN = AccessToken("canary-token", 1000.0, 4600.0)
+EXTRA = (("X-Tenant", "canary-tenant"), ("X-Key", "x"))
+
+
+def request(*fields: tuple[str, str], version: str = "HTTP/1.1") -> http.Request:
+    headers = [(name.encode(), value.encode()) for name, value in fields]
+    made = http.Request.make("GET", "https://api.example.com/", headers=http.Headers(headers))
+    made.http_version = version
+    return made
+
+
+def fields(made: http.Request) -> list[tuple[str, str]]:
+    """The headers, but for the two that mitmproxy adds."""
+    written = [(name.decode(), value.decode()) for name, value in made.headers.fields]
+    return [field for field in written if field[0].lower() not in ("host", "content-length")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "version", "sent", "arrives", "replaced"),
+    [
+        ({}, "HTTP/1.1", [], [("Authorization", "Bearer canary-token")], None),
+        ({}, "HTTP/2.0", [], [("authorization", "Bearer canary-token")], None),
+        ({}, "HTTP/3", [], [("authorization", "Bearer canary-token")], None),
+        (
+            {},
+            "HTTP/1.1",
+            [("authorization", "Basic eA=="), ("Accept", "*/*"), ("AUTHORIZATION", "Bearer old")],
+            [("authorization", "Bearer canary-token"), ("Accept", "*/*")],
+            "Basic",
+        ),
+        ({}, "HTTP/1.1", [("Authorization", "old")], [("Authorization", "Bearer canary-token")], "another value"),
+        (
+            {"header": "X-Api-Token", "prefix": ""},
+            "HTTP/1.1",
+            [("Authorization", "Basic eA==")],
+            [("Authorization", "Basic eA=="), ("X-Api-Token", "canary-token")],
+            None,
+        ),
+        (
+            {"extra_headers": EXTRA},
+            "HTTP/1.1",
+            [("x-tenant", "mine")],
+            [("x-tenant", "canary-tenant"), ("Authorization", "Bearer canary-token"), ("X-Key", "x")],
+            None,
+        ),
+        (
+            {"extra_headers": EXTRA},
+            "HTTP/2.0",
+            [],
+            [("authorization", "Bearer canary-token"), ("x-tenant", "canary-tenant"), ("x-key", "x")],
+            None,
+        ),
+    ],
+)
+def test_apply(
+    changes: dict[str, object],
+    version: str,
+    sent: list[tuple[str, str]],
+    arrives: list[tuple[str, str]],
+    replaced: str | None,
+) -> None:
+    """It takes the place of all that the client sent there, is found and masked there, and can be removed."""
+    one, made = HeaderCredential(replace(QA, **changes)), request(*sent, version=version)  # type: ignore[arg-type]
+    assert one.found_in(made) == replaced
+    assert one.apply(made, TOKEN) == replaced
+    assert fields(made) == arrives
+    assert one.is_in(made, TOKEN)
+    secrets = {mask.secret for mask in one.masks(TOKEN)}
+    assert {secret for _, value in arrives for secret in secrets if value.endswith(secret)} == secrets
+    assert [line[2:].partition(": ")[0] for line in one.described(TOKEN).split("\n")] == list(one.headers(TOKEN))
+    assert "canary" not in one.described(TOKEN)
+    one.remove(made)
+    assert one.found_in(made) is None
+    assert not one.is_in(made, TOKEN)
+    assert not secrets & {value.rpartition(" ")[2] for _, value in fields(made)}
+
+
+@pytest.mark.parametrize(("grant", "shown"), [("client_credentials", TOKEN.fingerprint), ("static", None)])
+def test_fingerprint(grant: str, shown: str | None) -> None:
+    """A credential that a person chose has none: it could be found by trying."""
+    one = HeaderCredential(replace(QA, token_request=TokenRequest(grant_type=grant)))
+    assert one.fingerprint(TOKEN) == shown
+    assert one.described(TOKEN) == f"- Authorization: Bearer <{shown or 'secret'}>"
+    assert one.recorded(TOKEN) == {"token": shown, "header": "Authorization"} | ({"token_length": 12} if shown else {})
+    assert one.masks(TOKEN)[0].placeholder == f"<qa {shown or 'secret'}>"
+
+
+@pytest.mark.parametrize(
+    ("status", "challenge", "again"),
+    [
+        (200, "", Again.NO),
+        (403, 'Bearer error="invalid_token"', Again.NO),
+        (401, "", Again.NEW_TOKEN),
+        (401, 'Bearer error="invalid_token"', Again.NEW_TOKEN),
+        (401, 'Bearer error="insufficient_scope"', Again.NO),
+        (401, "Bearer Error=Insufficient_Scope", Again.NO),
+    ],
+)
+def test_answered(status: int, challenge: str, again: Again) -> None:
+    """A 401 asks for another token, unless the token lacks a scope, which the next one would lack, too."""
+    answer = http.Response.make(status, headers={"WWW-Authenticate": challenge} if challenge else {})
+    assert HeaderCredential(QA).answered(answer) is again
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("Basic c2VjcmV0", "Basic"),
+        ("bearer abc", "Bearer"),
+        ("Digest username=x", "Digest"),
+        ("canary", "another value"),
+        ("canary two words", "another value"),
+        ("", "another value"),
+    ],
+)
+def test_scheme(value: str, shown: str) -> None:
+    """Only the name of an authentication scheme is shown."""
+    assert credential.scheme(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "rest"),
+    [("Bearer canary", "canary"), ("ApiKey canary", "ApiKey canary"), ("canary", "canary"), ("", "")],
+)
+def test_without_scheme(value: str, rest: str) -> None:
+    """Only a known scheme is cut off: another first word may be part of the secret."""
+    assert credential.without_scheme(value) == rest
