@@ -59,7 +59,7 @@ def test_no_token(run: Run, tmp_path: Path, server: Server) -> None:
     [
         (["SCOP=read"], ["qa"], 1, "envs/qa.env: SCOP: unknown key (line 5), did you mean SCOPE?"),
         ([], ["aq"], 2, "envs/aq.env does not exist, did you mean qa?"),
-        ([], ["qa", "--envs", "other"], 2, "--envs: other: no such folder, the folder of the environment files was"),
+        ([], ["qa", "--envs", "other"], 2, "--envs: other: no such folder; expected the folder of"),
         ([], ["qa", "--tokens", "no/where"], 2, "--tokens: is in a folder that does not exist"),
         ([], ["qa", "--tokens", "ftp://canary-secret@host"], 2, "--tokens: is of no known kind"),
         (["GRANT_TYPE=device_code", "DEVICE_AUTHORIZATION_ENDPOINT=https://a.example/d"], ["qa"], 1,

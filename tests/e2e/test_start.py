@@ -48,11 +48,11 @@ def test_a_broken_file_stops_mitmdump_with_every_mistake_and_no_traceback(stage:
     assert code == 1
     assert [line for line in lines if line.startswith("envs/")] == [
         "envs/prod.env: HOST: origin 1 has an unknown scheme, http or https was expected",
-        "envs/prod.env: CLIENT_ID: is missing, a value was expected",
-        "envs/prod.env: CLIENT_SECRET: is missing,"
-        " CLIENT_SECRET, CLIENT_SECRET_FILE or CLIENT_SECRET_COMMAND was expected",
+        "envs/prod.env: CLIENT_ID: is missing; expected a value",
+        "envs/prod.env: CLIENT_SECRET: is missing;"
+        " expected the secret itself, CLIENT_SECRET_FILE=path or CLIENT_SECRET_COMMAND=command",
         "envs/qa.env: SCOP: unknown key (line 6), did you mean SCOPE?",
-        "envs/qa.env: OVERWRITE: is not a known value, one of always, never, only was expected",
+        "envs/qa.env: OVERWRITE: is not a known value; expected one of always, never, only",
     ]
 
 

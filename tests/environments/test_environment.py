@@ -122,10 +122,10 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
     ("line", "wrong"),
     [
         ("CLIENT_SECRT=x", "CLIENT_SECRT: unknown key (line 4), did you mean CLIENT_SECRET?"),
-        ("QQQ=x", "QQQ: unknown key (line 4), one of HOST, TOKEN_ENDPOINT, "),
+        ("QQQ=x", "QQQ: unknown key (line 4); expected one of HOST, TOKEN_ENDPOINT, "),
         ("CLIENT_ID_FILE=x", "CLIENT_ID_FILE: unknown key (line 4)"),
         ("TOKEN_PARAM_=x", "TOKEN_PARAM_: lacks a name"),
-        ("TOKEN_PARAM_scope=x", "TOKEN_PARAM_scope: would replace a standard field, SCOPE was expected"),
+        ("TOKEN_PARAM_scope=x", "TOKEN_PARAM_scope: would replace a standard field; expected SCOPE instead"),
         ("TOKEN_HEADER_Authorization=x", "TOKEN_HEADER_Authorization: would replace a header"),
         ("TOKEN_HEADER_X(Y=x", "line 4: does not end in a header's name"),
         ('TOKEN_HEADER_X-Y="a\\nb"', "TOKEN_HEADER_X-Y: cannot stand in a header"),
@@ -136,9 +136,9 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
         ("TOKEN_ENDPOINT=https://me:pw@login.example.com/t", "TOKEN_ENDPOINT: holds a user name"),
         (
             "TOKEN_ENDPOINT_AUTH_METHOD=basic",
-            "TOKEN_ENDPOINT_AUTH_METHOD: is not a known value, one of client_secret_p",
+            "TOKEN_ENDPOINT_AUTH_METHOD: is not a known value; expected one of client_secret_p",
         ),
-        ("GRANT_TYPE=implicit", "GRANT_TYPE: is not a known value, one of client_credentials, password, "),
+        ("GRANT_TYPE=implicit", "GRANT_TYPE: is not a known value; expected one of client_credentials, password, "),
         ("HEADER=X Y", "HEADER: is not a header's name"),
         ("HEADER=Content-Length", "HEADER: is a header that HTTP itself needs"),
         ("PREFIX=Bärer", "PREFIX: cannot stand in a header"),
@@ -149,9 +149,12 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
         ("TOKEN_ENDPOINT=https://$$$/t", "TOKEN_ENDPOINT: is malformed"),
         ("TOKEN_ENDPOINT=https://login.example.com/t#", "TOKEN_ENDPOINT: holds a user name or a fragment"),
         ("TOKEN_ENDPOINT='https://login.example.com/t t'", "TOKEN_ENDPOINT: is malformed"),
-        ("TOKEN_PARAM_Client_Assertion=x", "TOKEN_PARAM_Client_Assertion: would replace a standard field, TOKEN_ENDP"),
-        ("OVERWRITE=maybe", "OVERWRITE: is not a known value, one of always, never, only was expected"),
-        ("WITHOUT_TOKEN=die", "WITHOUT_TOKEN: is not a known value, one of block, pass was expected"),
+        (
+            "TOKEN_PARAM_Client_Assertion=x",
+            "TOKEN_PARAM_Client_Assertion: would replace a standard field; expected TOKEN_ENDP",
+        ),
+        ("OVERWRITE=maybe", "OVERWRITE: is not a known value; expected one of always, never, only"),
+        ("WITHOUT_TOKEN=die", "WITHOUT_TOKEN: is not a known value; expected one of block, pass"),
         ("METHODS=GET POST", "METHODS: is malformed"),
         ("METHODS=", "METHODS: is empty"),
         ("HOST=https://other.example.com", "HOST: is set twice (lines 1 and 4)"),
@@ -161,8 +164,11 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
         ("SCOPE=${NOT_SET_ANYWHERE}", "SCOPE: uses ${NOT_SET_ANYWHERE} on line 4, which is not set"),
         ("CLIENT_SECRET_FILE=x", "CLIENT_SECRET: is given by CLIENT_SECRET and by CLIENT_SECRET_FILE"),
         ("TOKEN_ENDPOINT_AUTH_METHOD=none", "CLIENT_SECRET: is not used with TOKEN_ENDPOINT_AUTH_METHOD=none"),
-        ("TOKEN_PARAM_Refresh_Token=x", "TOKEN_PARAM_Refresh_Token: would replace a standard field, REFRESH_TOKEN was"),
-        ("HEADER_=x", "HEADER_: lacks a name, HEADER_<name>=value was expected"),
+        (
+            "TOKEN_PARAM_Refresh_Token=x",
+            "TOKEN_PARAM_Refresh_Token: would replace a standard field; expected REFRESH_TOKEN ",
+        ),
+        ("HEADER_=x", "HEADER_: lacks a name; expected HEADER_<name>=value"),
         ("HEADER_Host=x", "HEADER_Host: would replace a header that HTTP itself needs"),
         ("HEADER_X-A=1\nHEADER_x-a=2", "HEADER_: names a header twice"),
         ("HEADER_authorization=x", "HEADER_Authorization: would replace the credential"),
@@ -172,15 +178,15 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
         ("ISSUER=https://login.example.com/?a=b", "ISSUER: holds a query"),
         (
             "ISSUER=https://login.example.com\nTOKEN_ENDPOINT=https://login.example.com/t",
-            "TOKEN_ENDPOINT: is given, and ISSUER publishes one; one of the two was expected",
+            "TOKEN_ENDPOINT: is given, and ISSUER publishes one; expected one of the two",
         ),
         ("CA_FILE=nowhere.pem", "CA_FILE: names a file that cannot be read"),
         ("CA=x", "CA: is not a certificate"),
-        ("TIMEOUT=0", "TIMEOUT: is not a number of seconds, 1 to 60 was expected"),
-        ("TIMEOUT=61", "TIMEOUT: is not a number of seconds, 1 to 60 was expected"),
-        ("TIMEOUT=1e1", "TIMEOUT: is not a number of seconds, 1 to 60 was expected"),
-        ("INSECURE_TLS=yes", "INSECURE_TLS: is not a known value, one of true, false was expected"),
-        ("PROXY=proxy.example.com:3128", "PROXY: is malformed, a proxy such as"),
+        ("TIMEOUT=0", "TIMEOUT: is not a number of seconds; expected 1 to 60"),
+        ("TIMEOUT=61", "TIMEOUT: is not a number of seconds; expected 1 to 60"),
+        ("TIMEOUT=1e1", "TIMEOUT: is not a number of seconds; expected 1 to 60"),
+        ("INSECURE_TLS=yes", "INSECURE_TLS: is not a known value; expected one of true, false"),
+        ("PROXY=proxy.example.com:3128", "PROXY: is malformed"),
         ("PROXY=socks5://proxy.example.com", "PROXY: is malformed"),
         ("PROXY=http://proxy.example.com/path", "PROXY: is malformed"),
         ("PROXY=http://proxy.example.com:x", "PROXY: is malformed"),
@@ -206,15 +212,18 @@ def pasted(key: str, pem: str) -> str:
         # A grant's missing key
         (
             ["GRANT_TYPE=password", "CLIENT_SECRET=x"],
-            ["USERNAME: is missing", "PASSWORD: is missing, PASSWORD, PA"],
+            ["USERNAME: is missing", "PASSWORD: is missing; expected the secret itself, PA"],
         ),
         (["GRANT_TYPE=refresh_token", "CLIENT_SECRET=x"], ["REFRESH_TOKEN: is missing"]),
         (["GRANT_TYPE=jwt_bearer"], ["PRIVATE_KEY: is missing", "JWT_ISSUER: is missing"]),
         (["GRANT_TYPE=token_exchange"], ["SUBJECT_TOKEN: is missing"]),
-        (["GRANT_TYPE=authorization_code"], ["AUTHORIZATION_ENDPOINT: is missing, a URL was expected, or ISSUER"]),
+        (["GRANT_TYPE=authorization_code"], ["AUTHORIZATION_ENDPOINT: is missing; expected a URL, or ISSUER"]),
         (["GRANT_TYPE=device_code"], ["DEVICE_AUTHORIZATION_ENDPOINT: is missing"]),
         # A key of another grant
-        (["CLIENT_SECRET=x", "USERNAME=me"], ["USERNAME: is not used with GRANT_TYPE=client_credentials, the one or"]),
+        (
+            ["CLIENT_SECRET=x", "USERNAME=me"],
+            ["USERNAME: is not used with GRANT_TYPE=client_credentials; expected one or"],
+        ),
         (["CLIENT_SECRET=x", "VALUE=x"], ["VALUE: is not used with GRANT_TYPE=client_credentials"]),
         (
             ["CLIENT_SECRET=x", "ACTOR_TOKEN_COMMAND=echo x"],
@@ -222,11 +231,11 @@ def pasted(key: str, pem: str) -> str:
         ),
         (
             ["GRANT_TYPE=authorization_code", "ISSUER=https://a.example", "REDIRECT_URI=https://b.example:8400/"],
-            ["REDIRECT_URI: is not of this machine with a port, one such as http://127.0.0.1:8400/callback was exp"],
+            ["REDIRECT_URI: is not a URL of this machine with a port; expected one such as http://127.0.0.1:84"],
         ),
         (
             ["GRANT_TYPE=authorization_code", "ISSUER=https://a.example", "REDIRECT_URI=http://localhost/callback"],
-            ["REDIRECT_URI: is not of this machine with a port, one such as http://127.0.0.1:8400/callback was exp"],
+            ["REDIRECT_URI: is not a URL of this machine with a port; expected one such as http://127.0.0.1:84"],
         ),
         (
             ["GRANT_TYPE=device_code", "ISSUER=https://a.example", "AUTHORIZATION_ENDPOINT=https://a.example/a"],
@@ -245,11 +254,11 @@ def pasted(key: str, pem: str) -> str:
         # A client authentication method's missing key
         (
             ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt"],
-            ["PRIVATE_KEY: is missing, PRIVATE_KEY, PRIVATE_KEY_FILE or PRIVATE_KEY_COMMAND was expected"],
+            ["PRIVATE_KEY: is missing; expected the secret itself, PRIVATE_KEY_FILE=path or PRIVATE_KEY_COMMAND="],
         ),
         (
             ["TOKEN_ENDPOINT_AUTH_METHOD=tls_client_auth"],
-            ["CLIENT_CERT: is missing, CLIENT_CERT, CLIENT_CERT_FILE or", "CLIENT_KEY: is missing"],
+            ["CLIENT_CERT: is missing; expected the secret itself, CLIENT_CERT_FILE", "CLIENT_KEY: is missing"],
         ),
         (
             ["TOKEN_ENDPOINT_AUTH_METHOD=self_signed_tls_client_auth", pasted("CLIENT_CERT", CERTIFICATE)],
@@ -262,7 +271,7 @@ def pasted(key: str, pem: str) -> str:
             ["CLIENT_SECRET=x", pasted("PRIVATE_KEY", KEY)],
             [
                 "PRIVATE_KEY: is not used with GRANT_TYPE=client_credentials and"
-                " TOKEN_ENDPOINT_AUTH_METHOD=client_secret_post, the one or the other was expected"
+                " TOKEN_ENDPOINT_AUTH_METHOD=client_secret_post; expected one or the other"
             ],
         ),
         (
@@ -301,7 +310,7 @@ def pasted(key: str, pem: str) -> str:
                 pasted("CLIENT_CERT", CERTIFICATE),
                 pasted("CLIENT_KEY", KEY),
             ],
-            ["CLIENT_CERT: does not match CLIENT_KEY, the certificate of that key was expected"],
+            ["CLIENT_CERT: does not match CLIENT_KEY; expected the certificate of that key"],
         ),
         (
             [
@@ -313,7 +322,7 @@ def pasted(key: str, pem: str) -> str:
         ),
         (
             ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt", pasted("PRIVATE_KEY", KEY), "SIGNING_ALG=RS256"],
-            ["SIGNING_ALG: does not fit PRIVATE_KEY, one of ES256 was expected"],
+            ["SIGNING_ALG: does not fit PRIVATE_KEY; expected one of ES256"],
         ),
         (
             ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt", "PRIVATE_KEY_FILE=../nowhere.pem"],
@@ -321,14 +330,14 @@ def pasted(key: str, pem: str) -> str:
         ),
         (
             ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt", "PRIVATE_KEY=hunter2-canary"],
-            ["PRIVATE_KEY: is not a private key, PEM text"],
+            ["PRIVATE_KEY: is not a private key"],
         ),
         (
             [
                 "TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt",
                 pasted("PRIVATE_KEY", pem_of(KEYS["RSA"](), passphrase=SECRET)),
             ],
-            ["PRIVATE_KEY: is encrypted with a passphrase, a private key without one was expected"],
+            ["PRIVATE_KEY: is encrypted with a passphrase"],
         ),
         (
             ["TOKEN_ENDPOINT_AUTH_METHOD=private_key_jwt", pasted("PRIVATE_KEY", pem_of(X25519PrivateKey.generate()))],
@@ -336,7 +345,7 @@ def pasted(key: str, pem: str) -> str:
         ),
         (
             ["GRANT_TYPE=jwt_bearer", pasted("PRIVATE_KEY", KEY), "JWT_ISSUER=x", "JWT_LIFETIME=0"],
-            ["JWT_LIFETIME: is not a number of seconds, 1 to 86400 was expected"],
+            ["JWT_LIFETIME: is not a number of seconds; expected 1 to 86400"],
         ),
     ],
 )
@@ -462,7 +471,7 @@ def test_the_order_of_lines_changes_no_identity(envs: Path) -> None:
         ("", ["HOST: is missing", "CLIENT_ID: is missing", "CLIENT_SECRET: is missing"]),
         (
             ENOUGH,
-            ["CLIENT_SECRET: is missing, CLIENT_SECRET, CLIENT_SECRET_FILE or CLIENT_SECRET_COMMAND was expected"],
+            ["CLIENT_SECRET: is missing; expected the secret itself, CLIENT_SECRET_FILE=path or CLIENT_SECRET_COM"],
         ),
         (f"{ENOUGH}CLIENT_SECRET=\n", ["CLIENT_SECRET: is empty"]),
         (WHOLE.replace("https://api.qa.example.com", ""), ["HOST: is empty"]),
@@ -498,7 +507,7 @@ def test_a_misspelt_or_unreadable_key_is_not_also_called_missing(envs: Path, lin
 
 def test_a_name_that_older_and_newer_idna_spell_differently_is_refused(envs: Path) -> None:
     (said,) = mistakes(envs, WHOLE.replace("api.qa.example.com", "stra\u00dfe.example"))
-    assert "its xn-- form was expected" in said
+    assert "its xn-- form" in said
     assert read(envs, WHOLE.replace("api.qa", "b\u00fccher")).origins[0].host == "xn--bcher-kva.example.com"
 
 
@@ -572,12 +581,12 @@ def test_a_secret_may_come_from_a_command_which_runs_without_a_shell(envs: Path)
         ("{python} -c 'import sys; sys.stdout.buffer.write(bytes([255]))'", "printed something that is not UTF-8"),
         ("{python} -c 'input(); import time; time.sleep(60)'", "ended with 1"),
         ("/no/such/program", "cannot be started (No such file"),
-        ("echo 'open", "has a quote that is not closed, a command that prints the secret was expected"),
+        ("echo 'open", "has a quote that is not closed; expected a command that prints the secret"),
         (
             "echo secret | cat",
-            "holds a shell's |, a command that prints the secret was expected; it runs without a she",
+            "holds a shell's |; expected a command that prints the secret; it runs without a shell",
         ),
-        ("{python} -c 'print(1); print(2)'", "holds a line break or a control character, one line was expected"),
+        ("{python} -c 'print(1); print(2)'", "holds a line break or a control character; expected one line"),
         ("{python} -c pass", "is empty"),
     ],
 )
@@ -605,7 +614,7 @@ def test_two_files_on_one_origin_are_named_both(envs: Path) -> None:
     (said,) = mistakes(envs, WHOLE)
     assert said == (
         "envs/qa.env: HOST: claims https://api.qa.example.com, which envs/dev.env claims too;"
-        " each origin was expected in one file"
+        " expected each origin in one file"
     )
 
 
@@ -633,18 +642,18 @@ def test_files_that_are_no_environments_are_left_alone(envs: Path) -> None:
     [
         (
             ".env",
-            "envs/.env: the file's name: is not read, one for each environment such as envs/qa.env was expected; rename"
-            " it to envs/qa.env",
+            "envs/.env: the file's name: is not read; expected NAME.env, a file for each environment; rename it to"
+            " envs/qa.env",
         ),
         (
             "qa.env.txt",
-            "envs/qa.env.txt: the file's name: is not read, one for each environment such as envs/qa.env was expected;"
-            " rename it to envs/qa.env",
+            "envs/qa.env.txt: the file's name: is not read; expected NAME.env, a file for each environment; rename it"
+            " to envs/qa.env",
         ),
         (
             "QA.ENV",
-            "envs/QA.ENV: the file's name: is not read, one for each environment such as envs/qa.env was expected;"
-            " rename it to envs/QA.env",
+            "envs/QA.ENV: the file's name: is not read; expected NAME.env, a file for each environment; rename it to"
+            " envs/QA.env",
         ),
         ("a b.env", "envs/a b.env: the file's name: cannot name an environment"),
     ],
@@ -656,8 +665,48 @@ def test_a_file_whose_name_names_no_environment_is_told(envs: Path, name: str, w
     assert str(error.value).startswith(wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "others", "advice"),
+    [
+        (".env", ["qa"], "envs/dev.env"),
+        (".env", ["qa", "dev", "test"], "envs/NAME.env"),
+        ("qa.env.txt", ["qa"], "envs/NAME.env"),
+        ("qa.env.txt", ["dev"], "envs/qa.env"),
+    ],
+)
+def test_rename(envs: Path, name: str, others: list[str], advice: str) -> None:
+    """No file that is there has the name that a misnamed one should get."""
+    for other in (name, *(f"{other}.env" for other in others)):
+        (envs / other).write_text("")
+    (said,) = Folder(envs, shown_as="envs").misnamed()
+    assert said.endswith(f"; rename it to {advice}")
+
+
+def test_no_ending(envs: Path) -> None:
+    """An environment that is asked for, whose file lacks its .env."""
+    (envs / "qa").write_text(WHOLE)
+    with pytest.raises(InvalidEnvironments) as error:
+        Folder(envs, only=["qa"], shown_as="envs").read()
+    assert str(error.value) == "inject_env: qa: envs/qa.env does not exist; rename envs/qa to envs/qa.env"
+
+
 def test_a_file_that_is_no_text_is_told(envs: Path) -> None:
-    assert mistakes(envs, b"HOST=\xff\xfe") == ("envs/qa.env: the file: is not UTF-8 text, UTF-8 was expected",)
+    (said,) = mistakes(envs, b"HOST=\xff\xfe")
+    assert said == "envs/qa.env: the file: is not UTF-8 text; expected one that is saved as UTF-8"
+
+
+@pytest.mark.parametrize("beginning", ["", "# the API of qa\n\n", "---\n"])
+def test_yaml(envs: Path, beginning: str) -> None:
+    """It is said once, not for each line."""
+    yaml = beginning + WHOLE.replace("=", ": ", 3)
+    assert mistakes(envs, yaml) == ("envs/qa.env: the file: looks like YAML; expected KEY=value lines",)
+
+
+@pytest.mark.parametrize("line", ["SCOPE: read", "SCOPE:"])
+def test_one_line_of_yaml(envs: Path, line: str) -> None:
+    """A file is no YAML for one line of it, wherever that stands."""
+    (said,) = mistakes(envs, f"{line}\n{WHOLE}")
+    assert said.startswith("envs/qa.env: line 1: ")
 
 
 def test_a_file_that_cannot_be_read_is_told(envs: Path) -> None:

@@ -91,16 +91,18 @@ def test_a_mistake_in_one_file_does_not_make_the_commands_of_others_run_again(en
 @pytest.mark.parametrize(
     ("path", "todo"),
     [
-        ("dev.env.example", "envs/dev.env.example is an example, which is not read; copy it to envs/dev.env, and"),
-        ("qa.example", "envs/qa.example is an example, which is not read; copy it to envs/qa.env, and fill it in"),
+        ("dev.env.example", "envs/dev.env.example is an example, which is not read; copy it to envs/dev.env and"),
+        ("qa.example", "envs/qa.example is an example, which is not read; copy it to envs/qa.env and fill it in"),
         ("team/qa.env", "envs/team/qa.env lies in a folder of its own, where it is not read; move it to envs, or name"),
+        ("qa", "envs/qa has a HOST, and is not read; rename it to envs/qa.env"),
+        ("qa.txt", "envs/qa.txt has a HOST, and is not read; rename it to envs/qa.env"),
         ("team/notes.txt", ""),
         ("README.md", ""),
     ],
 )
 def test_what_lies_there_instead_of_an_env_file_is_told(envs: Path, path: str, todo: str) -> None:
     (envs / path).parent.mkdir(exist_ok=True)
-    (envs / path).write_text("nonsense")
+    (envs / path).write_text("nonsense" if path == "README.md" else "CLIENT_ID=x\nHost = x\n")
     found = Folder(envs, shown_as="envs").found_instead()
     assert found.startswith(todo)
     assert bool(found) == bool(todo)

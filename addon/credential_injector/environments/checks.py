@@ -46,14 +46,20 @@ def default_prefix(values: Values) -> str:
     return "Bearer" if values.get("header", "Authorization").lower() == "authorization" else ""
 
 
+def scheme_of(value: str) -> str:
+    """The authentication scheme that a header's value begins with; empty where it begins with none that is known."""
+    first, space, _ = value.partition(" ")
+    return SCHEMES.get(first.lower(), "") if space else ""
+
+
 def check_header_names(values: Values) -> Mistakes:
     """Headers that would replace one another."""
     for family in ("TOKEN_HEADER_", "HEADER_"):
         names = [name.lower() for name, _ in values.get(keys.FAMILIES[family].field, ())]
         if len(names) != len(set(names)):
-            yield family, "names a header twice, and header names have no case; once was expected"
+            yield family, "names a header twice, as upper and lower case are the same; expected each header once"
         if family == "HEADER_" and (header := values.get("header", "Authorization")).lower() in names:
-            yield f"HEADER_{header}", "would replace the credential, another header was expected"
+            yield f"HEADER_{header}", "would replace the credential; expected another header"
 
 
 def check_grant(values: Values, given: Given) -> Mistakes:
@@ -77,10 +83,10 @@ def check_grant(values: Values, given: Given) -> Mistakes:
     for key in dict.fromkeys(("HOST", *needed)):
         if key not in given:
             row = keys.KEYS[key]
-            expected = f"{key}, {key}_FILE or {key}_COMMAND" if row.secret else row.expected
-            yield key, f"is missing, {expected} was expected"
+            secret = f"the secret itself, {key}_FILE=path or {key}_COMMAND=command"
+            yield key, f"is missing; expected {secret if row.secret else row.expected}"
     for key, reasons in unused.items():
-        yield given[key], f"is not used with {' and '.join(reasons)}, the one or the other was expected"
+        yield given[key], f"is not used with {' and '.join(reasons)}; expected one or the other"
 
 
 def _unused(grant: str, methods: Iterable[str], given: Iterable[str]) -> dict[str, list[str]]:
@@ -105,16 +111,19 @@ def check_endpoints(values: Values, given: Given, login_endpoint: str) -> Mistak
     """ISSUER, and the endpoints that it publishes."""
     if "ISSUER" in given:
         for key in {"TOKEN_ENDPOINT", login_endpoint}.intersection(given):
-            yield key, "is given, and ISSUER publishes one; one of the two was expected"
+            yield key, "is given, and ISSUER publishes one; expected one of the two"
         return
     if login_endpoint and login_endpoint not in given:
-        yield login_endpoint, "is missing, a URL was expected, or ISSUER, which publishes it"
+        yield login_endpoint, "is missing; expected a URL, or ISSUER, which publishes it"
     if "TOKEN_ENDPOINT" not in given and (origins := values.get("origins")):
         if origins[0].wildcard:
-            wrong = "is missing and HOST begins with a wildcard, so it has no default; a URL was expected"
+            wrong = "is missing and HOST begins with a wildcard, so it has no default; expected a URL"
             yield "TOKEN_ENDPOINT", wrong
         elif origins[0].scheme == "http" and not is_loopback(origins[0].host):
-            yield "TOKEN_ENDPOINT", "is missing and HOST begins with plain http; an https URL was expected"
+            yield (
+                "TOKEN_ENDPOINT",
+                "is missing and HOST begins with plain http, so it has no default; expected an https URL",
+            )
 
 
 def check_pairs(values: Values, given: Given) -> Mistakes:
@@ -123,12 +132,10 @@ def check_pairs(values: Values, given: Given) -> Mistakes:
     prefix = values.get("prefix", default_prefix(values))
     yield from _check_signing(of_grant, given)
     if prefix and "VALUE" in of_grant:
-        value = of_grant["VALUE"].lower()
-        scheme = SCHEMES.get(value.partition(" ")[0]) if " " in value else None
         expected = "expected the value without it, or an empty PREFIX="
-        if scheme is not None:
+        if scheme := scheme_of(of_grant["VALUE"]):
             yield given["VALUE"], f"begins with {scheme}, and PREFIX goes before it; {expected}"
-        elif value.startswith(f"{prefix.lower()} "):
+        elif of_grant["VALUE"].lower().startswith(f"{prefix.lower()} "):
             yield given["VALUE"], f"begins with PREFIX, which goes before it; {expected}"
     if values.get("grant_type") == "basic" and ":" in of_grant.get("USERNAME", ""):  # RFC 7617 section 2
         yield given["USERNAME"], "holds a colon, at which the server would end it; expected a name without one"
@@ -142,10 +149,9 @@ def _check_signing(values: Values, given: Given) -> Mistakes:
     if "PRIVATE_KEY" in values:
         algorithms = pem.algorithms(values["PRIVATE_KEY"])
         if not algorithms:
-            expected = "an RSA, P-256, P-384, P-521 or Ed25519 key was expected"
-            yield given["PRIVATE_KEY"], f"cannot sign a JWT, {expected}"
+            yield given["PRIVATE_KEY"], "cannot sign a JWT; expected an RSA, P-256, P-384, P-521 or Ed25519 key"
         elif values.get("SIGNING_ALG", algorithms[0]) not in algorithms:
-            yield "SIGNING_ALG", f"does not fit PRIVATE_KEY, one of {', '.join(algorithms)} was expected"
+            yield "SIGNING_ALG", f"does not fit PRIVATE_KEY; expected one of {', '.join(algorithms)}"
     key = "CLIENT_KEY" if "CLIENT_KEY" in values else "PRIVATE_KEY"
     if {"CLIENT_CERT", key} <= values.keys() and not pem.belong_together(values["CLIENT_CERT"], values[key]):
-        yield given["CLIENT_CERT"], f"does not match {key}, the certificate of that key was expected"
+        yield given["CLIENT_CERT"], f"does not match {key}; expected the certificate of that key"

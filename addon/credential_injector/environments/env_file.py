@@ -20,6 +20,9 @@ SINGLE_QUOTED = re.compile(r"[^=]*=[^\S\r\n]*'")
 # What python-dotenv cuts off a bare value; `comment` where it is written like one.
 CUT_OFF = re.compile(r"[^=]*=(?![^\S\r\n]*['\"]).*?[^\S\r\n]#(?P<comment>\s|$)?")
 BARE = re.compile(r"[^=]*=[^\S\r\n]*[^'\"\s]")
+# The first line that is no comment, where it has a key of YAML.
+YAML = re.compile(r"(?:[^\S\n]*(?:#.*|---.*)?\n)*[^\S\n]*[A-Za-z_]{1,40}:\s")
+ASSIGNMENT = re.compile(r"^[^\S\n]*(?:export\s+)?[A-Za-z_-]+[^\S\n]*=", re.MULTILINE)
 TYPOGRAPHIC_QUOTES = tuple("“”„‟‘’‚‛«»")  # noqa: RUF001 - they look like others
 
 
@@ -70,11 +73,15 @@ class EnvFile:
             self.wrong("the file", objection)
             return None
         try:
-            return self._text_of(self.path)
+            text = self._text_of(self.path)
         except OSError as error:
-            self.wrong("the file", f"cannot be read ({secrets.reason(error)}), a text file was expected")
+            self.wrong("the file", f"cannot be read ({secrets.reason(error)}); expected a text file")
         except UnicodeDecodeError:
-            self.wrong("the file", "is not UTF-8 text, UTF-8 was expected")
+            self.wrong("the file", "is not UTF-8 text; expected one that is saved as UTF-8")
+        else:
+            if not YAML.match(text) or ASSIGNMENT.search(text):
+                return text
+            self.wrong("the file", "looks like YAML; expected KEY=value lines")
         return None
 
     def bindings(
@@ -95,7 +102,7 @@ class EnvFile:
             written = parsed.original.string.lstrip()
             line = parsed.original.line + parsed.original.string[: -len(written) or None].count("\n")
             if parsed.error:
-                what = "cannot be read (is a quote not closed, or followed by something?), KEY=value was expected"
+                what = "cannot be read (is a quote not closed, or followed by something?); expected KEY=value"
                 self.wrong(f"line {line}", what)
                 if begun := re.match(r"(?:export\s+)?([A-Za-z_]+)\s*=", written):
                     bindings.setdefault(canonical(begun[1]), Binding(None, line, begun[1]))
@@ -105,12 +112,12 @@ class EnvFile:
             key = canonical(parsed.key)
             if key in bindings:
                 self.wrong(
-                    shown(parsed.key, line), f"is set twice (lines {bindings[key].line} and {line}), once was expected"
+                    shown(parsed.key, line), f"is set twice (lines {bindings[key].line} and {line}); expected once"
                 )
                 continue
             value = parsed.value
             if value is None:
-                self.wrong(shown(parsed.key, line), f"has no '=' (line {line}), KEY=value was expected")
+                self.wrong(shown(parsed.key, line), f"has no '=' (line {line}); expected KEY=value")
             elif "${" in value and not SINGLE_QUOTED.match(written):
                 earlier = {name: bound.value for name, bound in bindings.items()}
                 value = self._interpolated(shown(parsed.key, line), value, line, earlier)
@@ -140,7 +147,7 @@ class EnvFile:
         if secret and not how and binding.cut:
             self._warn_of_cut(key, binding.line)
         if how and not value:
-            raise ValueError("is empty, a value was expected")
+            raise ValueError("is empty; expected a value")
         if how == "_FILE":
             file = self.path.parent / value
             self.files.append(file)
@@ -150,7 +157,7 @@ class EnvFile:
                 text = self._text_of(file).rstrip("\r\n")
             except (OSError, ValueError) as error:
                 reason = secrets.reason(error)
-                wrong = f"names a file that cannot be read ({reason}), a path beside the env file was expected"
+                wrong = f"names a file that cannot be read ({reason}); expected a path from the env file's folder"
                 raise ValueError(wrong) from None
             self._keep_private(file, text)
             return text
@@ -186,8 +193,8 @@ class EnvFile:
                 variable = value if re.fullmatch(r"\$\{[A-Z_][A-Z0-9_]*\}", value) else "a ${...}"
                 self.wrong(
                     key,
-                    f"uses {variable} on line {line}, which is not set; an exported variable was expected,"
-                    " or single quotes around a value that is meant literally",
+                    f"uses {variable} on line {line}, which is not set; expected an exported variable, or single quotes"
+                    " around a value that is meant literally",
                 )
                 return None
             parts.append(found)

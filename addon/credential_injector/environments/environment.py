@@ -45,7 +45,7 @@ def read(file: EnvFile) -> Environment | None:
     """The environment of one file, or None where a mistake was found, which `file.mistakes` then holds."""
     name = file.path.stem
     if not _NAME.fullmatch(name):
-        file.wrong("the file's name", "cannot name an environment, letters, digits, '-', '_' and '.' were expected")
+        file.wrong("the file's name", "cannot name an environment; expected letters, digits, '-', '_' and '.'")
         return None
     text = file.text()
     if text is None:
@@ -79,11 +79,11 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> tuple[dict[str, A
             meant = keys.ELSEWHERE.get(written) or closest(written, keys.ALL_NAMES)
             if meant in keys.KEYS:
                 given[meant] = written
-            expected = f"did you mean {meant}?" if meant else f"one of {', '.join(keys.KEYS)} was expected"
-            file.wrong(shown, f"unknown key (line {binding.line}), {expected}")
+            advice = f", did you mean {meant}?" if meant else f"; expected one of {', '.join(keys.KEYS)}"
+            file.wrong(shown, f"unknown key (line {binding.line}){advice}")
             continue
         if name in given:
-            file.wrong(name, f"is given by {given[name]} and by {shown}, one of them was expected")
+            file.wrong(name, f"is given by {given[name]} and by {shown}; expected one of them")
             continue
         given[name] = shown
         try:
@@ -106,9 +106,18 @@ def _set_defaults(file: EnvFile, values: dict[str, Any], given: Mapping[str, str
     if "prefix" not in values:
         values["prefix"] = checks.default_prefix(values)
         if not values["prefix"]:
-            file.note(
-                "PREFIX",
-                f"is not given, so {values['header']} gets the credential without Bearer before it; if the API wants"
-                " it, write PREFIX=Bearer; if not, write PREFIX= and this line goes",
-            )
+            file.note("PREFIX", _no_prefix(values))
     values |= {name: tuple(sorted(values.get(name, ()))) for name in ("values", "login")}
+
+
+def _no_prefix(values: Mapping[str, Any]) -> str:
+    header = values["header"]
+    if scheme := checks.scheme_of(dict(values.get("values", ())).get("VALUE", "")):
+        return (
+            f"is not given, so {header} gets VALUE as it stands, which begins with {scheme}; if the API wants that,"
+            f" write PREFIX= and this line goes; if not, take {scheme} out of VALUE"
+        )
+    return (
+        f"is not given, so {header} gets the credential without Bearer before it; if the API wants it, write"
+        " PREFIX=Bearer; if not, write PREFIX= and this line goes"
+    )

@@ -1,18 +1,16 @@
 """The folder of environment files: which there are, read again where one changed."""
 
 import logging
-import re
 import stat
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from credential_injector import permissions
-from credential_injector.environments import watch
+from credential_injector.environments import file_names, watch
 from credential_injector.environments.env_file import EnvFile
 from credential_injector.environments.environment import Environment, read
+from credential_injector.environments.file_names import printable
 from credential_injector.environments.spelling import did_you_mean
 from credential_injector.origins.origin import Origin
 from credential_injector.permissions import Look
@@ -46,7 +44,7 @@ class Folder:
     def __init__(self, path: Path, *, only: Iterable[str] | None = None, shown_as: str | None = None) -> None:
         self.path = path
         self._only = None if only is None else tuple(only)
-        self._shown = _printable(shown_as or str(path))
+        self._shown = printable(shown_as or str(path))
         self._readings: dict[str, _Reading] = {}
         self.at = self._shown
         """What is being read, as messages name it."""
@@ -71,8 +69,8 @@ class Folder:
 
     def _tell_overdue(self) -> None:
         logger.warning(
-            f"{self.at}: still being read, {OVERDUE:.0f} s after {self._shown} was begun; until a disk, a pipe or a"
-            " command answers, no change is noticed"
+            f"{self.at}: still being read, {OVERDUE:.0f} s after {self._shown} was begun; no change is noticed until a"
+            " disk, a pipe or a command answers"
         )
 
     def _survey(self) -> tuple[tuple[Environment, ...], list[str]]:
@@ -82,8 +80,7 @@ class Folder:
         files, mistakes = self._files()
         for name in self._only or ():
             if name not in files:
-                meant = did_you_mean(name, files, cutoff=0.5) or f", one of {', '.join(files) or 'none'} was expected"
-                mistakes.append(f"inject_env: {name}: {self._shown}/{name}.env does not exist{meant}")
+                mistakes.append(self._missing(name, files))
         self._readings = {
             name: self._reading(name, file, look)
             for name, file in files.items()
@@ -107,47 +104,27 @@ class Folder:
         return list(dict.fromkeys(self._readings[name].file.secret_files))
 
     def _files(self) -> tuple[dict[str, Path], list[str]]:
-        """The environment files by the names of their environments, and the mistakes in files' names."""
-        files: dict[str, Path] = {}
-        mistakes: list[str] = []
+        """The env files by the names of their environments, and the mistakes in files' names."""
         try:
-            found = sorted(self.path.iterdir(), key=attrgetter("name")) if self.path.is_dir() else []
+            return file_names.env_files(self.path, self._shown)
         except OSError as error:
-            raise InvalidEnvironments(
-                [f"{self._shown}: cannot be read ({error.strerror}), a folder was expected"]
-            ) from None
-        for file in found:
-            if file.suffix == ".env" and not file.name.startswith("."):
-                files[_printable(file.stem)] = file
-            elif re.search(r"^\.env$|[^.]\.env(\.txt)?$", file.name, re.IGNORECASE) and file.name[:2] != ".#":
-                name = re.sub(r"\.env(\.txt)?$", "", _printable(file.name), flags=re.IGNORECASE) or "qa"
-                expected = f"one for each environment such as {self._shown}/qa.env was expected"
-                mistakes.append(
-                    f"{self._shown}/{_printable(file.name)}: the file's name: is not read, {expected};"
-                    f" rename it to {self._shown}/{name}.env"
-                )
-        return files, mistakes
+            wrong = f"{self._shown}: cannot be read ({error.strerror}); expected a folder"
+            raise InvalidEnvironments([wrong]) from None
 
     def misnamed(self) -> list[str]:
         """The mistakes in files' names. Raises InvalidEnvironments."""
         return self._files()[1]
 
     def found_instead(self) -> str:
-        """What lies there where no env file does, and what to do with it; empty where nothing is like one."""
-        with suppress(OSError):
-            for path in sorted(self.path.iterdir()):
-                name = _printable(path.name)
-                if path.is_dir() and (inside := sorted(path.glob("*.env"))):
-                    return (
-                        f"{self._shown}/{name}/{_printable(inside[0].name)} lies in a folder of its own, where it is"
-                        f" not read; move it to {self._shown}, or name its folder: inject_envs={self._shown}/{name}"
-                    )
-                if example := re.fullmatch(r"(.+?)(\.env)?\.(example|sample|template|dist)", name, re.IGNORECASE):
-                    return (
-                        f"{self._shown}/{name} is an example, which is not read; copy it to"
-                        f" {self._shown}/{example[1]}.env, and fill it in"
-                    )
-        return ""
+        """What to do with something like an env file, where there is none; empty where nothing is like one."""
+        return file_names.found_instead(self.path, self._shown)
+
+    def _missing(self, name: str, files: Iterable[str]) -> str:
+        """That an environment was asked for which is not there, and what may have been meant."""
+        wrong = f"inject_env: {name}: {self._shown}/{name}.env does not exist"
+        if (self.path / name).is_file():
+            return f"{wrong}; rename {self._shown}/{name} to {self._shown}/{name}.env"
+        return wrong + (did_you_mean(name, files, cutoff=0.5) or f"; expected one of {', '.join(files) or 'none'}")
 
     def take_over(self, before: "Folder") -> None:
         """What `before` has read need not be read again, if it is the same folder."""
@@ -168,7 +145,7 @@ class Folder:
         earlier = self._readings.get(name)
         if earlier is not None and earlier.state == _state([file, *earlier.file.files], look):
             return earlier
-        self.at = f"{self._shown}/{_printable(file.name)}"
+        self.at = f"{self._shown}/{printable(file.name)}"
         reading = EnvFile(file, self.at, look)
         before = _state([file], look)  # so that a change during the reading counts as one after it
         environment = read(reading)
@@ -194,16 +171,9 @@ def open_folder(given: str, only: Iterable[str] = ()) -> Folder:
     except (OSError, RuntimeError, ValueError):  # too long, of an unknown user, with a NUL
         path, found = Path(given), None
     if found is None and given != DEFAULT_FOLDER:
-        wrong = f"inject_envs: {given}: no such folder, the folder of the environment files was expected"
+        wrong = f"inject_envs: {given}: no such folder; expected the folder of the environment files"
         raise InvalidEnvironments([wrong])
     return Folder(found or path, only=tuple(only) or None)
-
-
-def _printable(name: str) -> str:
-    """A file's name as messages have it: what is not UTF-8 could stand in no output, and a terminal obeys controls."""
-    if name.isprintable():
-        return name
-    return "".join(character if character.isprintable() else "?" for character in name)
 
 
 def _warn_of_others(readings: Iterable[_Reading]) -> None:
@@ -234,6 +204,6 @@ def _shared_origins(environments: Iterable[Environment]) -> list[str]:
             if other is not environment:
                 mistakes.append(
                     f"{environment.file}: HOST: claims {origin}, which {other.file} claims too;"
-                    " each origin was expected in one file"
+                    " expected each origin in one file"
                 )
     return mistakes

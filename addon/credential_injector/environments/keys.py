@@ -149,14 +149,14 @@ def own_part(family: str, name: str) -> str:
     """The user's own part of a key of a family. Raises ValueError where it cannot be sent, or replaces something."""
     own = name.removeprefix(family)
     if not own:
-        raise ValueError(f"lacks a name, {family}<name>=value was expected")
+        raise ValueError(f"lacks a name; expected {family}<name>=value")
     if family == "TOKEN_PARAM_":
         if own.lower() in _FORM:
-            raise ValueError(f"would replace a standard field, {_FORM[own.lower()]} was expected")
+            raise ValueError(f"would replace a standard field; expected {_FORM[own.lower()]} instead")
         return own
     if not parsers.HEADER_NAME.fullmatch(own):
-        raise ValueError("does not end in a header's name, letters, digits and hyphens were expected")
+        raise ValueError("does not end in a header's name; expected letters, digits and hyphens")
     if own.lower() in (_HEADERS_OF_TOKEN_REQUESTS if family == "TOKEN_HEADER_" else parsers.HEADERS_OF_HTTP):
         whose = "the token request" if family == "TOKEN_HEADER_" else "HTTP itself"
-        raise ValueError(f"would replace a header that {whose} needs, another header was expected")
+        raise ValueError(f"would replace a header that {whose} needs; expected another header")
     return own

@@ -31,14 +31,14 @@ _METADATA = re.compile(r"([a-z]+://[^/]+)(/.*)?/\.well-known/(?:oauth-authorizat
 def text(value: str) -> str:
     """Anything but nothing."""
     if not value:
-        raise ValueError("is empty, a value was expected")
+        raise ValueError("is empty; expected a value")
     return value
 
 
 def line(value: str) -> str:
     """One printable line."""
     if not text(value).isprintable():
-        raise ValueError("holds a line break or a control character, one line was expected")
+        raise ValueError("holds a line break or a control character; expected one line")
     return value
 
 
@@ -48,7 +48,7 @@ def one_of(*choices: str, **others: str) -> Callable[[str], str]:
 
     def parse(value: str) -> str:
         if value.lower() not in known:
-            raise ValueError(f"is not a known value, one of {', '.join(choices)} was expected")
+            raise ValueError(f"is not a known value; expected one of {', '.join(choices)}")
         return known[value.lower()]
 
     return parse
@@ -64,7 +64,7 @@ def seconds(longest: int) -> Callable[[str], float]:
 
     def parse(value: str) -> float:
         if not re.fullmatch(r"[0-9]{1,6}", value) or not 1 <= int(value) <= longest:
-            raise ValueError(f"is not a number of seconds, 1 to {longest} was expected")
+            raise ValueError(f"is not a number of seconds; expected 1 to {longest}")
         return float(value)
 
     return parse
@@ -79,7 +79,7 @@ def whole_seconds(longest: int) -> Callable[[str], str]:
 def issuer(value: str) -> str:
     """An authorization server's issuer identifier (RFC 8414 section 2)."""
     if "?" in value:
-        raise ValueError("holds a query, the issuer exactly as its server writes it was expected")
+        raise ValueError("holds a query; expected the issuer exactly as its server writes it")
     if metadata := _METADATA.fullmatch(parse_endpoint(value)):
         of_metadata = "".join(filter(None, metadata.groups())).rstrip("/")
         raise ValueError(f"is the URL of the metadata; expected the issuer, {of_metadata}")
@@ -90,7 +90,9 @@ def redirect_uri(value: str) -> str:
     """A URL of this machine, to which a login's browser comes back."""
     parts = urlsplit(parse_endpoint(value))
     if parts.scheme != "http" or not parts.port or parts.query:
-        raise ValueError("is not of this machine with a port, one such as http://127.0.0.1:8400/callback was expected")
+        raise ValueError(
+            "is not a URL of this machine with a port; expected one such as http://127.0.0.1:8400/callback"
+        )
     return value
 
 
@@ -108,7 +110,7 @@ def origins(value: str) -> tuple[Origin, ...]:
         except ValueError as error:
             raise ValueError(f"origin {number} {error}") from None
     if not parsed:
-        raise ValueError("is empty, one or more origins with commas between them were expected")
+        raise ValueError("is empty; expected one or more origins with commas between them")
     return tuple(parsed)
 
 
@@ -121,23 +123,23 @@ def methods(value: str) -> frozenset[str]:
     """HTTP methods."""
     given = items(text(value))
     if not all(HEADER_NAME.fullmatch(item) for item in given):
-        raise ValueError("is malformed, methods such as GET,HEAD were expected")
+        raise ValueError("is malformed; expected methods such as GET,HEAD")
     return frozenset(item.upper() for item in given)
 
 
 def header_name(value: str) -> str:
     """The name of a header that HTTP itself does not need."""
     if not HEADER_NAME.fullmatch(value):
-        raise ValueError("is not a header's name, letters, digits and hyphens were expected")
+        raise ValueError("is not a header's name; expected letters, digits and hyphens")
     if value.lower() in HEADERS_OF_HTTP:
-        raise ValueError("is a header that HTTP itself needs, Authorization or one of the API's own was expected")
+        raise ValueError("is a header that HTTP itself needs; expected Authorization or one of the API's own")
     return value
 
 
 def header_value(value: str) -> str:
     """What may stand in a header."""
     if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value):
-        raise ValueError("cannot stand in a header, visible ASCII was expected")
+        raise ValueError("cannot stand in a header; expected visible ASCII")
     return value
 
 

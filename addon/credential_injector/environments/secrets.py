@@ -57,15 +57,15 @@ def from_command(command: str, folder: Path) -> str:
 
     Its standard error goes nowhere, as it may hold secrets, too.
     """
-    expected = "a command that prints the secret was expected; it runs without a shell"
+    expected = "expected a command that prints the secret; it runs without a shell"
     try:
         words = shlex.split(command)
     except ValueError:
-        raise ValueError(f"has a quote that is not closed, {expected}") from None
+        raise ValueError(f"has a quote that is not closed; {expected}") from None
     if not words:
-        raise ValueError(f"is empty, {expected}")
+        raise ValueError(f"is empty; {expected}")
     if shell := _SHELL_WORDS.intersection(words):
-        raise ValueError(f"holds a shell's {min(shell)}, {expected}, so wrap it: sh -c '...'")
+        raise ValueError(f"holds a shell's {min(shell)}; {expected}, so wrap it: sh -c '...'")
     try:
         # Windows programs split their own command line.
         process = subprocess.Popen(  # noqa: S603 - the user's own command, from the user's own file, without a shell
@@ -77,19 +77,19 @@ def from_command(command: str, folder: Path) -> str:
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise ValueError(f"cannot be started ({reason(error)}), {expected}") from None
+        raise ValueError(f"cannot be started ({reason(error)}); {expected}") from None
     with process:
         try:
             printed, _ = process.communicate(timeout=COMMAND_DEADLINE)
         except subprocess.TimeoutExpired:
             _end(process)
-            raise ValueError(f"did not end within {COMMAND_DEADLINE:.0f} s, {expected}") from None
+            raise ValueError(f"did not end within {COMMAND_DEADLINE:.0f} s; {expected}") from None
     if process.returncode != 0:
-        raise ValueError(f"ended with {process.returncode}, {expected}")
+        raise ValueError(f"ended with {process.returncode}; {expected}")
     try:
         return printed.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ValueError(f"printed something that is not UTF-8 text, {expected}") from None
+        raise ValueError(f"printed something that is not UTF-8 text; {expected}") from None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
