@@ -1,5 +1,6 @@
 """What others could read: files with secrets, connections that carry tokens."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -60,11 +61,13 @@ Given = Callable[[Path], None]
 def give_away(monkeypatch: pytest.MonkeyPatch) -> Given:
     """Let a file belong to another user. Who is not root cannot do that: then all that is not root's is another's."""
 
+    user = os.geteuid()
+
     def give(path: Path) -> None:
-        if os.geteuid() == 0:
+        if user == 0:
             os.chown(path, NOBODY, -1, follow_symlinks=False)
         else:
-            monkeypatch.setattr(permissions, "_trusted_users", lambda: frozenset({0, os.geteuid() + 1}))
+            monkeypatch.setattr(os, "geteuid", lambda: user + 1)
 
     return give
 
@@ -92,8 +95,8 @@ def test_an_env_file_that_others_may_write_is_refused_before_its_command_runs(en
     file = envs / "qa.env"
     file.chmod(mode)
     assert mistakes(envs) == (
-        f"envs/qa.env: the file: other users of this machine may write {file} and so run commands as you;"
-        f" expected that only you may; run: chmod go-w {file}"
+        "envs/qa.env: the file: can be changed by other users of this machine, who could so run commands as you;"
+        f" expected that only you can; run: chmod 600 {file}"
     )
 
 
@@ -105,16 +108,16 @@ def test_a_folder_that_others_may_write_is_refused_as_is_one_above_it(envs: Path
     (envs / "qa.env").rename(deep / "qa.env")
     folder = (deep, deep.parent)[levels]
     folder.chmod(mode)
-    assert mistakes(deep).startswith("envs: the folder: other users of this machine may write")
+    assert mistakes(deep).startswith("envs: the folder: can be changed by other users of this machine, ")
     assert mistakes(deep).endswith(f"; run: chmod go-w {folder}")
 
 
 @pytest.mark.parametrize("of", ["qa.env", "."])
 def test_what_belongs_to_another_user_is_refused(envs: Path, of: str, give_away: Given) -> None:
     give_away(envs / of)
-    assert " belongs to the user " in mistakes(envs)
+    assert "can be changed by the user " in mistakes(envs)
     if os.geteuid() == 0:
-        assert f"{envs / of} belongs to the user nobody, " in mistakes(envs)
+        assert "can be changed by the user nobody, who could so run commands as you; expected" in mistakes(envs)
         assert mistakes(envs).endswith(f"run: chown root {envs / of}")
 
 
@@ -127,7 +130,7 @@ def test_in_a_folder_like_tmp_the_owner_of_each_file_decides(envs: Path, give_aw
     Folder(envs).read()
     (envs.parent / "ran").unlink()
     give_away(envs / "qa.env")
-    assert " belongs to the user " in mistakes(envs)
+    assert "can be changed by the user " in mistakes(envs)
 
 
 def test_every_folder_that_a_link_leads_through_counts(envs: Path, tmp_path: Path) -> None:
@@ -152,12 +155,12 @@ def test_a_file_that_a_secret_comes_from_is_no_other_users_either(envs: Path, gi
     secret = write(envs / "secret", "canary", 0o622)
     write(envs / "qa.env", f"{LINES}CLIENT_SECRET_FILE=secret\nTOKEN_PARAM_x_COMMAND=echo y\n", 0o600)
     assert mistakes(envs).startswith(
-        "envs/qa.env: CLIENT_SECRET_FILE: names a file that is not read: other users of this machine may write"
-        f" {secret} and so run"
+        "envs/qa.env: CLIENT_SECRET_FILE: names a file that can be changed by other users of this machine, who"
     )
+    assert mistakes(envs).endswith(f"run: chmod 600 {secret}")
     secret.chmod(0o600)
     give_away(secret)
-    assert " belongs to the user " in mistakes(envs)
+    assert "can be changed by the user " in mistakes(envs)
 
 
 def test_it_is_looked_at_again_whether_or_not_a_file_has_changed(envs: Path) -> None:
@@ -199,11 +202,29 @@ def test_a_group_of_this_user_alone_may_write(
     monkeypatch.setattr("pwd.getpwuid", entries.__getitem__)
     monkeypatch.setattr("pwd.getpwall", lambda: list(entries.values()))
     monkeypatch.setattr("grp.getgrgid", lambda number: SimpleNamespace(gr_name=groups[number], gr_mem=members))
-    permissions._is_alone.cache_clear()
-    try:
-        assert permissions._is_alone(user, group) == alone
-    finally:
-        permissions._is_alone.cache_clear()
+    assert permissions.is_private_group(user, group) == alone
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["mode", "list"])
+def test_acl(envs: Path, listed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file has an access control list, others than the user's own group may write what the group may."""
+    file, own = envs / "qa.env", 54321
+    if os.geteuid() == 0:
+        os.chown(file, -1, own)
+    own = file.stat().st_gid
+    file.chmod(0o660)
+    me = SimpleNamespace(pw_uid=os.geteuid(), pw_name="me", pw_gid=own)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: me)
+    monkeypatch.setattr("pwd.getpwall", lambda: [me])
+    monkeypatch.setattr("grp.getgrgid", lambda _: SimpleNamespace(gr_name="me", gr_mem=[]))
+
+    def getxattr(_: Path, name: str) -> bytes:
+        if listed and name == "system.posix_acl_access":
+            return b"an access control list"
+        raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+
+    monkeypatch.setattr(os, "getxattr", getxattr, raising=False)
+    assert bool(permissions.Look().objection(file)) == listed
 
 
 @pytest.mark.parametrize(
@@ -216,13 +237,13 @@ def test_with_sudo_whoever_called_it_is_trusted(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setenv("SUDO_UID", caller)
-    assert permissions._trusted_users() == trusted
+    assert permissions.trusted_users() == trusted
 
 
 def test_where_files_have_no_modes_nothing_is_refused(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (envs / "qa.env").chmod(0o666)
-    monkeypatch.setattr(permissions, "_MODES", False)
-    assert permissions.Look().objection(envs / "qa.env") is None
+    assert permissions.Look().objection(envs / "qa.env")
+    assert permissions.Look(has_modes=False).objection(envs / "qa.env") is None
 
 
 def test_many_files_are_named_in_one_line(tmp_path: Path) -> None:

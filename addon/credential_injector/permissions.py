@@ -9,14 +9,14 @@ from pathlib import Path
 
 NAMED = 10  # files that a warning names one by one
 MOST_LINKS = 40  # symbolic links that a path may lead through; Linux follows as many
-_MODES = os.name == "posix"
+HAS_MODES = os.name == "posix"
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def others_can_read(path: Path) -> bool:
     """Whether other users of this machine can. Where files have no modes (Windows), nobody knows."""
     try:
-        return _MODES and bool(path.stat().st_mode & 0o044)
+        return HAS_MODES and bool(path.stat().st_mode & 0o044)
     except OSError:
         return False
 
@@ -29,17 +29,20 @@ def warning(paths: Sequence[Path]) -> str:
 
 
 class Look:
-    """One look at who may write files, at each folder once. Only the user and root may, as with ssh's StrictModes:
-    a file, what leads to it (every folder and link on its path), and nothing where there are no modes (Windows).
+    """One look at who can change files, which asks about each folder once.
+
+    As with ssh's StrictModes, only the user and root may change a file, and every folder and link on its path.
+    Without modes (Windows), there is nothing to see.
     """
 
-    def __init__(self) -> None:
-        self._users = _trusted_users() if _MODES else frozenset()
+    def __init__(self, *, has_modes: bool = HAS_MODES) -> None:
+        self._has_modes = has_modes
+        self._users = trusted_users() if has_modes else frozenset()
         self._found: dict[Path, str | None] = {}
 
     def objection(self, path: Path) -> str | None:
         """What is wrong, what was expected, and the command that mends it. None where nothing is wrong, or no file."""
-        return self._along(path.absolute(), MOST_LINKS) if _MODES else None
+        return self._along(path.absolute(), MOST_LINKS) if self._has_modes else None
 
     def _along(self, path: Path, links: int) -> str | None:
         if path not in self._found:
@@ -57,36 +60,35 @@ class Look:
         if status.st_uid not in self._users:
             chown = f"{'sudo ' if user else ''}chown{' -h' if target else ''} {_user(user)} {shown}"
             return (
-                f"{shown} belongs to the user {_user(status.st_uid)}, who may make it run commands as you; expected one"
-                f" of your own or root's; if you trust what it holds, run: {chown}"
+                f"can be changed by the user {_user(status.st_uid)}, who could so run commands as you; expected that"
+                f" only you and root can; if you trust what it holds, run: {chown}"
             )
         if target is not None:
             # Of a link like /proc/self/fd/63 the target is no path, and what it leads to is this process's own.
             return self._along(path.parent / target, links - 1) if links else None
         if not status.st_mode & _WRITABLE or stat.S_ISCHR(status.st_mode):  # to write to a terminal changes no input
             return None
-        if (
-            stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-        ):  # as /tmp: there nobody replaces other's files
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if is_folder and status.st_mode & stat.S_ISVTX:  # as /tmp: there nobody replaces other's files
             return None
-        if not status.st_mode & stat.S_IWOTH and any(_is_alone(user, status.st_gid) for user in self._users):
+        private = any(_is_private_group(user, status.st_gid) for user in self._users)
+        if private and not status.st_mode & stat.S_IWOTH and not _has_acl(path):
             return None
         return (
-            f"other users of this machine may write {shown} and so run commands as you; expected that only you may;"
-            f" run: chmod go-w {shown}"
+            "can be changed by other users of this machine, who could so run commands as you; expected that only you"
+            f" can; run: chmod {'go-w' if is_folder else '600'} {shown}"
         )
 
 
-def _trusted_users() -> frozenset[int]:
+def trusted_users() -> frozenset[int]:
     """This user, root, and with sudo whoever called it, as git has it (safe.directory)."""
     user, caller = os.geteuid(), os.environ.get("SUDO_UID", "")
     return frozenset({0, user, *([int(caller)] if user == 0 and caller.isascii() and caller.isdigit() else [])})
 
 
-@lru_cache
-def _is_alone(user: int, group: int) -> bool:
-    """Whether a group is this user's private one, in which many systems let everybody create writable files (umask
-    002). Debian's ssh has the same exception. Root has none: in containers, other users are in its group.
+def is_private_group(user: int, group: int) -> bool:
+    """Whether a group is this user's alone. Many systems give each user one, and let it write what the user creates
+    (umask 002); Debian's ssh makes the same exception. Root has none: in containers, other users are in its group.
     """
     import grp
     import pwd
@@ -101,6 +103,17 @@ def _is_alone(user: int, group: int) -> bool:
         and set(members.gr_mem) <= {own.pw_name}
         and all(other.pw_uid == user for other in pwd.getpwall() if other.pw_gid == group)
     )
+
+
+_is_private_group = lru_cache(is_private_group)  # a directory service may answer slowly
+
+
+def _has_acl(path: Path) -> bool:
+    """Whether the group's bits are the mask of an access control list, so that they tell of others than the group."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except (AttributeError, OSError):  # only Linux has the function, and not every file system the lists
+        return False
 
 
 def _user(number: int) -> str:

@@ -100,7 +100,7 @@ def test_a_file_that_others_may_write_ends_the_start_before_its_command_runs(sta
     with starting(stage) as process:
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert f"run: chmod go-w {stage.folder}/envs/qa.env" in said
+    assert f"run: chmod 600 {stage.folder}/envs/qa.env" in said
     assert not (stage.folder / "ran").exists()
 
 
@@ -109,7 +109,7 @@ def test_a_folder_that_others_may_write_later_is_read_no_more_until_that_is_mend
     stage.env(stage.http)
     proxy = stage.mitmdump()
     envs.chmod(0o777)
-    proxy.wait_for(f"the folder: other users of this machine may write {envs} .*; run: chmod go-w {envs}$")
+    proxy.wait_for(f"the folder: can be changed by other users of this machine, .*; run: chmod go-w {envs}$")
     stage.env(stage.http, "METHODS=POST")
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     envs.chmod(0o700)

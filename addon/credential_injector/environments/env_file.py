@@ -152,7 +152,7 @@ class EnvFile:
             file = self.path.parent / value
             self.files.append(file)
             if objection := self._look.objection(file):
-                raise ValueError(f"names a file that is not read: {objection}")
+                raise ValueError(f"names a file that {objection}")
             try:
                 text = self._text_of(file).rstrip("\r\n")
             except (OSError, ValueError) as error:
