@@ -131,6 +131,7 @@ def test_no_secret_shows_in_the_repr(envs: Path) -> None:
         ('TOKEN_HEADER_X-Y="a\\nb"', "TOKEN_HEADER_X-Y: cannot stand in a header"),
         ("TOKEN_ENDPOINT=http://login.example.com/t", "TOKEN_ENDPOINT: would send the credentials in clear"),
         ("TOKEN_ENDPOINT=login.example.com/t", "TOKEN_ENDPOINT: is malformed"),
+        ("TOKEN_ENDPOINT=", "TOKEN_ENDPOINT: is empty; expected a value"),
         ("TOKEN_ENDPOINT=https://[::1/t", "TOKEN_ENDPOINT: is malformed"),
         ("TOKEN_ENDPOINT=https://login.example.com:x/t", "TOKEN_ENDPOINT: is malformed"),
         ("TOKEN_ENDPOINT=https://me:pw@login.example.com/t", "TOKEN_ENDPOINT: holds a user name"),
@@ -732,8 +733,24 @@ def test_a_secret_behind_a_missing_equals_sign_is_not_taken_for_a_key(envs: Path
     assert SECRET.upper() not in said
 
 
-def test_the_example_tells_every_key_and_no_other() -> None:
-    text = (Path(__file__).parents[2] / "envs" / "dev.env.example").read_text()
+EXAMPLE = (Path(__file__).parents[2] / "envs" / "dev.env.example").read_text(encoding="utf-8")
+
+
+def test_example(envs: Path) -> None:
+    """With its first keys filled in, it is an environment that names its token endpoint."""
+    text = EXAMPLE.replace("CLIENT_ID=\n", "CLIENT_ID=abc\n", 1).replace(
+        "CLIENT_SECRET=\n", f"CLIENT_SECRET={SECRET}\n", 1
+    )
+    environment = read(envs, text)
+    assert environment.token_request == TokenRequest(
+        endpoint="https://login.dev.example.com/oauth2/token", client_id="abc", client_secret=SECRET
+    )
+    assert environment == read(envs, text.split("\n\n")[1])
+
+
+def test_example_keys() -> None:
+    """It tells of every key and of no other, and which of them are secrets."""
+    text = EXAMPLE
     told = [keys.split_source(key)[0] for key in re.findall(r"^#?([A-Z][A-Za-z_-]+)=", text, re.MULTILINE)]
     rows = {**keys.KEYS, **keys.FAMILIES}
     assert {keys.family_of(key) or key for key in told} == set(rows)

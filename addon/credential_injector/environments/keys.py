@@ -11,7 +11,7 @@ from credential_injector.environments import parsers
 from credential_injector.oauth import pem
 from credential_injector.oauth.client_auth import METHODS
 from credential_injector.oauth.grants import FIXED, GRANTS
-from credential_injector.oauth.request import parse_endpoint, parse_proxy
+from credential_injector.oauth.request import parse_proxy
 
 
 class Key(NamedTuple):
@@ -36,7 +36,7 @@ KEYS: Mapping[str, Key] = {
         elsewhere=("API_URL", "BASE_URL", "URL"),
         expected="the API's origin such as https://api.qa.example.com",
     ),
-    "TOKEN_ENDPOINT": Key("endpoint", parse_endpoint, elsewhere=("ACCESS_TOKEN_URL", "TOKEN_URI", "TOKEN_URL")),
+    "TOKEN_ENDPOINT": Key("endpoint", parsers.endpoint, elsewhere=("ACCESS_TOKEN_URL", "TOKEN_URI", "TOKEN_URL")),
     "ISSUER": Key("issuer", parsers.issuer),
     "GRANT_TYPE": Key(
         "grant_type",
@@ -68,8 +68,8 @@ KEYS: Mapping[str, Key] = {
     "ACTOR_TOKEN": Key("values", parsers.line, secret=True, form=("actor_token",)),
     "ACTOR_TOKEN_TYPE": Key("values", parsers.line, form=("actor_token_type",)),
     "REQUESTED_TOKEN_TYPE": Key("values", parsers.line, form=("requested_token_type",)),
-    "AUTHORIZATION_ENDPOINT": Key("login", parse_endpoint),
-    "DEVICE_AUTHORIZATION_ENDPOINT": Key("login", parse_endpoint),
+    "AUTHORIZATION_ENDPOINT": Key("login", parsers.endpoint),
+    "DEVICE_AUTHORIZATION_ENDPOINT": Key("login", parsers.endpoint),
     "REDIRECT_URI": Key("login", parsers.redirect_uri),
     "VALUE": Key("values", parsers.header_value, secret=True),
     "SCOPE": Key("scope", str, form=("scope",)),

@@ -76,11 +76,16 @@ def whole_seconds(longest: int) -> Callable[[str], str]:
     return lambda value: f"{parse(value):.0f}"
 
 
+def endpoint(value: str) -> str:
+    """The URL of an authorization server's endpoint."""
+    return parse_endpoint(text(value))
+
+
 def issuer(value: str) -> str:
     """An authorization server's issuer identifier (RFC 8414 section 2)."""
     if "?" in value:
         raise ValueError("holds a query; expected the issuer exactly as its server writes it")
-    if metadata := _METADATA.fullmatch(parse_endpoint(value)):
+    if metadata := _METADATA.fullmatch(endpoint(value)):
         of_metadata = "".join(filter(None, metadata.groups())).rstrip("/")
         raise ValueError(f"is the URL of the metadata; expected the issuer, {of_metadata}")
     return value
@@ -88,7 +93,7 @@ def issuer(value: str) -> str:
 
 def redirect_uri(value: str) -> str:
     """A URL of this machine, to which a login's browser comes back."""
-    parts = urlsplit(parse_endpoint(value))
+    parts = urlsplit(endpoint(value))
     if parts.scheme != "http" or not parts.port or parts.query:
         raise ValueError(
             "is not a URL of this machine with a port; expected one such as http://127.0.0.1:8400/callback"
