@@ -89,8 +89,8 @@ def authenticate(browser: webdriver.Chrome, url: str, until: str) -> str:
 
 
 def in_the_browser(browser: webdriver.Chrome, running: Mitmproxy) -> None:
-    page = authenticate(browser, running.wait_for(r"^(http://\S+)$")[1], until="back to the terminal")
-    assert page == "qa: back to the terminal, which tells how it went; this page can be closed"
+    page = authenticate(browser, running.wait_for(r"^(http://\S+)$")[1], until="go back to the terminal")
+    assert page == "qa: go back to the terminal to see how it went; you can close this page"
     running.wait_for("^qa: logged in$")
     assert running.process.wait(WAIT) == 0
 

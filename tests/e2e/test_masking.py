@@ -279,7 +279,7 @@ def test_redact_finds_a_credential_wherever_it_stands(
     change(flow)
     write_capture(tmp_path / "in.mitm", flow)
     done = CliRunner().invoke(main, ["redact", str(tmp_path / "in.mitm"), str(tmp_path / "out.mitm")])
-    assert done.output.endswith(": 1 flows, 1 of them held a credential\n")
+    assert done.output.endswith(": 1 flow, 1 of them held a credential\n")
     assert TOKEN.encode() not in (tmp_path / "out.mitm").read_bytes()
     assert b"<qa sha256:" in (tmp_path / "out.mitm").read_bytes()
 
@@ -317,7 +317,7 @@ def test_redact_leaves_out_what_is_added_to_the_capture_meanwhile(
     open_file = os.open
     monkeypatch.setattr(os, "open", opened)
     done = CliRunner().invoke(main, ["redact", str(tmp_path / "in.mitm"), str(tmp_path / "out.mitm")])
-    assert done.output.endswith(": 1 flows, 1 of them held a credential\n")
+    assert done.output.endswith(": 1 flow, 1 of them held a credential\n")
 
 
 def test_redact_leaves_what_the_clients_sent_and_other_protocols_as_they_are(tmp_path: Path) -> None:
@@ -332,18 +332,26 @@ def test_redact_leaves_what_the_clients_sent_and_other_protocols_as_they_are(tmp
 @pytest.mark.parametrize(
     ("source", "target", "told"),
     [
-        (b"no capture", "out.mitm", "in.mitm: is no capture of mitmproxy's, or a damaged one; nothing was written"),
+        (
+            b"no capture",
+            "out.mitm",
+            "in.mitm: is damaged or not a capture; expected a file that mitmproxy wrote; nothing was written",
+        ),
         (
             b'{"log": {"entries": []}}',
             "out.mitm",
-            "in.mitm: is no capture of mitmproxy's, or a damaged one; nothing was written",
+            "in.mitm: is damaged or not a capture; expected a file that mitmproxy wrote; nothing was written",
         ),
         (
             b"13:4:type;4:http;}",
             "out.mitm",
-            "in.mitm: is no capture of mitmproxy's, or a damaged one; nothing was written",
+            "in.mitm: is damaged or not a capture; expected a file that mitmproxy wrote; nothing was written",
         ),
-        (b"12:damaged", "out.mitm", "in.mitm: is no capture of mitmproxy's, or a damaged one; nothing was written"),
+        (
+            b"12:damaged",
+            "out.mitm",
+            "in.mitm: is damaged or not a capture; expected a file that mitmproxy wrote; nothing was written",
+        ),
         (b"", "in.mitm", "in.mitm: exists already; name a file that does not"),
         (b"", "nowhere/out.mitm", "out.mitm: cannot be written (No such file or directory)"),
     ],

@@ -180,7 +180,7 @@ def test_an_answer_with_another_state_is_refused_and_the_login_goes_on(store: To
         person.log_in(where, store)
     assert [page.status_code for page in person.pages] == [400, 200]
     assert [one["code"] for one in server.asked] == ["canary-code"]
-    assert "qa: an answer with another state was refused: it is not of this login" in person.told
+    assert "qa: refused an answer with another state: it belongs to another login" in person.told
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_a_port_that_is_taken_is_told(store: TokenStore) -> None:
         with (
             environment(Server(TOKEN), REDIRECT_URI=f"http://127.0.0.1:{port}/") as where,
             pytest.raises(
-                NoToken, match=rf"redirect_uri: 127\.0\.0\.1:{port} cannot be listened at \(Address already in use\)"
+                NoToken, match=rf"redirect_uri: cannot listen on 127\.0\.0\.1:{port} \(Address already in use\)"
             ),
         ):
             Person(good).log_in(where, store)
@@ -497,7 +497,7 @@ def test_ctrl_c_ends_the_wait_without_a_traceback(tmp_path: Path) -> None:
         assert "code_challenge_method=S256" in shown[-1]
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
-    assert (process.returncode, told.strip()) == (1, "Aborted!")
+    assert (process.returncode, told.strip()) == (1, "Error: qa: login given up; nothing was stored")
 
 
 def test_a_grant_that_needs_no_login_is_a_wrong_call(tmp_path: Path) -> None:
@@ -506,7 +506,7 @@ def test_a_grant_that_needs_no_login_is_a_wrong_call(tmp_path: Path) -> None:
         _, told = process.communicate(timeout=60)
     assert process.returncode == 2
     assert told == (
-        "Error: envs/qa.env: GRANT_TYPE=client_credentials needs no login, only authorization_code and device_code do\n"
+        "Error: envs/qa.env: GRANT_TYPE=client_credentials needs no login; only authorization_code and device_code do\n"
     )
 
 
@@ -516,7 +516,7 @@ def test_a_grant_that_needs_no_login_is_a_wrong_call(tmp_path: Path) -> None:
         ({**TOKEN, "refresh_token": None}, False, 0,
          "qa: the server gave no refresh token, so the login lasts for 60 min; for a longer one, SCOPE may need"
          " offline_access\n"),
-        (TOKEN, True, 1, "Error: qa: the login cannot be kept ("),
+        (TOKEN, True, 1, "Error: qa: the login cannot be stored ("),
     ],
 )  # fmt: skip
 def test_what_a_login_cannot_do_is_told(

@@ -50,7 +50,7 @@ async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -
     (environment,) = await in_thread(folder.read, "environment files")
     grant = environment.token_request.grant_type
     if grant not in LOGINS:
-        raise WrongCall(f"{environment.file}: GRANT_TYPE={grant} needs no login, only {' and '.join(LOGINS)} do")
+        raise WrongCall(f"{environment.file}: GRANT_TYPE={grant} needs no login; only {' and '.join(LOGINS)} do")
 
     async def browse(url: str) -> None:
         if not browser:
@@ -64,7 +64,7 @@ async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -
         raise click.ClickException(f"{environment.name}: {messages.failure(environment, error)}") from None
     except Exception as error:  # noqa: BLE001 - whatever the store raises
         raise click.ClickException(
-            f"{environment.name}: the login cannot be kept ({cause(error)}); name another place with --tokens"
+            f"{environment.name}: the login cannot be stored ({cause(error)}); name another place with --tokens"
         ) from None
     if token.refresh_token is None:
         click.echo(

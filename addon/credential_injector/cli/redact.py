@@ -29,8 +29,8 @@ def redact(source: Path, target: Path) -> None:
         count, changed = captures.redact(source, target)
     except captures.Unreadable:
         raise click.ClickException(
-            f"{source}: is no capture of mitmproxy's, or a damaged one; nothing was written"
+            f"{source}: is damaged or not a capture; expected a file that mitmproxy wrote; nothing was written"
         ) from None
     except OSError as error:
         raise click.ClickException(f"{target}: cannot be written ({error.strerror})") from None
-    write(f"{target}: {count} flows, {changed} of them held a credential")
+    write(f"{target}: {count} flow{'' if count == 1 else 's'}, {changed} of them held a credential")

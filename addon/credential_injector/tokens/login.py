@@ -120,7 +120,7 @@ async def _authorization_code(way: _Way) -> AccessToken:
             "code_challenge_method": "S256",
         }
         url += ("&" if urlsplit(url).query else "?") + urlencode(asked, doseq=True)
-        way.terminal.tell(f"{way.name}: log in in the browser; if none opens, open this there:\n\n{url}\n")
+        way.terminal.tell(f"{way.name}: log in in the browser; if none opens, open this URL in one:\n\n{url}\n")
         opening = asyncio.ensure_future(way.terminal.browse(url))  # some browsers end only when they are closed
         try:
             received = await way.wait(code, way.terminal.deadline)
@@ -168,7 +168,7 @@ async def _callback(way: _Way, expected: AuthorizationRequest) -> AsyncIterator[
     try:
         server = await asyncio.start_server(answer, parts.hostname, parts.port)
     except OSError as error:
-        reason = f"{parts.hostname}:{parts.port} cannot be listened at ({os.strerror(error.errno or 0)})"
+        reason = f"cannot listen on {parts.hostname}:{parts.port} ({os.strerror(error.errno or 0)})"
         raise NoToken("redirect_uri", reason, lasting=True) from None
     try:
         yield fixed or f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/callback", code
@@ -190,12 +190,12 @@ def _received(
     try:
         received = read_code(query, expected)
     except ValueError:
-        way.terminal.tell(f"{way.name}: an answer with another state was refused: it is not of this login")
-        return _page(400, "this answer belongs to another login, and was refused"), None
+        way.terminal.tell(f"{way.name}: refused an answer with another state: it belongs to another login")
+        return _page(400, "this answer belongs to another login and was refused"), None
     except NoToken as error:
-        page = _page(400, f"{way.name}: the login was refused ({error.code}); the terminal tells what to do")
+        page = _page(400, f"{way.name}: the login was refused ({error.code}); the terminal says what to do")
         return page, partial(code.set_exception, error)
-    page = _page(200, f"{way.name}: back to the terminal, which tells how it went; this page can be closed")
+    page = _page(200, f"{way.name}: go back to the terminal to see how it went; you can close this page")
     return page, partial(code.set_result, received)
 
 
@@ -260,7 +260,9 @@ async def _device_code(way: _Way) -> AccessToken:
 def _device(answer: Answer, request: TokenRequest, asked_at: float) -> _Device:
     """Raises NoToken. Whatever else the server may have written, a person is shown a URL and a short code."""
     said = accepted(answer, request, asked_at)
-    malformed = NoToken("invalid_response", f"{request.server_url} answered without what a person needs to log in")
+    malformed = NoToken(
+        "invalid_response", f"{request.server_url} answered without a usable user_code, device_code or verification_uri"
+    )
 
     def text(*names: str) -> str:
         value = next((said[name] for name in names if name in said), "")
