@@ -8,6 +8,7 @@ from pathlib import Path
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER
 from credential_injector.oauth import client_auth
+from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import NoToken, Status
 
 # What to do about each kind of failure. {file} is the environment's file.
@@ -39,7 +40,7 @@ _ADVICE = {
     "timeout": "check that the server is up and TOKEN_ENDPOINT in {file} is right",
     "unauthorized_client": "ask whoever runs the authorization server to allow this grant to the client",
     "unreachable": "check TOKEN_ENDPOINT in {file}, and the network or VPN",
-    "untrusted": "name the authority that issued it in CA_FILE in {file}, or have the server's certificate mended",
+    "untrusted": "name the authority that issued it in CA_FILE in {file}, or have the server's certificate fixed",
     "unsupported_auth_method": "ask whoever runs the authorization server which TOKEN_ENDPOINT_AUTH_METHOD to use",
     "unsupported_grant_type": "check GRANT_TYPE and TOKEN_ENDPOINT in {file}",
 }
@@ -53,8 +54,12 @@ _REFUSED = "check the credentials and TOKEN_ENDPOINT in {file}"
 _TROUBLE = "wait, or ask whoever runs the authorization server"
 
 
-def not_connected(environment: Environment, error: str) -> str:
-    """A reason that tells why a request with a credential could not leave. `error` is mitmproxy's own."""
+def not_connected(environment: Environment, error: str, upstream: str = "") -> str:
+    """A reason that tells why a request with a credential could not leave.
+
+    `error` is mitmproxy's own, and `upstream` the address of the proxy through which mitmproxy goes out, if any.
+    """
+    stays = f"so the {noun(environment)} never left"
     if error.startswith("Certificate verify failed: "):  # the words of mitmproxy, then OpenSSL's
         why = error.removeprefix("Certificate verify failed: ")
         advice = next(
@@ -63,13 +68,28 @@ def not_connected(environment: Environment, error: str) -> str:
             " --set ssl_verify_upstream_trusted_ca=ca.pem",
         )
         return (
-            f"mitmproxy does not trust the API's certificate ({why}), so the token never left;"
-            f" {advice.format(file=environment.file)}"
+            f"mitmproxy does not trust the API's certificate ({why}), {stays}; {advice.format(file=environment.file)}"
+        )
+    if upstream and error.startswith("Upstream proxy "):  # the words of mitmproxy
+        why = error.rpartition(": ")[2]
+        return (
+            f"the upstream proxy {upstream} refuses to connect mitmproxy to the API ({why}), {stays};"
+            f" check HOST in {environment.file}, and what that proxy allows"
+        )
+    if upstream:
+        return (
+            f"mitmproxy cannot connect through the upstream proxy {upstream}, {stays};"
+            " check that it runs, and its address in mitmproxy's option mode"
         )
     return (
-        "mitmproxy cannot connect to the API, so the token never left; check HOST in"
+        f"mitmproxy cannot connect to the API, {stays}; check HOST in"
         f" {environment.file}, and the network or VPN{certificate_advice(environment)}"
     )
+
+
+def noun(environment: Environment) -> str:
+    """What the environment's requests get."""
+    return "credential" if environment.token_request.grant_type in FIXED else "token"
 
 
 def certificate_advice(environment: Environment) -> str:

@@ -1,0 +1,39 @@
+"""Sentences for people."""
+
+from dataclasses import replace
+
+import pytest
+
+from credential_injector import messages
+from credential_injector.environments.environment import Environment
+from credential_injector.oauth.request import TokenRequest
+
+REQUEST = TokenRequest(endpoint="https://login.example.com/token", client_id="abc")
+QA = Environment(name="qa", file="envs/qa.env", origins=(), token_request=REQUEST)
+KEY = replace(QA, token_request=replace(REQUEST, endpoint="", grant_type="static"))
+REFUSED = "[Errno 111] Connect call failed"
+
+
+@pytest.mark.parametrize(
+    ("environment", "error", "upstream", "said"),
+    [
+        (QA, REFUSED, "",
+         "mitmproxy cannot connect to the API, so the token never left; check HOST in envs/qa.env, and the network or"
+         " VPN"),
+        (KEY, REFUSED, "",
+         "mitmproxy cannot connect to the API, so the credential never left; check HOST in envs/qa.env, and the network"
+         " or VPN"),
+        (QA, REFUSED, "127.0.0.1:3128",
+         "mitmproxy cannot connect through the upstream proxy 127.0.0.1:3128, so the token never left; check that it"
+         " runs, and its address in mitmproxy's option mode"),
+        (QA, "Upstream proxy 127.0.0.1:3128 refused HTTP CONNECT request: 403 Forbidden", "127.0.0.1:3128",
+         "the upstream proxy 127.0.0.1:3128 refuses to connect mitmproxy to the API (403 Forbidden), so the token never"
+         " left; check HOST in envs/qa.env, and what that proxy allows"),
+        (KEY, "Certificate verify failed: hostname mismatch", "127.0.0.1:3128",
+         "mitmproxy does not trust the API's certificate (hostname mismatch), so the credential never left; check HOST"
+         " in envs/qa.env"),
+    ],
+)  # fmt: skip
+def test_not_connected(environment: Environment, error: str, upstream: str, said: str) -> None:
+    """It blames what mitmproxy connects to: the API, or the upstream proxy."""
+    assert messages.not_connected(environment, error, upstream) == said
