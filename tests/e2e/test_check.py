@@ -46,10 +46,8 @@ def servers(stage: Stage, authority: Authority) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_check_finds_the_tls_that_mitmproxy_refuses(
-    stage: Stage, curl: Curl, authority: Authority, trusted: bool
-) -> None:
-    """With the authorities that are named to both, and with the public ones, none of which issued any of these."""
+def test_api_tls(stage: Stage, curl: Curl, authority: Authority, trusted: bool) -> None:
+    """`check` finds the TLS that mitmproxy refuses, with the public authorities and with those that both are given."""
     origins = servers(stage, authority)
     for name, origin in origins.items():
         stage.env(origin, name=name)

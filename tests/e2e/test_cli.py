@@ -18,8 +18,8 @@ from tests.e2e.conftest import Stage
 
 
 @pytest.mark.parametrize("command", [[], ["token"]])
-def test_the_example_with_curl_shows_the_token_to_the_api_alone(stage: Stage, command: list[str]) -> None:
-    """Every user of a machine reads the others' command lines, with `ps`."""
+def test_curl(stage: Stage, command: list[str]) -> None:
+    """The example with curl shows the token to the API alone: every user may read other users' command lines."""
     ps, _ = tool("ps", package="procps"), tool("curl", package="curl")
     received, processes = list[str](), list[str]()
 

@@ -19,16 +19,16 @@ from credential_injector.cli.output import WrongCall, write
     "--upstream-ca",
     metavar="FILE",
     default="",
-    help="Whose certificates count: what mitmproxy's ssl_verify_upstream_trusted_ca names.",
+    help="Authorities to trust, as mitmproxy's option ssl_verify_upstream_trusted_ca.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def check(names: tuple[str, ...], envs: str, tokens: str, upstream_ca: str, as_json: bool) -> None:
-    """Ask for a real token in each environment and tell what is wrong.
+    """Ask for a real token in each environment and say what is wrong.
 
-    Looks at each file and who may read it, the token endpoint and its TLS, the token's lifetime, the granted scope,
-    the clock, and the TLS of each https API in HOST, as mitmproxy would verify it; an API that cannot be reached from
-    here is told, and counts as no mistake. The exit code is 0 where all is good, 1 where something is wrong, and 2
-    where it was called wrongly.
+    Checks each file and who may read it, the token endpoint and its TLS, the token's lifetime, the granted scope, the
+    clock, and the TLS of each https API in HOST, as mitmproxy verifies it. An API that cannot be reached from here gets
+    a note and is no mistake. The exit code is 0 if all is good, 1 if something is wrong, and 2 if the command was
+    called wrongly.
 
     \b
     Examples:

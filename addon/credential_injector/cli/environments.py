@@ -26,7 +26,7 @@ def envs_option(command: Callable[..., None]) -> Callable[..., None]:
         "--envs",
         default=DEFAULT_FOLDER,
         show_default=True,
-        help="Folder of environment files: what mitmproxy's inject_envs names.",
+        help="Folder of environment files, as mitmproxy's option inject_envs.",
     )(command)
 
 
@@ -36,7 +36,7 @@ def tokens_option(command: Callable[..., None]) -> Callable[..., None]:
         "--tokens",
         default="memory",
         show_default=True,
-        help="Where tokens live: what mitmproxy's inject_tokens names. A login outlives memory, too.",
+        help="Where tokens are kept, as mitmproxy's option inject_tokens. Logins are kept with memory, too.",
     )(command)
 
 

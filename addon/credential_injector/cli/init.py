@@ -21,8 +21,8 @@ _EXAMPLE = "dev.env.example"
 def init(name: str, envs: str) -> None:
     """Write an environment file to fill in.
 
-    It explains every key. Nothing is overwritten. The exit code is 0 where the file was written, 1 where it exists
-    already or cannot be written, and 2 where the command was called wrongly.
+    The file explains every key. Nothing is overwritten. The exit code is 0 if the file was written, 1 if it exists
+    already or cannot be written, and 2 if the command was called wrongly.
 
     \b
     Examples:

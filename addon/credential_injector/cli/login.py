@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def login(name: str, envs: str, tokens: str, browser: bool) -> None:
     """Log in to an environment whose API wants a person.
 
-    With GRANT_TYPE=authorization_code in a browser on this machine, with device_code on any device. What comes of it is
-    kept where --tokens says; mitmproxy finds it there, also while it runs, and renews it from then on.
+    GRANT_TYPE=authorization_code opens a browser on this machine; with device_code any device will do. The login is
+    kept where --tokens says. mitmproxy finds it there, even while it runs, and renews it from then on.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ _COMMANDS = (check, init, login, path, redact, token)
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)
 @click.version_option(__version__)
 def main() -> None:
-    """A mitmproxy add-on that makes any client's requests arrive authenticated.
+    """A mitmproxy add-on that puts a valid OAuth2 token into requests to your APIs, whatever client sends them.
 
     \b
     Examples:

@@ -11,11 +11,11 @@ from credential_injector.cli.output import write
 @click.argument("source", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
 def redact(source: Path, target: Path) -> None:
-    """Copy a capture without the credentials that were injected into it.
+    """Copy a capture without the credentials that the add-on put into it.
 
-    A mask stands in their place, in headers, URLs and bodies, and in that of proxyauth's passwords. What the clients
-    themselves sent stays as it is. (mitmproxy with --set inject_mask=true saves no credential in the first place, but
-    for what an answer's body repeats: of that, this finds the tokens, with the key of the user who ran mitmproxy.)
+    A mask replaces each of them in headers, URLs and bodies, and proxyauth's passwords, too. What the clients sent
+    themselves stays. With --set inject_mask=true mitmproxy saves no credential in the first place, except where the
+    body of an answer repeats it. To find tokens there, run this as the user who ran mitmproxy, who has the key.
 
     \b
     Example:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def token(name: str, envs: str, tokens: str, form: str | None) -> None:
     """Print the token of an environment.
 
-    It comes as the proxy's does: from the store that --tokens names if it is there, else from one token request.
-    With -H @-, curl (7.55 or newer) reads it from its input: other users of the machine can read a command line.
+    As in the proxy, the token comes from the store that --tokens names, or else from one token request. With -H @- curl
+    (7.55 or newer) reads the header from its input, because other users of the machine can read its command line.
 
     \b
     Examples:
