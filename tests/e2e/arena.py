@@ -133,7 +133,7 @@ class Arena:
 
     def _start(self, way: str) -> AbstractContextManager[Mitmproxy]:
         settings = {"flow_detail": "0", **WAYS[way].settings}
-        inside: list[str] = []
+        inside = self.stage.inside
         words: list[str] = []
         match WAYS[way].family:
             case "reverse":

@@ -2,7 +2,7 @@
 
 import ssl
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 from tests.certificates import Authority
 from tests.conftest import tool
+from tests.e2e import warm
 from tests.e2e.canaries import Canaries, instances
 from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.oidc_provider import OidcProvider, running
@@ -40,6 +41,8 @@ class Stage:
     https: str
     tls: ssl.SSLContext
     """For other servers of a test."""
+    inside: Sequence[str]
+    """The words of a command that runs mitmproxy."""
     _stack: ExitStack = field(repr=False)
 
     @property
@@ -80,7 +83,7 @@ class Stage:
         self, name: str, *options: str, script: Path = SCRIPT, **settings: Any
     ) -> AbstractContextManager[Mitmproxy]:
         words = ["-s", str(RESOLVE_TEST), *self.options(settings), *options]
-        return mitmproxy(name, *words, folder=self.folder, script=script)
+        return mitmproxy(name, *words, folder=self.folder, script=script, inside=self.inside)
 
     def enter(self, context: AbstractContextManager[T]) -> T:
         return self._stack.enter_context(context)
@@ -135,8 +138,15 @@ def certificates(authority: Authority, tmp_path_factory: pytest.TempPathFactory)
     return ca_file, authority.file(folder, "server", "localhost", "*.qa.test", "api.test", "127.0.0.1")
 
 
+@pytest.fixture(scope="session")
+def inside() -> Iterator[Sequence[str]]:
+    """The command that runs mitmproxy, warm. A module whose subject is the start itself overrides this fixture."""
+    with warm.server() as words:
+        yield words
+
+
 @contextmanager
-def on_stage(folder: Path, confdir: Path, certificates: tuple[Path, Path]) -> Iterator[Stage]:
+def on_stage(folder: Path, confdir: Path, certificates: tuple[Path, Path], inside: Sequence[str]) -> Iterator[Stage]:
     """A stage until the block ends, with what runs on it."""
     ca, server = certificates
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -146,12 +156,12 @@ def on_stage(folder: Path, confdir: Path, certificates: tuple[Path, Path]) -> It
     with ExitStack() as stack:
         token_endpoint = stack.enter_context(serve(authorization_server.app)) + "/oauth2/v2.0/token"
         http, https = stack.enter_context(serve(api.app)), stack.enter_context(serve(api.app, tls))
-        yield Stage(folder, confdir, ca, authorization_server, token_endpoint, api, http, https, tls, stack)
+        yield Stage(folder, confdir, ca, authorization_server, token_endpoint, api, http, https, tls, inside, stack)
 
 
 @pytest.fixture
-def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path]) -> Iterator[Stage]:
-    with on_stage(tmp_path, confdir, certificates) as stage:
+def stage(tmp_path: Path, confdir: Path, certificates: tuple[Path, Path], inside: Sequence[str]) -> Iterator[Stage]:
+    with on_stage(tmp_path, confdir, certificates, inside) as stage:
         yield stage
 
 

@@ -5,7 +5,7 @@ their port. {at} is what stands before the path where a proxy is asked for a URL
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -788,10 +788,11 @@ def place(
     authority: Authority,
     certificates: tuple[Path, Path],
     canaries: Canaries,
+    inside: Sequence[str],
 ) -> Iterator[Arena]:
     """The arena. At its end no server has got what it should not."""
     with (
-        on_stage(tmp_path_factory.mktemp("arena"), confdir, certificates) as stage,
+        on_stage(tmp_path_factory.mktemp("arena"), confdir, certificates, inside) as stage,
         arena(stage, authority) as made,
     ):
         port = made.port

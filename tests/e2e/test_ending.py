@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +16,12 @@ from tests.e2e.test_token_store import redis_server
 CLIENT = Client(CLIENT_ID, "")
 
 
+@pytest.fixture
+def inside() -> Sequence[str]:
+    """mitmproxy as it is, not warm: how it ends is the subject here."""
+    return ()
+
+
 class Logins:
     """A token endpoint of refresh tokens, each of which is good for one token request: `<login>-<number>`."""
 
@@ -26,6 +32,8 @@ class Logins:
         """Those whose refresh tokens were used up before."""
         self.answers = {login: threading.Event() for login in ("first", "second")}
         """Whether token requests of a login are answered."""
+        self.lives = 300
+        """Seconds that a token lives."""
         for answer in self.answers.values():
             answer.set()
         self.app = Flask("logins")
@@ -43,8 +51,8 @@ class Logins:
             good.add(following := f"{login}-{int(number) + 1}")
             assert self.answers[login].wait(30)
             value = f"token-of-{shown}"
-            tokens[value] = Token({"expires_in": 1}, CLIENT)
-            answer = {"access_token": value, "token_type": "Bearer", "expires_in": 1}
+            tokens[value] = Token({"expires_in": self.lives}, CLIENT)
+            answer = {"access_token": value, "token_type": "Bearer", "expires_in": self.lives}
             return {**answer, "refresh_token": following}
 
 
@@ -81,10 +89,12 @@ def test_no_token_request_begins_when_mitmproxy_is_ending(
     stage: Stage, curl: Curl, logins: Logins, store: str, end: signal.Signals
 ) -> None:
     """It still serves while it waits for one, and would not wait for another."""
+    logins.lives = 2
     with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
         for login in logins.answers:
             assert curl("--proxy", proxy.url, f"{stage.http}/{login}").status == 200
-        threading.Event().wait(1)  # until both tokens have expired
+        threading.Event().wait(logins.lives)  # until both tokens have expired
+        logins.lives = 300
         for answer in logins.answers.values():
             answer.clear()
         get(stage, curl, proxy.url, "first")

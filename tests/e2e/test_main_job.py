@@ -1,6 +1,7 @@
 """A request to a configured host arrives authenticated, whoever sends it and however mitmproxy is reached."""
 
 import socket
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from mitmproxy.io import FlowReader
 
 from credential_injector.demo.processes import mitmproxy
 from tests.e2e.conftest import CLIENT_SECRET, RESOLVE_TEST, Curl, Stage
+
+
+@pytest.fixture
+def inside() -> Sequence[str]:
+    """mitmproxy as it is, not warm: all of it as a user has it is the subject here."""
+    return ()
 
 
 def saved(flows: Path) -> list[http.HTTPFlow]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ from credential_injector.proxy import web_guard
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def inside() -> Sequence[str]:
+    """mitmproxy as it is, not warm: how it starts is the subject here."""
+    return ()
 
 
 def start_and_fail(stage: Stage, *options: str, name: str = "mitmdump", **settings: str) -> tuple[int, list[str]]:
