@@ -5,7 +5,8 @@ PYTHON = $(shell sh .ci/pythons | head -n 1)
 BIN = $(VENV)/bin
 # Tests wait for programs half of the time, so twice as many processes as cores; each needs seconds to begin, so 8 at most.
 JOBS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); [ "$$cores" -lt 4 ] && echo $$((2 * cores)) || echo 8)
-PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# They start hundreds of processes, each of which would compile the same modules again.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 NODE = tests/e2e/node
 
 # A virtual environment holds absolute paths. It is made again when the folder was moved or its Python is gone.

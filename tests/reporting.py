@@ -62,8 +62,10 @@ class Reporting:
         if not isinstance(report, pytest.TestReport) or self._config.get_verbosity() > 0 or hasattr(report, "wasxfail"):
             return None
         if report.failed:
-            return ("failed" if report.when == "call" else "error"), "", ""
-        return ("skipped" if report.skipped else "passed" if report.when == "call" else ""), "", ""
+            return ("failed", "", "FAILED") if report.when == "call" else ("error", "", "ERROR")
+        if report.skipped:
+            return "skipped", "", "SKIPPED"
+        return ("passed" if report.when == "call" else ""), "", ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._by_file[report.nodeid.partition("::")[0]] += report.duration
