@@ -1,6 +1,7 @@
 """Whatever a client sends, whatever the token endpoint and the API answer to it."""
 
 import asyncio
+import gc
 import tempfile
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -53,11 +54,13 @@ async def proxy(answer: Answer, lines: str = "") -> AsyncIterator[CredentialInje
         context.options.add_option("stream_large_bodies", str | None, None, "")
         context.options.add_option("keep_host_header", bool, False, "")
         context.options.update(inject_envs=folder)
+        gc.unfreeze()  # a second start would collect all garbage first, which takes longer than the rest of an example
         injector.configure(set(context.options.keys()))
         try:
             yield injector
-        finally:  # it outlives the context, and writes to a loop that is closed then
-            context.master._legacy_log_events.uninstall()
+        finally:
+            gc.unfreeze()
+            context.master._legacy_log_events.uninstall()  # it outlives the context, and writes to a closed loop
 
 
 def write(file: Path, lines: str) -> None:
