@@ -32,7 +32,7 @@ class Logins:
         """Those whose refresh tokens were used up before."""
         self.answers = {login: threading.Event() for login in ("first", "second")}
         """Whether token requests of a login are answered."""
-        self.lives = 300
+        self.lives = 2
         """Seconds that a token lives."""
         for answer in self.answers.values():
             answer.set()
@@ -89,12 +89,10 @@ def test_no_token_request_begins_when_mitmproxy_is_ending(
     stage: Stage, curl: Curl, logins: Logins, store: str, end: signal.Signals
 ) -> None:
     """It still serves while it waits for one, and would not wait for another."""
-    logins.lives = 2
     with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
         for login in logins.answers:
             assert curl("--proxy", proxy.url, f"{stage.http}/{login}").status == 200
         threading.Event().wait(logins.lives)  # until both tokens have expired
-        logins.lives = 300
         for answer in logins.answers.values():
             answer.clear()
         get(stage, curl, proxy.url, "first")
@@ -106,6 +104,7 @@ def test_no_token_request_begins_when_mitmproxy_is_ending(
         assert proxy.process.wait(30) == 0
         logins.answers["second"].set()
     assert logins.asked == ["first", "second", "first"]
+    logins.lives = 300
     with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
         assert [curl("--proxy", proxy.url, f"{stage.http}/{login}").status for login in logins.answers] == [200, 200]
     assert logins.refused == []
@@ -128,6 +127,7 @@ def test_what_is_under_way_is_waited_for(stage: Stage, curl: Curl, logins: Login
         threading.Event().wait(6 if case == "slow" else 0.2)
         logins.answers["first"].set()
         assert proxy.process.wait(30) == 0
+    logins.lives = 300
     with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
         assert curl("--proxy", proxy.url, f"{stage.http}/first").status == 200
     assert logins.refused == []

@@ -7,15 +7,16 @@ import threading
 import pytest
 
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
+from tests.e2e.test_life_cycle import eventually
 from tests.fakes import answering, http
 
 SERVER_TEXT = "canary-server-text"
 TOKEN = {"token_type": "Bearer", "expires_in": 60}
 
 
-def block(stage: Stage, curl: Curl, token_endpoint: str) -> tuple[str, list[str]]:
+def block(stage: Stage, curl: Curl, token_endpoint: str, *lines: str) -> tuple[str, list[str]]:
     """One request that is blocked for want of a token. Returns its body and the log."""
-    stage.env(stage.http, f"TOKEN_ENDPOINT={token_endpoint}")
+    stage.env(stage.http, f"TOKEN_ENDPOINT={token_endpoint}", *lines)
     proxy = stage.mitmdump()
     reply = curl("--proxy", proxy.url, f"{stage.http}/orders")
     assert reply.status == 502
@@ -43,8 +44,8 @@ def test_down(stage: Stage, curl: Curl) -> None:
 
 def test_slow(stage: Stage, curl: Curl) -> None:
     with answering(60.0) as (url, _):
-        line, _ = block(stage, curl, url)
-    assert f"(timeout): {url} did not answer within 10 s" in line
+        line, _ = block(stage, curl, url, "TIMEOUT=1")
+    assert f"(timeout): {url} did not answer within 1 s" in line
 
 
 @pytest.mark.parametrize(
@@ -113,13 +114,12 @@ def test_a_blocked_upload_ends_and_never_carries_a_credential(
 
 def test_while_one_request_waits_for_its_token_others_go_on(stage: Stage, curl: Curl) -> None:
     with answering(60.0) as (url, asked):
-        stage.env(stage.http, f"TOKEN_ENDPOINT={url}")
+        stage.env(stage.http, f"TOKEN_ENDPOINT={url}", "TIMEOUT=3")
         proxy = stage.mitmdump()
         replies = []
         waiting = threading.Thread(target=lambda: replies.append(curl("--proxy", proxy.url, f"{stage.http}/orders")))
         waiting.start()
-        while not asked:
-            pass
+        eventually(lambda: bool(asked))
         assert curl("--proxy", proxy.url, f"http://localhost:{stage.http.rpartition(':')[2]}/open").status == 200
         assert replies == []
         waiting.join()
