@@ -145,7 +145,9 @@ class Arena:
             case "upstream":
                 # It lets TLS pass as it is.
                 tunnels = ["--set", f"ignore_hosts=:({self.port}|{self.other_port})$"]
-                second = mitmproxy("mitmdump", *tunnels, folder=self.stage.folder, script=Path(tell.__file__))
+                second = mitmproxy(
+                    "mitmdump", *tunnels, folder=self.stage.folder, script=Path(tell.__file__), inside=self.stage.inside
+                )
                 words = ["--mode", f"upstream:{self._stack.enter_context(second).url}"]
             case "transparent" if self._namespace is not None:
                 words = ["--mode", f"transparent@{namespace.PROXY_PORT}"]

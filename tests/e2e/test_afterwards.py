@@ -267,7 +267,7 @@ def test_a_server_that_was_connected_unverified_before_gets_no_token(
     name, port = "api.qa.test", stage.enter(server.listening(tell.GOOD))
     stage.env(f"https://{name}:{port}")
     words = ["-s", tell.__file__, *stage.options({"connection_strategy": "lazy"})]
-    proxy = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=script))
+    proxy = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=script, inside=stage.inside))
     ask = f"OPTIONS / HTTP/1.1\r\nHost: {name}:{port}\r\nAccess-Control-Request-Method: PUT\r\nX-Insecure: "
     listens = int(proxy.url.rpartition(":")[2])
     with closing(dial(listens, lambda made: tunnel(made, name, port))) as made, tls(made, name, "http/1.1") as inside:

@@ -31,7 +31,7 @@ def clients(stage: Stage, *options: str, ipv6: bool = False, **settings: str) ->
     words = ["-s", tell.__file__, *stage.options(settings), *options]
     if namespace.missing() is not None:
         words += ["--listen-host", "::ffff:127.0.0.1" if ipv6 else "127.0.0.1"]
-        with mitmproxy("mitmdump", *words, folder=stage.folder) as proxy:
+        with mitmproxy("mitmdump", *words, folder=stage.folder, inside=stage.inside) as proxy:
             yield Clients(stage, None, int(proxy.url.rpartition(":")[2]))
         return
     with namespace.namespace() as network:

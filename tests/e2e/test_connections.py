@@ -30,6 +30,7 @@ from tests.e2e.arena import EVIL, HTTPS, dial, http1, tls, tunnel
 from tests.e2e.conftest import Curl, Stage
 from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.recorder import Recorder
+from tests.e2e.test_life_cycle import eventually
 from tests.e2e.test_main_job import saved
 
 
@@ -56,7 +57,7 @@ def port(stage: Stage, good: Recorder, evil: Recorder) -> int:
 def told(stage: Stage, *words: str, script: Path = SCRIPT, program: str = "mitmdump", **settings: Any) -> Mitmproxy:
     """A proxy that resolves the names of the attack suite."""
     options = ["-s", tell.__file__, *stage.options(settings), *words]
-    return stage.enter(mitmproxy(program, *options, folder=stage.folder, script=script))
+    return stage.enter(mitmproxy(program, *options, folder=stage.folder, script=script, inside=stage.inside))
 
 
 @contextmanager
@@ -125,7 +126,9 @@ def test_a_relay_that_answers_the_second_request_itself(stage: Stage, good: Reco
     with good.listening(tell.GOOD) as good_port, evil.listening(tell.GOOD) as evil_port:
         address = (tell.EVIL, good_port)
         stage.env(f"https://{HTTPS}:{good_port}")
-        second = mitmproxy("mitmdump", "--ignore-hosts", ".*", folder=stage.folder, script=Path(tell.__file__))
+        second = mitmproxy(
+            "mitmdump", "--ignore-hosts", ".*", folder=stage.folder, script=Path(tell.__file__), inside=stage.inside
+        )
         proxy = told(stage, "--mode", f"upstream:{stage.enter(second).url}")
         with relayed(*address, (tell.GOOD, good_port), 2, (tell.GOOD, evil_port)):
             for path in ("/", "/401"):  # a token that was new is not replaced
@@ -158,12 +161,13 @@ def test_a_crafted_capture(stage: Stage, good: Recorder, evil: Recorder, port: i
         FlowWriter(file).add(flow)  # type: ignore[no-untyped-call]
     words = []
     if mode == "upstream":
-        second = mitmproxy("mitmdump", "--ignore-hosts", ".*", folder=stage.folder, script=Path(tell.__file__))
+        second = mitmproxy(
+            "mitmdump", "--ignore-hosts", ".*", folder=stage.folder, script=Path(tell.__file__), inside=stage.inside
+        )
         words = ["--mode", f"upstream:{stage.enter(second).url}"]
     replayed = stage.folder / "replayed"
     told(stage, *words, "-C", str(capture), "-w", str(replayed))
-    while not (replayed.exists() and replayed.stat().st_size):
-        pass
+    eventually(lambda: replayed.exists() and replayed.stat().st_size > 0)
     assert b"Bearer " not in evil.received
 
 
@@ -177,8 +181,7 @@ def test_a_capture_that_names_a_proxy(stage: Stage, evil: Recorder, port: int) -
     with capture.open("wb") as file:
         FlowWriter(file).add(flow)  # type: ignore[no-untyped-call]
     told(stage, "-C", str(capture), "-w", str(replayed))
-    while not (replayed.exists() and replayed.stat().st_size):
-        pass
+    eventually(lambda: replayed.exists() and replayed.stat().st_size > 0)
     assert b"Bearer " not in evil.received
 
 
@@ -202,7 +205,7 @@ def test_loopback_of_another_machine(
 def test_loopback_behind_an_upstream_proxy_of_this_machine(stage: Stage, good: Recorder, port: int, curl: Curl) -> None:
     """It is this machine's."""
     stage.env(f"http://127.0.0.1:{port}")
-    second = mitmproxy("mitmdump", folder=stage.folder, script=Path(tell.__file__))
+    second = mitmproxy("mitmdump", folder=stage.folder, script=Path(tell.__file__), inside=stage.inside)
     proxy = told(stage, "--mode", f"upstream:{stage.enter(second).url}")
     assert curl("--noproxy", "", "--proxy", proxy.url, f"http://127.0.0.1:{port}/").status == 200
     assert good.received.count(b"Bearer ") == 1
@@ -212,7 +215,9 @@ def test_loopback_behind_an_upstream_proxy_of_this_machine(stage: Stage, good: R
 def test_mitmweb_by_an_upstream_proxy_of_this_machine(stage: Stage, curl: Curl, way: str) -> None:
     """mitmweb without a login takes whoever comes from this machine for its user (CVE-2025-23217)."""
     stage.env(stage.http)
-    second = mitmproxy("mitmdump", "--ignore-hosts", ".*", folder=stage.folder, script=Path(tell.__file__))
+    second = mitmproxy(
+        "mitmdump", "--ignore-hosts", ".*", folder=stage.folder, script=Path(tell.__file__), inside=stage.inside
+    )
     upstream, web_port = stage.enter(second).url, free_port()
     words = ["--mode", f"upstream:{upstream}"]
     with stage.mitmproxy("mitmweb", *words, web_port=web_port, web_open_browser="false") as proxy:
@@ -379,7 +384,7 @@ def test_a_connection_before_everything_runs(stage: Stage, good: Recorder, port:
     after.write_text("import logging\ndef running(): logging.info('everything runs')\n")
     words = ["-s", str(hold), *options, "-s", str(after)]
     with (
-        without_add_on("mitmdump", *words, folder=stage.folder) as proxy,
+        without_add_on("mitmdump", *words, folder=stage.folder, inside=stage.inside) as proxy,
         inside(proxy, HTTPS, port) as made,
     ):
         host = f"Host: {HTTPS}:{port}"
@@ -466,7 +471,7 @@ def test_a_server_that_cannot_be_verified(stage: Stage, curl: Curl, strategy: st
     stage.env(f"https://{HTTPS}:{port}")
     flows = stage.folder / "flows"
     options = ["-s", tell.__file__, *stage.options({"connection_strategy": strategy}), "-w", str(flows)]
-    with mitmproxy("mitmdump", *options, folder=stage.folder) as proxy:
+    with mitmproxy("mitmdump", *options, folder=stage.folder, inside=stage.inside) as proxy:
         through = ["--proxy", proxy.url, "--cacert", str(stage.mitmproxy_ca), protocol]
         assert curl(*through, f"https://{HTTPS}:{port}/").status == 502
     assert proxy.log[-1].endswith("qa: 0 requests with a token, 1 token requests, 0 sent again, 1 blocked")
@@ -502,7 +507,9 @@ def test_an_answer_that_is_not_the_servers(stage: Stage, curl: Curl) -> None:
         "    if flow.request.path == '/mocked': flow.response = http.Response.make(401)\n"
     )
     flows = stage.folder / "flows"
-    with mitmproxy("mitmdump", *stage.options({}), "-w", str(flows), "-s", str(mock), folder=stage.folder) as proxy:
+    with mitmproxy(
+        "mitmdump", *stage.options({}), "-w", str(flows), "-s", str(mock), folder=stage.folder, inside=stage.inside
+    ) as proxy:
         through = ["--noproxy", "", "--proxy", proxy.url]
         assert curl(*through, f"{stage.http}/orders").status == 200
         assert curl(*through, "--data", "a=b", f"{stage.http}/mocked").status == 401
@@ -536,7 +543,7 @@ def test_a_401_that_a_script_gives(stage: Stage, curl: Curl) -> None:
         "    if flow.request.method == 'POST': flow.response = http.Response.make(401)\n"
     )
     words = ["-s", str(mock), "-s", str(SCRIPT), "--listen-port", "0", *stage.options({})]
-    proxy = stage.enter(without_add_on("mitmdump", *words, folder=stage.folder))
+    proxy = stage.enter(without_add_on("mitmdump", *words, folder=stage.folder, inside=stage.inside))
     through = ["--noproxy", "", "--proxy", proxy.url]
     assert curl(*through, f"{stage.http}/orders").status == 200
     assert curl(*through, "--data", "a=b", f"{stage.http}/orders").status == 401

@@ -169,8 +169,8 @@ def test_same_bytes(stage: Stage, authority: Authority, strategy: str, streamed:
     if streamed:
         settings["stream_large_bodies"] = streamed
     words = ["-s", str(LOOK_UP_TEST), *stage.options(settings)]
-    bare = without_add_on("mitmdump", "--listen-port", "0", *words, folder=stage.folder)
-    proxies = [stage.enter(bare), stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder))]
+    bare = without_add_on("mitmdump", "--listen-port", "0", *words, folder=stage.folder, inside=stage.inside)
+    proxies = [stage.enter(bare), stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, inside=stage.inside))]
 
     before, after = [run(proxy, clients, servers, ports) for proxy in proxies]
     assert differences(before.answers, after.answers) == {}

@@ -13,6 +13,7 @@ import requests
 
 from credential_injector.demo.processes import free_port, mitmproxy
 from tests.e2e.conftest import RESOLVE_TEST, Curl, Stage
+from tests.e2e.test_life_cycle import eventually
 from tests.e2e.test_main_job import saved
 
 
@@ -34,7 +35,9 @@ def test_a_revoked_token_is_replaced_in_flight(stage: Stage, curl: Curl, way: st
     }.get(way, [])
     if way == "upstream":
         words = ["--set", f"confdir={stage.confdir}", "--ignore-hosts", ".*"]
-        corporate = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST))
+        corporate = stage.enter(
+            mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST, inside=stage.inside)
+        )
         options = ["--mode", f"upstream:{corporate.url}"]
     proxy = stage.mitmdump(*options)
     trust = ["--cacert", str(stage.mitmproxy_ca), "--http2" if way == "tunnel http2" else "--http1.1"]
@@ -266,7 +269,7 @@ def test_where_another_script_streams_the_second_answer_away_the_401_stays(stage
     stage.env(stage.http)
     script = stage.folder / "stream.py"
     script.write_text("def responseheaders(flow): flow.response.stream = flow.response.status_code == 200\n")
-    own = mitmproxy("mitmdump", *stage.options({}), "-s", str(script), folder=stage.folder)
+    own = mitmproxy("mitmdump", *stage.options({}), "-s", str(script), folder=stage.folder, inside=stage.inside)
     proxy = stage.enter(own)
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     revoke(stage)
@@ -278,7 +281,9 @@ def test_where_another_script_streams_the_second_answer_away_the_401_stays(stage
 def test_a_replay_that_would_leave_another_way_is_not_made(stage: Stage, curl: Curl) -> None:
     stage.env(stage.http)
     words = ["--set", f"confdir={stage.confdir}", "--ignore-hosts", ".*"]
-    corporate = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST))
+    corporate = stage.enter(
+        mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST, inside=stage.inside)
+    )
     port = free_port()
     proxy = stage.mitmdump("--mode", f"upstream:{corporate.url}", "--mode", f"regular@127.0.0.1:{port}")
     direct = ["--proxy", f"http://127.0.0.1:{port}", f"{stage.http}/orders"]
@@ -326,8 +331,7 @@ def test_a_persons_own_replay_gets_the_token_of_the_moment(stage: Stage, curl: C
         assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     revoke(stage)
     with stage.mitmproxy("mitmdump", "-C", str(flows), "-w", str(replayed)):
-        while stage.api.statuses[200] < 2:
-            pass
+        eventually(lambda: stage.api.statuses[200] >= 2)
     again = saved(replayed)[-1]
     assert (again.metadata["inject"]["action"], again.metadata["inject"]["replaced"]) == ("injected", None)
 

@@ -35,7 +35,7 @@ def test_token_requests_take_the_way_of_the_upstream_proxy_or_the_files_own(
 ) -> None:
     """Its password and mitmproxy's trust included. Without it, nobody knows the name."""
     words = ["--set", f"confdir={stage.confdir}", "--ignore-hosts", ".*", "--proxyauth", "me:p@ss"]
-    company = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST))
+    company = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST, inside=stage.inside))
     endpoint = tls_endpoint(stage, str(certificates[1]))
     own = line.format(proxy=company.url.replace("//", "//me:p%40ss@"))
     stage.env(stage.http, f"TOKEN_ENDPOINT={endpoint}", *filter(None, [own]))
