@@ -79,8 +79,8 @@ def test_two_files_on_one_origin_stop_mitmdump(stage: Stage) -> None:
         (["--set", "Inject-Mask=true"], "Inject-Mask: unknown option, did you mean inject_mask?"),
         (["--set", "inject_env_dir=x"], "inject_env_dir: unknown option, did you mean inject_envs?"),
         (["--set", "inject-folder=x"], "inject-folder: unknown option, did you mean inject_envs?"),
-        (["--set", "inject_env=qa", "--set", "inject_env=dev"], "inject_env: is given 2 times, once was expected"),
-        (["--set", "inject_env"], "inject_env: has no value, --set inject_env=value was expected"),
+        (["--set", "inject_env=qa", "--set", "inject_env=dev"], "inject_env: is given 2 times; expected once"),
+        (["--set", "inject_env"], "inject_env: has no value; expected --set inject_env=value"),
         (["--set", "inject_clients=everybody"], "inject_clients: 'everybody' is not a network, 'loopback' or CIDR"),
         (["--set", "inject_envs=nowhere"], "inject_envs: nowhere: no such folder"),
         (["--set", "inject_env=qe"], "inject_env: qe: envs/qe.env does not exist, did you mean qa?"),
@@ -102,7 +102,7 @@ def test_an_option_from_the_configuration_file_is_checked_too(stage: Stage) -> N
     stage.env("https://api.qa.test")
     code, lines = start_and_fail(stage, confdir=str(confdir))
     assert code == 1
-    assert "inject_env: is not a text, a text was expected" in lines
+    assert "inject_env: is malformed; expected a text" in lines
 
 
 def test_without_any_file_it_starts_and_says_how_to_make_one(stage: Stage, curl: Curl) -> None:

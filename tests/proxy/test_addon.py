@@ -589,11 +589,11 @@ async def test_options_take_effect_at_run_time_and_a_bad_value_is_refused(proxy:
         (
             "inject_what_is_not_known_at_all",
             ["x"],
-            "inject_what_is_not_known_at_all: unknown option, one of inject_envs, inject_env, inject_clients",
+            "inject_what_is_not_known_at_all: unknown option; expected one of inject_envs, inject_env, inject_clients",
         ),
-        ("inject_env", ["qa", "dev"], "inject_env: is given 2 times, once was expected"),
-        ("inject_env", [], "inject_env: has no value, --set inject_env=value was expected"),
-        ("inject_env", [["qa"]], "inject_env: is not a text, a text was expected"),
+        ("inject_env", ["qa", "dev"], "inject_env: is given 2 times; expected once"),
+        ("inject_env", [], "inject_env: has no value; expected --set inject_env=value"),
+        ("inject_env", [["qa"]], "inject_env: is malformed; expected a text"),
     ],
 )
 async def test_an_option_that_mitmproxy_would_ignore_or_choke_on_is_an_error_and_does_not_reach_it(

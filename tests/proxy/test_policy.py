@@ -164,7 +164,7 @@ CASES: dict[str, tuple[str, Asked, str]] = {
     "scheme": (
         FORMS,
         get("http://api.example.com/orders"),
-        "skip: HOST is https://api.example.com/orders, and this was http",
+        "skip: HOST is https://api.example.com/orders, and this was http; write HOST in ",
     ),
     "port": (
         FORMS,

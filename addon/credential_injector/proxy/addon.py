@@ -66,10 +66,10 @@ class CredentialInjector:
             self._uses["web_port"] = web_guard.refuse_any_port
         self._running = self._ended = False
 
-    # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher without a word -------------
+    # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher silently -------------------
 
     def load(self, loader: Loader) -> None:
-        # First of all: a connection that is made between here and `running` is already seen.
+        # First, so that a connection which is made between here and `running` is seen.
         self._connections.restore(internals.left_by_last_script(_CONNECTIONS) or {}, internals.clients())
         fingerprints.key()  # here, so that no hook of a request reads a file
         options.add(loader)
@@ -111,7 +111,7 @@ class CredentialInjector:
         options.warn_of_open_door()
 
     def done(self) -> Awaitable[None] | None:
-        """mitmproxy waits for what this returns where it ends, and not where it loads the script anew."""
+        """mitmproxy waits for what this returns when it ends, but not when it loads the script anew."""
         self._ended = True
         self._routes.close()
         self._departure.finish_all()
@@ -141,7 +141,7 @@ class CredentialInjector:
     # --- A request ----------------------------------------------------------------------------------------------------
 
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
-        """`requestheaders`, as in `request` the headers of a streamed body are already gone."""
+        """Not `request`: before that, the headers of a request whose body streams have been sent."""
         if self._departure.masks:
             flows.hide_proxyauth(flow)
         if flow.response is not None or flow.error is not None or not flow.live:
@@ -168,7 +168,7 @@ class CredentialInjector:
         return None
 
     async def _wait(self, flow: http.HTTPFlow, route: Route) -> None:
-        """Get the token first. Options may change meanwhile, and a token endpoint become known: look again then."""
+        """Get the token, then ask the policy again: options may have changed, or a token endpoint become known."""
         try:
             try:
                 served = await route.source.token()

@@ -1,4 +1,4 @@
-"""Texts -> the tokens in them whose fingerprints are known, and nothing else of them.
+"""Texts -> the tokens in them whose fingerprints are known.
 
 A flow that was saved with `inject_mask` holds no token to look for, and an answer's body may repeat it all the same.
 """
@@ -19,7 +19,7 @@ _LETTERS = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 
 
 def length_of(value: object) -> int | None:
-    """A token's length as it stands in a capture; None where it is none, or where the token is not looked for."""
+    """A token's length, as a capture holds it; None where it is malformed, or where the token is not looked for."""
     return value if isinstance(value, int) and SHORTEST_SECRET <= value <= LONGEST_TOKEN else None
 
 
@@ -27,7 +27,7 @@ def recognised(value: Any, wanted: Mapping[int, Collection[str]]) -> Iterator[st
     """The tokens in a text, or in whatever is made of texts, with these fingerprints, by the tokens' lengths.
 
     A token is a piece of visible ASCII without quotes and spaces, with no letter or digit right before and after it.
-    What is hashed are such pieces of those lengths: the costs grow with the text and the number of lengths.
+    All such pieces of those lengths are hashed, so the cost grows with the text and the number of lengths.
     """
     match value:
         case str():
@@ -57,7 +57,7 @@ def _in_run(run: bytes, wanted: Mapping[int, Collection[str]]) -> Iterator[str]:
 
 
 def _unescaped(text: bytes) -> Iterator[bytes]:
-    """A text, and what it says without its escapes: percent-encoding, and JSON's."""
+    """A text, and the same without its escapes: percent-encoding, and JSON's."""
     for _ in range(NESTED + 1):
         yield text
         if b"%" not in text and b"\\" not in text:

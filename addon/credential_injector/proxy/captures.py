@@ -20,16 +20,16 @@ from credential_injector.proxy.masking import Mask
 
 
 class Unreadable(Exception):
-    """It is no capture, or a damaged one."""
+    """The file is no capture, or a damaged one."""
 
 
 def redact(source: Path, target: Path) -> tuple[int, int]:
     """Write `target`, readable for its owner only. Returns how many flows there are, and how many have changed.
 
-    What is masked: the credential in its header, wherever else in the capture it stands (headers, URLs, bodies,
-    messages, comments, what a person has changed since), escaped or not, and the passwords of proxyauth. Where the
-    header holds its mask already, a token of this user is found by its fingerprint. Raises Unreadable, or OSError; then
-    there is no `target`, and an existing one stays.
+    Masks the credential in its header and wherever else in the capture it stands (headers, URLs, bodies, messages,
+    comments, what a person has changed since), escaped or not, and the passwords of proxyauth. Where the header holds
+    its mask already, a token of this user is found by its fingerprint. Raises Unreadable, or OSError; then no `target`
+    is written, and an existing one stays.
     """
     count, masks = _survey(source)
     changed = 0
@@ -38,7 +38,7 @@ def redact(source: Path, target: Path) -> tuple[int, int]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             writer = FlowWriter(file)  # type: ignore[no-untyped-call]
-            # No further: mitmproxy may be adding flows to it, with credentials of which nothing is known here.
+            # mitmproxy may be adding flows to it, and the survey has not seen their credentials.
             for flow in islice(_flows(source), count):
                 before = flow.get_state()
                 _hide(flow, masks)
@@ -54,7 +54,7 @@ def redact(source: Path, target: Path) -> tuple[int, int]:
 
 def _flows(source: Path) -> Iterator[Flow]:
     with source.open("rb") as file:
-        # mitmproxy reads HAR files, too, but these say nothing of what was injected.
+        # mitmproxy reads HAR files, too, but they do not hold what was injected.
         if not file.peek(1)[:1].isdigit() and file.peek(1):
             raise Unreadable
         try:
@@ -66,7 +66,7 @@ def _flows(source: Path) -> Iterator[Flow]:
 
 
 def _survey(source: Path) -> tuple[int, list[Mask]]:
-    """How many flows there are, and the masks of all that was injected, long secrets first: one may hold another."""
+    """Count the flows, and make the masks of all that was injected, long secrets first: one may hold another."""
     count = 0
     masks: set[Mask] = set()
     masked: dict[str, Mask] = {}

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 from credential_injector.oauth.fingerprints import fingerprint
 
-LONGEST_PREFIX = 8  # words; each one that is tried costs a hash
-SHORTEST_SECRET = 8  # characters: what is shorter stands elsewhere by chance, and is masked in its own header only
+LONGEST_PREFIX = 8  # words; trying each one costs a hash
+SHORTEST_SECRET = 8  # characters; a shorter one may stand elsewhere by chance, and is masked in its own header only
 
 _BACKSLASH = rb"(?:\\|%(?:25)*5[Cc])"
 
@@ -29,14 +29,14 @@ class Mask(NamedTuple):
 
 
 def mask_of(environment: str, header: str, secret: str, label: str) -> Mask:
-    """The mask of an environment's credential. No two secrets of an environment may share a label: see `show`."""
+    """The mask of an environment's credential. Each secret of an environment needs its own label: see `show`."""
     return Mask(header.lower(), secret, f"<{environment} {label}>")
 
 
 def unnamed(header: str = "") -> str:
-    """The label of a secret that a person chose: a fingerprint would let a key's thief try such secrets out.
+    """The label of a secret that a person chose: a fingerprint would let a thief of the key try such secrets out.
 
-    `header` is its own, where the secret goes beside a token.
+    `header` is that of a secret which goes beside a token.
     """
     return f"secret {header}" if header else "secret"
 
@@ -63,9 +63,9 @@ def endings(value: str) -> list[str]:
 
 
 def hide(headers: Headers, masks: Iterable[Mask], *, escaped: bool = True) -> None:
-    """Put the masks in the credentials' place; where they are already, they stay.
+    """Put the placeholders in the credentials' place.
 
-    Escaped forms of a credential count as well, unless `show` must be able to put back what was there.
+    With `escaped`, in the place of their escaped forms, too; `show` cannot undo that.
     """
     for mask in masks:
         _replace(headers, mask, mask.placeholder, mask.secret)
@@ -84,7 +84,7 @@ def show(headers: Headers, masks: Iterable[Mask]) -> None:
 
 
 def drop(headers: Headers, masks: Iterable[Mask]) -> None:
-    """Remove every header that holds one of the credentials, in whatever form, or its mask."""
+    """Remove every header that holds one of the credentials, in whatever form, or its placeholder."""
     for mask in masks:
         headers.fields = tuple(
             (name, value)
@@ -100,10 +100,10 @@ def carries(headers: Headers, mask: Mask) -> bool:
 
 
 def masked(value: Any, masks: Iterable[Mask]) -> Any:
-    """A text, or whatever is made of texts, with the masks in the secrets' place, however deep they are."""
+    """A text, or whatever is made of texts, with the placeholders in the secrets' place, however deep they are."""
     match value:
         case str():
-            # Any surrogate may be in it, where headers hold only those that stand for a byte.
+            # It may hold any surrogate, while headers hold only those that stand for a byte.
             before = value.encode("utf-8", "surrogatepass")
             after = masked(before, masks)
             return value if after == before else after.decode("utf-8", "surrogatepass")

@@ -39,10 +39,10 @@ _CHANGES_REQUESTS = ("map_remote", "modify_headers", "upstream_auth")  # mitmpro
 
 
 def add(loader: Loader) -> None:
-    """Add the options. What was given for them and cannot be read is an error in the log, which ends the start.
+    """Add the options. A mistake in what was given for them is an error in the log, which ends the start.
 
-    mitmproxy ignores an option that nobody knows, and drops a script whose option is malformed; either way requests
-    would go out without a token and nobody would know why.
+    mitmproxy ignores an unknown option, and drops a script whose option is malformed. Either way requests would go out
+    without a token, and nothing would say why.
     """
     for option, (default, text) in OPTIONS.items():
         loader.add_option(option, type(default), default, text)
@@ -60,15 +60,15 @@ def _mistake(option: str, values: list[object]) -> str | None:
     if option not in OPTIONS:
         # What somebody calls a folder is nearer to inject_env, letter by letter.
         meant = "inject_envs" if re.search("dir|folder|path|file", meant) else meant
-        return "unknown option" + (did_you_mean(meant, OPTIONS) or f", one of {', '.join(OPTIONS)} was expected")
+        return "unknown option" + (did_you_mean(meant, OPTIONS) or f"; expected one of {', '.join(OPTIONS)}")
     if not values:
-        return f"has no value, --set {option}=value was expected"
+        return f"has no value; expected --set {option}=value"
     if len(values) > 1:
-        return f"is given {len(values)} times, once was expected"
+        return f"is given {len(values)} times; expected once"
     if isinstance(OPTIONS[option][0], bool):
         known = values[0] in (True, False, "true", "false")
-        return None if known else "is neither true nor false, one of them was expected"
-    return None if isinstance(values[0], str) else "is not a text, a text was expected"
+        return None if known else "is malformed; expected true or false"
+    return None if isinstance(values[0], str) else "is malformed; expected a text"
 
 
 def folder() -> Folder:

@@ -1,6 +1,4 @@
-"""What becomes of a request: the flow tells it, the client gets its answer, it is counted, and the log tells the rare
-cases.
-"""
+"""What becomes of a request: on its flow, in the counts, to its client, and in the log where it is rare."""
 
 import asyncio
 import logging
@@ -71,13 +69,13 @@ class Outcome:
         self._log_once(route.environment, "connection", f"request blocked: {reason}")
 
     def fail(self, flow: http.HTTPFlow, route: Route | None, error: BaseException) -> None:
-        """An error of the add-on's own: mitmproxy would send the request on, bare."""
+        """Block the request after an error of our own: mitmproxy would send it on, bare."""
         self.block(flow, route, messages.own_error(error))
 
     def block(self, flow: http.HTTPFlow, route: Route | None, reason: str, *, closes: bool = False) -> None:
         """Answer the request with a 502 that says why, now or when its body is there.
 
-        Without a route, none was found before something unforeseen happened.
+        `route` is None where an error of our own came before it was found.
         """
         environment = route.environment if route is not None else None
         line = record.blocked(flow, environment, reason)
@@ -91,8 +89,8 @@ class Outcome:
             elif closes:  # nothing in an answer of HTTP/2 says so
                 asyncio.get_running_loop().call_later(CLOSE_AFTER, internals.disconnect, flow.client_conn)
             return
-        # mitmproxy crashes on a response that is set before the body streams. In `request` it is known whether it did;
-        # until then no credential may go out with it, and where it did, the API itself will refuse the request.
+        # mitmproxy crashes on a response that is set before the body streams. Whether it streams is known in `request`.
+        # If it does, the request goes out, so it must carry no credential; then the API refuses it.
         if route is not None:
             route.credential.remove(flow.request)
         self._pending[flow.id] = environment, reason

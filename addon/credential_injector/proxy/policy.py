@@ -1,7 +1,6 @@
 """Who gets a token: a request -> a Verdict.
 
-It awaits nothing and changes nothing, and whoever can describe a request can ask it. Requests whose token is at hand
-pass through here, so each question costs them all.
+It awaits nothing and changes nothing. Requests whose token is at hand pass through here: each question costs them all.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,7 +61,7 @@ class Request(Protocol):
 
     @property
     def is_replay(self) -> bool:
-        """Whether it is made by whoever sits at the proxy, whatever client sent it first."""
+        """Whether a person at the proxy sends it again."""
 
     @property
     def is_reverse(self) -> bool:
@@ -117,7 +116,7 @@ class Policy:
         self._clients = clients
 
     def decide(self, request: Request) -> Verdict | None:
-        """What becomes of a new request. None: it is no environment's, and nothing is to be said about it."""
+        """What becomes of a new request. None: it is none of ours, and the flow says nothing about it."""
         route = self._routes.find(request.destination)
         if route is None:
             if claims := request.claims():
@@ -156,7 +155,7 @@ class Policy:
         return self._unsafe(request, route) or _other_method(request, route)
 
     def _unsafe(self, request: Request, route: Route) -> Verdict | None:
-        """Why the server, or somebody on the way to it, may not be the one that the file means."""
+        """Why the token might reach another server than the one in the file."""
         scheme, host, *_ = request.destination
         if scheme != "https":
             return self._unsafe_proxy(request, route) if scheme == "http" else None
@@ -183,7 +182,7 @@ class Policy:
         return None
 
     def _near_miss(self, request: Request, claims: Sequence[Claim]) -> Verdict | None:
-        """Whoever wrote the request names a configured host, and the connection goes to another one."""
+        """The request names a configured host, and the connection goes to another one."""
         for claim in claims:
             route = self._routes.of_host(claim.host) if claim.host is not None else None
             if route is not None:
@@ -193,13 +192,15 @@ class Policy:
         return None
 
     def _other_form(self, request: Request, route: Route) -> Verdict | None:
-        """The environment names the request's host, but not its scheme, port or path: a person may wonder why."""
+        """The environment names the request's host, but not its scheme, port or path. Say so: it may be a mistake."""
         destination = request.destination
         if self._routes.is_token_endpoint(destination) or _is_preflight(request.head):
             return None
         kind, reason = difference(destination, route.environment.origins)
-        # Of the many servers on this machine, and the many parts of one server, most are nobody's mistake.
+        # Another server on this machine, or another part of one server, is seldom a mistake.
         common = kind == "path" or (kind == "port" and is_loopback(destination.host))
+        if not common:
+            reason += f"; write HOST in {route.environment.file} as the client does, or list both"
         return Verdict("skip", route, f"other {kind}", reason, marked=not common)
 
 

@@ -1,4 +1,4 @@
-"""What a person sees on a flow: metadata, mark, comment, and the text of a refusal. Nothing here is secret.
+"""What a person sees on a flow: metadata, mark and comment, and the line that a refused client gets. No secret.
 
 A flow is anything with mitmproxy's `metadata`, `marked` and `comment`.
 """
@@ -76,7 +76,7 @@ def kept(flow: Flow, environment: Environment, reason: str) -> None:
 
 
 def skipped(flow: Flow, environment: Environment, reason: str, *, marked: bool = True) -> None:
-    """The request goes on as the client sent it. Not `marked`, it has a comment only."""
+    """The request goes on as the client sent it. Unless it is `marked`, the flow has a comment only."""
     mark = flow.marked
     comment = f"{environment.name}: left as the client sent it: {reason}"
     _write(flow, comment, action="skipped", environment=environment, reason=reason)
@@ -85,7 +85,7 @@ def skipped(flow: Flow, environment: Environment, reason: str, *, marked: bool =
 
 
 def withdrawn(flow: Flow, environment: Environment, reason: str) -> None:
-    """The request goes on without the token that it had already got."""
+    """The request goes on without the token, which it had already got."""
     comment = f"{environment.name}: token withdrawn: {reason}"
     _write(flow, comment, action="skipped", environment=environment, reason=reason)
 
@@ -93,8 +93,7 @@ def withdrawn(flow: Flow, environment: Environment, reason: str) -> None:
 def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams: bool = False) -> str:
     """The request is not sent on, or, where its body streams already, goes on without any credential.
 
-    Returns the one line that the client gets. Without an environment, none was found before something unforeseen
-    happened.
+    Returns the line that the client gets. `environment` is None where an error of our own came before it was found.
     """
     name = environment.name if environment is not None else None
     what = "request blocked" if not streams else "sent on without any credential, as its body is streamed"
@@ -116,7 +115,7 @@ def was_injected(flow: Flow) -> bool:
 
 
 def forget(flow: Flow) -> None:
-    """A replayed request goes to a host that no environment names, so nothing is to be said of it any more."""
+    """A replayed request gets no token now: remove what the flow says about the first one."""
     flow.metadata.pop(KEY, None)
     flow.comment = flow.marked = ""
 

@@ -1,8 +1,8 @@
 """How the connections to servers are verified: against which name, or by nobody.
 
-A flow does not tell. mitmproxy verifies a server against the name that it sends as SNI, and that is decided when TLS
-starts, which may be after the request has got its credential; `ssl_insecure` may be set and unset between two
-connections; and a request may go out on any connection that its client has to the same address.
+A flow does not hold that. mitmproxy verifies a server against the name that it sends as SNI, and chooses it when TLS
+starts, which may be after the request has got its credential. `ssl_insecure` may be set and unset between two
+connections, and a request may go out on any connection that its client has to the same address.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,23 +26,23 @@ class Made(NamedTuple):
 class Connections:
     """The connections that were made for each client that is connected.
 
-    A replay's are not among them: it uses each once, and no hook tells that its client has gone.
+    Not those of a replay: it uses each once, and no hook is called when it ends.
     """
 
     def __init__(self) -> None:
         self._made: dict[str, list[Made] | None] = {}
-        """By the client's id. None: the client is older than the add-on, so nobody knows."""
+        """By the client's id. None: the client is older than the add-on, so they are unknown."""
 
     def connected(self, client: Client) -> None:
         """The client is new."""
         self._made[client.id] = []
 
     def disconnected(self, client: Client) -> None:
-        """The client has gone."""
+        """The client disconnected."""
         self._made.pop(client.id, None)
 
     def tls_starts(self, data: TlsData, *, verifies: bool) -> str | None:
-        """Remember what the server will be verified against, which is returned."""
+        """Remember the name against which the server will be verified, and return it."""
         name = data.conn.sni or data.context.client.sni  # as tlsconfig, which comes later, will choose it
         if name is None and isinstance(data.conn, Server) and data.conn.address is not None:
             name = data.conn.address[0]
@@ -61,11 +61,11 @@ class Connections:
             self._made[client.id] = [*(one for one in others if not _ended(one.server)), made]
 
     def of(self, flow: http.HTTPFlow) -> object:
-        """Those of the flow's client: another object where one has been made since."""
+        """Those of the flow's client: another object once one has been added."""
         return self._made.get(flow.client_conn.id)
 
     def verified(self, flow: http.HTTPFlow) -> Sequence[str | None]:
-        """For each connection that the request may go out on now, the name that it was verified against, if any.
+        """For each connection on which the request may go out, the name against which it was verified, if any.
 
         mitmproxy takes one that the client has to the same address. Until then `flow.server_conn` may be another.
         """
@@ -82,7 +82,7 @@ class Connections:
         ]
 
     def failure(self, flow: http.HTTPFlow) -> str | None:
-        """Why the server could not be connected, where that is what the flow's error tells."""
+        """The flow's error, if it says that the server could not be connected."""
         error = flow.error.msg if flow.error is not None else None
         made = self._made.get(flow.client_conn.id) or ()
         return error if error is not None and any(one.server.error == error for one in made) else None

@@ -1,7 +1,7 @@
 """mitmweb's own port, which no client may reach through the proxy.
 
-Before 11.1.2 mitmweb has no login and takes whoever comes from this machine for its user, and through the proxy
-everybody comes from this machine: any client could read every flow and set every option (CVE-2025-23217).
+Before 11.1.2 mitmweb has no login and serves everybody who connects from this machine. Through the proxy all clients
+do, so any of them could read every flow and set every option (CVE-2025-23217).
 """
 
 import asyncio
@@ -28,16 +28,16 @@ def is_needed(version: str = VERSION) -> bool:
 
 
 def refuse_any_port(value: int) -> None:
-    """The option web_port. Raises ValueError where nobody knows which port mitmweb will have."""
+    """The option web_port. Raises ValueError where it leaves mitmweb's port open."""
     if value == 0:
         raise ValueError(
-            "is 0, but mitmweb of this mitmproxy has no login, and clients can be kept away from a known port only;"
+            "is 0, but this mitmproxy's mitmweb has no login, and clients can be kept away from a known port only;"
             " name one, or use mitmproxy 12"
         )
 
 
 def tell_taken_port() -> None:
-    """Log an error, which ends the start, where mitmweb could not listen on its port: that would end in a traceback."""
+    """Log an error, which ends the start, where mitmweb cannot listen on its port; its own error is a traceback."""
     if "web_port" not in ctx.options or not internals.are_scripts_loaded_at_start():
         return
     from tornado import netutil  # which mitmweb has imported
@@ -59,17 +59,17 @@ class WebGuard:
     name = "credential_injector_web_guard"
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
-        """An upstream proxy makes the connection itself: what counts then is what it is asked for."""
+        """An upstream proxy makes the connection itself, so check what it is asked for."""
         if _asks_upstream(flow):
             flow.response = http.Response.make(502, f"{_REFUSED}\n", {"Content-Type": "text/plain"})
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """As above, without a tunnel."""
+        """As in `http_connect`, without a tunnel."""
         if _asks_upstream(flow):
             flow.kill()  # type: ignore[no-untyped-call]  # a response would crash mitmproxy where the body streams
 
     async def server_connect(self, data: ServerConnectionHookData) -> None:
-        """Other ports pass without a look at their names."""
+        """Refuse the port on all names and addresses of this machine. Other ports cost nothing."""
         address = data.server.address
         if address is None or "web_port" not in ctx.options or address[1] != ctx.options.web_port:
             return
@@ -87,7 +87,7 @@ class WebGuard:
 
 
 def _asks_upstream(flow: http.HTTPFlow) -> bool:
-    """Whether an upstream proxy is asked for mitmweb's port. Of which machine, only that proxy knows in the end."""
+    """Whether an upstream proxy is asked for mitmweb's port, on whatever machine: only that proxy resolves the name."""
     upstream = isinstance(flow.client_conn.proxy_mode, UpstreamMode) and flow.is_replay is None
     return upstream and "web_port" in ctx.options and flow.request.port == ctx.options.web_port
 
