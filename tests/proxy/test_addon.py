@@ -134,7 +134,8 @@ def action(flow: http.HTTPFlow) -> str:
     return str(flow.metadata["inject"]["action"])
 
 
-async def test_a_request_to_a_configured_host_gets_the_token(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_token(proxy: Proxy, endpoint: Endpoint) -> None:
+    """A request to a configured host gets the token, which is fetched once."""
     proxy.env()
     first, second = await proxy.send(), await proxy.send()
     assert token(first) == token(second) == "Bearer token-qa-1"
@@ -144,7 +145,8 @@ async def test_a_request_to_a_configured_host_gets_the_token(proxy: Proxy, endpo
     assert endpoint.asked == ["qa"]
 
 
-async def test_with_the_token_at_hand_the_hook_awaits_nothing(proxy: Proxy) -> None:
+async def test_token_at_hand(proxy: Proxy) -> None:
+    """With the token at hand the hook awaits nothing."""
     proxy.env()
     await proxy.send()
     flow = request()
@@ -152,7 +154,8 @@ async def test_with_the_token_at_hand_the_hook_awaits_nothing(proxy: Proxy) -> N
     assert token(flow) == "Bearer token-qa-1"
 
 
-async def test_a_request_to_another_host_carries_nothing(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_other_host(proxy: Proxy, endpoint: Endpoint) -> None:
+    """A request to another host passes untouched."""
     proxy.env()
     flow = await proxy.send(request("https://other.example.com/", Authorization="Basic eA=="))
     assert token(flow) == "Basic eA=="
@@ -161,7 +164,8 @@ async def test_a_request_to_another_host_carries_nothing(proxy: Proxy, endpoint:
 
 
 @pytest.mark.parametrize("state", ["answered", "failed", "read from a file"])
-async def test_a_flow_that_is_not_about_to_be_sent_is_left_alone(proxy: Proxy, state: str) -> None:
+async def test_not_sent(proxy: Proxy, state: str) -> None:
+    """A flow that is not about to be sent is left alone."""
     proxy.env()
     flow = request()
     if state == "answered":
@@ -175,14 +179,16 @@ async def test_a_flow_that_is_not_about_to_be_sent_is_left_alone(proxy: Proxy, s
     assert flow.metadata == {}
 
 
-async def test_300_requests_at_once_cost_one_token_request(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_at_once(proxy: Proxy, endpoint: Endpoint) -> None:
+    """300 requests at once cost one token request."""
     proxy.env()
     flows = await asyncio.gather(*(proxy.send() for _ in range(300)))
     assert {token(flow) for flow in flows} == {"Bearer token-qa-1"}
     assert endpoint.asked == ["qa"]
 
 
-async def test_each_environment_gets_its_own_token_and_equal_ones_share_it(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_environments(proxy: Proxy, endpoint: Endpoint) -> None:
+    """Each environment has its own token, and equal ones share it."""
     proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
     twin = proxy.folder / "twin.env"
     twin.write_text((proxy.folder / "qa.env").read_text().replace("api.", "twin."))
@@ -217,7 +223,8 @@ async def test_verdicts(
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0"])
-async def test_further_headers_go_where_the_token_goes(proxy: Proxy, version: str) -> None:
+async def test_further_headers(proxy: Proxy, version: str) -> None:
+    """They go where the token goes, and nowhere else."""
     proxy.env(f"HEADER_X-Tenant={SECRET}\nHEADER_X-Key=x")
     flow = request(**{"x-tenant": "mine"})
     flow.request.http_version = version
@@ -241,9 +248,10 @@ async def test_further_headers_go_where_the_token_goes(proxy: Proxy, version: st
         ("GRANT_TYPE=basic\nUSERNAME=mé\nPASSWORD=p:w", "Authorization", "Basic bcOpOnA6dw=="),
     ],
 )
-async def test_a_credential_of_the_files_own_is_asked_of_nobody(
+async def test_fixed_credential(
     proxy: Proxy, endpoint: Endpoint, caplog: pytest.LogCaptureFixture, lines: str, header: str, value: str
 ) -> None:
+    """A credential taken from the file costs no token request."""
     caplog.set_level(logging.INFO)
     (proxy.folder / "qa.env").write_text(f"HOST=https://api.example.com\n{lines}\n")
     proxy.set(inject_envs=str(proxy.folder), inject_tokens=str(proxy.folder / "tokens"))
@@ -264,7 +272,8 @@ async def test_a_credential_of_the_files_own_is_asked_of_nobody(
     assert "sha256" not in told
 
 
-async def test_a_flow_tells_that_nobody_verified_the_authorization_server(proxy: Proxy) -> None:
+async def test_insecure_tls(proxy: Proxy) -> None:
+    """A flow says that nobody verified the authorization server."""
     proxy.env()
     assert "INSECURE_TLS" not in (await proxy.send()).comment
     proxy.env("INSECURE_TLS=true\nMETHODS=GET")
@@ -349,7 +358,8 @@ async def test_a_refresh_token_outlives_a_change_of_the_way_to_the_server(
     assert shown == [SECRET, "refresh-1", f"{SECRET}-2"]
 
 
-async def test_without_a_token_the_request_is_blocked(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_no_token(proxy: Proxy, endpoint: Endpoint) -> None:
+    """Without a token the client gets a 502 that says why and what to do."""
     proxy.env()
     endpoint.error = NoToken("invalid_client", "the token endpoint answered 401", lasting=True)
     flow = await proxy.send()
@@ -365,7 +375,8 @@ async def test_without_a_token_the_request_is_blocked(proxy: Proxy, endpoint: En
     assert flow.marked == ":no_entry:"
 
 
-async def test_without_a_token_the_request_may_pass_as_the_client_sent_it(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_pass(proxy: Proxy, endpoint: Endpoint) -> None:
+    """With WITHOUT_TOKEN=pass the request goes on as the client sent it."""
     proxy.env("WITHOUT_TOKEN=pass")
     endpoint.error = NoToken("unreachable", "no")
     flow = await proxy.send(request(Authorization="Basic eA=="))
@@ -376,7 +387,8 @@ async def test_without_a_token_the_request_may_pass_as_the_client_sent_it(proxy:
     assert flow.marked == ":warning:"
 
 
-async def test_a_client_that_went_away_meanwhile_gets_nothing(proxy: Proxy) -> None:
+async def test_client_gone(proxy: Proxy) -> None:
+    """A request whose client went away meanwhile gets nothing."""
     proxy.env()
     flow = request()
     waiting = proxy.addon.requestheaders(flow)
@@ -397,9 +409,8 @@ def connection(proxy: Proxy, flow: http.HTTPFlow, server: Server) -> Context:
 
 @pytest.mark.parametrize("hook", [TlsStartServerHook, QuicStartServerHook])
 @pytest.mark.parametrize("known", [True, False], ids=["its own connection", "one that mitmproxy will take"])
-async def test_a_connection_that_was_made_unverified_gets_no_token_later(
-    proxy: Proxy, hook: type[StartHook], known: bool
-) -> None:
+async def test_unverified_connection(proxy: Proxy, hook: type[StartHook], known: bool) -> None:
+    """No token goes out on a connection that was made while ssl_insecure was set."""
     proxy.env()
     flow = request()
     proxy.addon.client_connected(flow.client_conn)
@@ -417,7 +428,7 @@ async def test_a_connection_that_was_made_unverified_gets_no_token_later(
     assert token(await proxy.send(flow)) == "Bearer token-qa-1"
 
 
-async def test_a_client_that_is_older_than_the_add_on(proxy: Proxy) -> None:
+async def test_older_client(proxy: Proxy) -> None:
     """Nobody knows how its servers were verified."""
     proxy.env()
     flow, plain = request(), request("http://plain.example.com/")
@@ -439,9 +450,8 @@ async def test_a_client_that_is_older_than_the_add_on(proxy: Proxy) -> None:
 # --- Which client ---
 
 
-async def test_the_log_tells_once_of_a_client_that_is_not_admitted(
-    proxy: Proxy, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_logged_once(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    """The log tells once of a client that is not admitted."""
     proxy.env()
     proxy.set(inject_clients="192.0.2.0/24")
     for _ in range(3):
@@ -453,9 +463,10 @@ async def test_the_log_tells_once_of_a_client_that_is_not_admitted(
 
 
 @pytest.mark.parametrize("where", ["match", "source", "inject", "wait", "cancel"])
-async def test_an_error_of_ours_blocks_and_tells_where_it_happened_but_not_its_text(
+async def test_own_error(
     proxy: Proxy, endpoint: Endpoint, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """An error of ours blocks the request, and says where it happened but not its text."""
     proxy.env()
 
     def fail(*_: Any, **__: Any) -> Any:
@@ -494,9 +505,10 @@ async def test_an_error_of_ours_blocks_and_tells_where_it_happened_but_not_its_t
         (None, "streamed", False, True),
     ],
 )
-async def test_a_blocked_request_is_answered_unless_its_body_streams_and_then_goes_on_without_any_credential(
+async def test_blocked_body(
     proxy: Proxy, endpoint: Endpoint, limit: str | None, body: str, at_once: bool, streams: bool
 ) -> None:
+    """A blocked request is answered, unless its body streams: then it goes on without any credential."""
     proxy.env("HEADER_X-Tenant=acme")
     proxy.set(stream_large_bodies=limit)
     endpoint.error = NoToken("unreachable", "no")
@@ -521,9 +533,8 @@ async def test_a_blocked_request_is_answered_unless_its_body_streams_and_then_go
     assert flow.comment.startswith(f"qa: {line}: no token (unreachable)")
 
 
-async def test_where_the_last_look_fails_the_request_goes_on_without_its_token(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_last_look_fails(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last look fails, the request goes on without its token."""
     proxy.env()
     flow = await proxy.send()
     flow.request.path = "/elsewhere"
@@ -534,7 +545,8 @@ async def test_where_the_last_look_fails_the_request_goes_on_without_its_token(
 
 
 @pytest.mark.parametrize("hook", ["streamed request", HttpResponseHeadersHook, HttpErrorHook])
-async def test_nobody_looks_at_a_request_that_has_gone_out(proxy: Proxy, hook: Any) -> None:
+async def test_headers_sent(proxy: Proxy, hook: Any) -> None:
+    """A request whose headers are sent is not checked again."""
     proxy.env()
     flow = await proxy.send()
     if hook == "streamed request":
@@ -546,7 +558,8 @@ async def test_nobody_looks_at_a_request_that_has_gone_out(proxy: Proxy, hook: A
     assert "wait_for_resume" not in vars(flow)
 
 
-async def test_a_request_with_a_token_that_no_hook_ends_is_settled_when_its_client_goes_away(proxy: Proxy) -> None:
+async def test_no_hook_ends_it(proxy: Proxy) -> None:
+    """A request that no hook ends is finished when its client disconnects."""
     proxy.env()
     proxy.set(inject_mask=True)
     flow, other = await proxy.send(), await proxy.send()
@@ -570,7 +583,8 @@ async def test_blocked_and_forgotten(proxy: Proxy, endpoint: Endpoint) -> None:
 # --- Options and the log ---
 
 
-async def test_options_take_effect_at_run_time_and_a_bad_value_is_refused(proxy: Proxy) -> None:
+async def test_options(proxy: Proxy) -> None:
+    """Options take effect at run time, and a bad value is refused."""
     proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
     proxy.set(inject_env="dev")
     assert token(await proxy.send()) is None
@@ -596,9 +610,10 @@ async def test_options_take_effect_at_run_time_and_a_bad_value_is_refused(proxy:
         ("inject_env", [["qa"]], "inject_env: is malformed; expected a text"),
     ],
 )
-async def test_an_option_that_mitmproxy_would_ignore_or_choke_on_is_an_error_and_does_not_reach_it(
+async def test_mistaken_option(
     proxy: Proxy, option: str, values: list[Any], wrong: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """An option that mitmproxy would ignore or choke on is an error, and does not reach it."""
     options = proxy.context.options
     options.deferred[option] = SimpleNamespace(val=values)
     options.deferred["inject_envs"] = str(proxy.folder)
@@ -609,9 +624,8 @@ async def test_an_option_that_mitmproxy_would_ignore_or_choke_on_is_an_error_and
     assert options.deferred.keys() == {"inject_envs", "somebody_elses"}
 
 
-async def test_a_mistake_at_start_is_an_error_in_the_log_and_no_exception(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_mistake_at_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A mistake at the start is an error in the log, not an exception."""
     injector = CredentialInjector()
     (tmp_path / "qa.env").write_text("HOST=ftp://x\nCLIENT_ID=a\nCLIENT_SECRET=b\n")
     with taddons.context(injector) as context:  # type: ignore[no-untyped-call]
@@ -631,7 +645,8 @@ async def test_a_token_outlives_a_change_that_does_not_concern_it(proxy: Proxy, 
     assert token(await proxy.send()) == "Bearer token-qa-2"
 
 
-async def test_the_log_tells_the_rare_things_and_no_secret(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+async def test_log(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    """The log tells the rare things, and no secret."""
     caplog.set_level(logging.INFO)
     proxy.env()
     for _ in range(5):
@@ -765,7 +780,7 @@ async def test_mitmproxy_ends_only_when_a_refresh_token_that_was_shown_has_its_s
         assert endpoint.asked == ["qa"]
 
 
-async def test_no_token_request_begins_when_mitmproxy_is_ending(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_ending(proxy: Proxy, endpoint: Endpoint) -> None:
     """It still serves then, and would not wait for the answer."""
     proxy.env()
     assert proxy.addon.done() is None
@@ -868,7 +883,8 @@ async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_
 # --- What changes while a request is on its way ---
 
 
-async def test_a_token_does_not_follow_its_environments_name_to_another_identity(proxy: Proxy) -> None:
+async def test_other_identity(proxy: Proxy) -> None:
+    """A token does not follow its environment's name to another identity."""
     proxy.env()
     flow = await proxy.send()
     assert token(flow) == "Bearer token-qa-1"
@@ -906,7 +922,7 @@ class Proxyserver:
         (("127.0.0.1", "::1"), "0.0.0.0/0", None, False),
     ],
 )
-async def test_a_proxy_that_everybody_can_reach_and_that_lets_everybody_in_is_told_once(
+async def test_open_door(
     proxy: Proxy,
     caplog: pytest.LogCaptureFixture,
     hosts: tuple[str, ...],
@@ -914,6 +930,7 @@ async def test_a_proxy_that_everybody_can_reach_and_that_lets_everybody_in_is_to
     proxyauth: str | None,
     warns: bool,
 ) -> None:
+    """A proxy that everybody can reach and that lets everybody in gets one warning."""
     proxy.context.options.add_option("proxyauth", str | None, None, "")
     proxy.context.master.addons.add(Proxyserver(*hosts))
     proxy.set(proxyauth=proxyauth)
@@ -923,7 +940,8 @@ async def test_a_proxy_that_everybody_can_reach_and_that_lets_everybody_in_is_to
     assert all("listens on " + ", ".join(hosts) in line and "set proxyauth" in line for line in told)
 
 
-async def test_a_trailer_that_repeats_the_token_is_masked_too(proxy: Proxy) -> None:
+async def test_trailer(proxy: Proxy) -> None:
+    """A trailer that repeats the token is masked, too."""
     proxy.env()
     proxy.set(inject_mask=True)
     flow = await proxy.send()

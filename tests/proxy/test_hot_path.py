@@ -87,28 +87,32 @@ async def cached(request: pytest.FixtureRequest) -> Steps:
     return await steps(request.param)
 
 
-def test_nothing_is_awaited_and_no_task_is_made(cached: Steps) -> None:
+def test_no_await(cached: Steps) -> None:
+    """Nothing is awaited, and no task is made."""
     assert cached.result is None
     assert cached.of("asyncio", "_asyncio") == []
 
 
-def test_no_log_record_is_written(cached: Steps) -> None:
+def test_no_log(cached: Steps) -> None:
     """Not even one that a level would drop: asking for the level costs, too."""
     assert cached.of("logging") == []
 
 
-def test_neither_disk_nor_network_is_touched_and_nothing_imported(cached: Steps) -> None:
+def test_no_io(cached: Steps) -> None:
+    """Neither disk nor network is used, and nothing is imported."""
     assert (
         cached.of("posix", "nt", "os", "io", "_io", "pathlib", "socket", "_socket", "importlib", "builtins.open") == []
     )
 
 
-async def test_the_clock_is_read_once() -> None:
+async def test_clock() -> None:
+    """The clock is read once."""
     assert (await steps(NAMED)).of("time", "datetime") == ["time"]
 
 
 @pytest.mark.parametrize("url", [NAMED, UNNAMED])
-async def test_a_request_takes_as_many_steps_with_1000_environments_as_with_one(url: str) -> None:
+async def test_steps(url: str) -> None:
+    """A request takes as many steps with 1000 environments as with one."""
     one, many = await steps(url), await steps(url, MANY)
     assert many.lines == one.lines
     assert many.calls == one.calls
@@ -118,7 +122,9 @@ async def test_a_request_takes_as_many_steps_with_1000_environments_as_with_one(
     "origin", ["https://api{}.example.com", "https://*.q{}.example.com", "https://example.com/v{}"]
 )
 @pytest.mark.parametrize("path", ["/", "/v1999/orders"])
-def test_a_lookup_takes_as_many_steps_among_1000_origins_as_with_one(origin: str, path: str) -> None:
+def test_lookup_steps(origin: str, path: str) -> None:
+    """A look-up takes as many steps among 1000 origins as with one."""
+
     def find(count: int) -> Steps:
         origins = [parse_origin(origin.format(2000 - number)) for number in range(count, 0, -1)]
         destinations = Destinations((origin, origin.path) for origin in origins)
@@ -141,7 +147,8 @@ async def test_100_expiries_leave_no_task_behind(pause: float) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_mitmproxy_has_no_more_add_ons_to_visit_than_the_one_in_the_script() -> None:
+async def test_one_add_on() -> None:
+    """mitmproxy has no more add-ons to visit than the one in the script."""
     with injector(1) as addon:
         before = list(traverse(ctx.master.addons.chain))  # type: ignore[no-untyped-call]
         addon.running()
@@ -257,7 +264,7 @@ async def test_the_routes_of_unchanged_files_stay(tmp_path: Path) -> None:
     ]
 
 
-def test_loading_the_add_on_imports_neither_urllib3_nor_authlib() -> None:
+def test_imports() -> None:
     """Nor what else is only wanted later: with the first token, by the watch of the files, by a store."""
     code = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code, str(SCRIPT)], check=True, capture_output=True, text=True)

@@ -28,7 +28,8 @@ class Flow:
     comment: str = ""
 
 
-def test_an_injected_flow_tells_everything_but_the_token() -> None:
+def test_injected() -> None:
+    """An injected flow holds everything but the token."""
     flow = Flow()
     record.injected(flow, QA, CREDENTIAL, Served(TOKEN, "cached", 3599.0), "Basic")
     assert flow.comment.splitlines() == [
@@ -54,7 +55,8 @@ def test_an_injected_flow_tells_everything_but_the_token() -> None:
 
 
 @pytest.mark.parametrize("action", ["kept", "skipped", "blocked"])
-def test_a_flow_that_got_no_token_is_not_found_by_the_filter_for_injected_ones(action: str) -> None:
+def test_not_injected(action: str) -> None:
+    """A flow that got no token is not found by the filter for injected ones."""
     flow = Flow()
     getattr(record, action)(flow, QA, "no reason")
     assert flow.metadata["inject"]["action"] == action
@@ -63,14 +65,16 @@ def test_a_flow_that_got_no_token_is_not_found_by_the_filter_for_injected_ones(a
     assert "injected" not in flow.comment
 
 
-def test_a_blocked_flow_gives_the_line_for_the_client() -> None:
+def test_blocked() -> None:
+    """A blocked flow gives the line for the client."""
     flow = Flow()
     assert record.blocked(flow, QA, "no way") == flow.comment == "qa: request blocked: no way"
     assert flow.marked == ":no_entry:"
     assert record.blocked(Flow(), None, "no way") == "credential injector: request blocked: no way"
 
 
-def test_a_comment_that_a_person_wrote_is_kept_and_ours_is_replaced_on_a_replay() -> None:
+def test_comment() -> None:
+    """A comment that a person wrote is kept, and ours is replaced on a replay."""
     flow = Flow(comment="look at this", marked=":red_circle:")
     record.kept(flow, QA, "it has its own")
     assert flow.comment.endswith("\n\nlook at this")

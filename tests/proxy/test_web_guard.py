@@ -16,11 +16,13 @@ from credential_injector.proxy import web_guard
         ("13.0.0.dev", False),
     ],
 )
-def test_mitmweb_has_a_login_since_11_1_2(version: str, needed: bool) -> None:
+def test_is_needed(version: str, needed: bool) -> None:
+    """mitmweb has a login since 11.1.2."""
     assert web_guard.is_needed(version) == needed
 
 
-def test_a_port_that_nobody_knows_cannot_be_guarded() -> None:
+def test_port_0() -> None:
+    """A port that is chosen at the start cannot be guarded."""
     web_guard.refuse_any_port(8081)
     with pytest.raises(ValueError, match="name one, or use mitmproxy 12"):
         web_guard.refuse_any_port(0)
