@@ -24,9 +24,8 @@ def write(file: Path, text: str, mode: int) -> Path:
 
 
 @pytest.mark.parametrize(("mode", "warns"), [(0o600, False), (0o640, True), (0o604, True), (0o611, False)])
-def test_an_env_file_that_others_can_read_is_told_once_with_the_command_that_mends_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warns: bool
-) -> None:
+def test_readable(tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warns: bool) -> None:
+    """An env file that others can read is told of once, with the command that mends it."""
     file = write(tmp_path / "qa.env", f"{LINES}CLIENT_SECRET=canary\n", mode)
     folder = Folder(tmp_path)
     folder.read()
@@ -36,7 +35,8 @@ def test_an_env_file_that_others_can_read_is_told_once_with_the_command_that_men
     )
 
 
-def test_it_is_the_file_with_the_secret_in_it_that_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_readable_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is the file with the secret in it that counts."""
     secret = write(tmp_path / "my secret", "canary", 0o644)
     write(tmp_path / "qa.env", f'{LINES}CLIENT_SECRET_FILE="{secret.name}"\n', 0o644)
     Folder(tmp_path).read()
@@ -44,9 +44,8 @@ def test_it_is_the_file_with_the_secret_in_it_that_counts(tmp_path: Path, caplog
 
 
 @pytest.mark.parametrize(("with_key", "warns"), [(False, False), (True, True)])
-def test_a_certificate_is_public_unless_a_key_stands_beside_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, with_key: bool, warns: bool
-) -> None:
+def test_readable_certificate(tmp_path: Path, caplog: pytest.LogCaptureFixture, with_key: bool, warns: bool) -> None:
+    """A certificate is public, unless a key stands beside it."""
     certificate, key = self_signed("ca")
     ca = write(tmp_path / "ca.pem", certificate + (key if with_key else ""), 0o644)
     write(tmp_path / "qa.env", f"{LINES}CLIENT_SECRET=canary\nCA_FILE={ca.name}\n", 0o600)
@@ -91,7 +90,8 @@ def mistakes(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_an_env_file_that_others_may_write_is_refused_before_its_command_runs(envs: Path, mode: int) -> None:
+def test_writable(envs: Path, mode: int) -> None:
+    """An env file that others may write is refused before its command runs."""
     file = envs / "qa.env"
     file.chmod(mode)
     assert mistakes(envs) == (
@@ -102,7 +102,8 @@ def test_an_env_file_that_others_may_write_is_refused_before_its_command_runs(en
 
 @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
 @pytest.mark.parametrize("levels", [0, 1])
-def test_a_folder_that_others_may_write_is_refused_as_is_one_above_it(envs: Path, levels: int, mode: int) -> None:
+def test_writable_folder(envs: Path, levels: int, mode: int) -> None:
+    """A folder that others may write is refused, as is one above it."""
     deep = envs / "a" / "b"
     deep.mkdir(parents=True)
     (envs / "qa.env").rename(deep / "qa.env")
@@ -113,7 +114,8 @@ def test_a_folder_that_others_may_write_is_refused_as_is_one_above_it(envs: Path
 
 
 @pytest.mark.parametrize("of", ["qa.env", "."])
-def test_what_belongs_to_another_user_is_refused(envs: Path, of: str, give_away: Given) -> None:
+def test_owner(envs: Path, of: str, give_away: Given) -> None:
+    """What belongs to another user is refused."""
     give_away(envs / of)
     assert "can be changed by the user " in mistakes(envs)
     if os.geteuid() == 0:
@@ -121,7 +123,8 @@ def test_what_belongs_to_another_user_is_refused(envs: Path, of: str, give_away:
         assert mistakes(envs).endswith(f"run: chown root {envs / of}")
 
 
-def test_in_a_folder_like_tmp_the_owner_of_each_file_decides(envs: Path, give_away: Given) -> None:
+def test_sticky(envs: Path, give_away: Given) -> None:
+    """In a folder like /tmp, the owner of each file decides."""
     envs.chmod(0o1777)
     Folder(envs).read()
     (envs.parent / "ran").unlink()
@@ -133,7 +136,8 @@ def test_in_a_folder_like_tmp_the_owner_of_each_file_decides(envs: Path, give_aw
     assert "can be changed by the user " in mistakes(envs)
 
 
-def test_every_folder_that_a_link_leads_through_counts(envs: Path, tmp_path: Path) -> None:
+def test_link(envs: Path, tmp_path: Path) -> None:
+    """Every folder that a link leads through counts."""
     (tmp_path / "far" / "open").mkdir(parents=True)
     (envs / "qa.env").rename(tmp_path / "far" / "open" / "it.env")
     (tmp_path / "far" / "again").symlink_to("open/../open/it.env")
@@ -145,13 +149,15 @@ def test_every_folder_that_a_link_leads_through_counts(envs: Path, tmp_path: Pat
     assert mistakes(envs).endswith(f"run: chmod go-w {tmp_path}/envs/../far/open")
 
 
-def test_a_link_that_leads_to_itself_is_read_no_further(envs: Path) -> None:
+def test_link_to_itself(envs: Path) -> None:
+    """A link that leads to itself is read no further."""
     (envs / "qa.env").unlink()
     (envs / "qa.env").symlink_to("qa.env")
     assert "cannot be read" in mistakes(envs)
 
 
-def test_a_file_that_a_secret_comes_from_is_no_other_users_either(envs: Path, give_away: Given) -> None:
+def test_writable_secret(envs: Path, give_away: Given) -> None:
+    """A file that a secret comes from must not be open to other users either."""
     secret = write(envs / "secret", "canary", 0o622)
     write(envs / "qa.env", f"{LINES}CLIENT_SECRET_FILE=secret\nTOKEN_PARAM_x_COMMAND=echo y\n", 0o600)
     assert mistakes(envs).startswith(
@@ -163,8 +169,8 @@ def test_a_file_that_a_secret_comes_from_is_no_other_users_either(envs: Path, gi
     assert "can be changed by the user " in mistakes(envs)
 
 
-def test_it_is_looked_at_again_whether_or_not_a_file_has_changed(envs: Path) -> None:
-    """So the command that was told to mend it does, without a restart."""
+def test_later(envs: Path) -> None:
+    """It is looked at again though no file has changed, so the command that was told mends it without a restart."""
     folder = Folder(envs)
     folder.read()
     envs.chmod(0o777)
@@ -192,10 +198,8 @@ def test_it_is_looked_at_again_whether_or_not_a_file_has_changed(envs: Path) -> 
     ],
     ids=["alone", "named", "another member", "not its own", "another's", "of a strange name", "root", "unknown user"],
 )
-def test_a_group_of_this_user_alone_may_write(
-    user: int, group: int, members: list[str], alone: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Debian, Ubuntu and Fedora give each user one, and let it write what the user creates."""
+def test_private_group(user: int, group: int, members: list[str], alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of this user alone may write: many systems give each user one, and let it write what the user creates."""
     users = {0: ("root", 0), 1000: ("me", 1000), 1001: ("you", 1002), 1003: ("other", 999)}
     entries = {number: SimpleNamespace(pw_uid=number, pw_name=name, pw_gid=of) for number, (name, of) in users.items()}
     groups = {0: "root", 50: "staff", 999: "strange", 1000: "me", 1002: "you"}
@@ -232,29 +236,29 @@ def test_acl(envs: Path, listed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     [(0, "1000", {0, 1000}), (0, "", {0}), (0, "x", {0}), (1001, "1000", {0, 1001})],
     ids=["sudo", "root", "nonsense", "no root"],
 )
-def test_with_sudo_whoever_called_it_is_trusted(
-    user: int, caller: str, trusted: set[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sudo(user: int, caller: str, trusted: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With sudo, whoever called it is trusted."""
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setenv("SUDO_UID", caller)
     assert permissions.trusted_users() == trusted
 
 
-def test_where_files_have_no_modes_nothing_is_refused(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_modes(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where files have no modes, nothing is refused."""
     (envs / "qa.env").chmod(0o666)
     assert permissions.Look().objection(envs / "qa.env")
     assert permissions.Look(has_modes=False).objection(envs / "qa.env") is None
 
 
-def test_many_files_are_named_in_one_line(tmp_path: Path) -> None:
+def test_many(tmp_path: Path) -> None:
+    """Many files are named in one line."""
     files = [tmp_path / f"{number}.env" for number in range(permissions.NAMED + 2)]
     assert permissions.warning(files).endswith(f"{permissions.NAMED - 1}.env (and 2 more)")
 
 
 @pytest.mark.parametrize(("mode", "warns"), [(0o600, False), (0o644, True)])
-def test_a_token_store_that_others_can_read_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warns: bool
-) -> None:
+def test_token_store(tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warns: bool) -> None:
+    """A token store that others can read is told of."""
     file = write(tmp_path / "tokens.json", '{"version": 1, "tokens": {}}', mode)
     open_store(str(file))
     assert [f"chmod 600 {file}" in line for line in caplog.messages] == [True] * warns
@@ -271,6 +275,7 @@ def test_a_token_store_that_others_can_read_is_told(
         ("unix:///tmp/s", False),
     ],
 )
-def test_redis_on_another_machine_without_tls_is_told(caplog: pytest.LogCaptureFixture, url: str, warns: bool) -> None:
+def test_redis(caplog: pytest.LogCaptureFixture, url: str, warns: bool) -> None:
+    """Redis on another machine without TLS is told of."""
     open_store(url)
     assert ["rediss:// encrypts them" in line for line in caplog.messages] == [True] * warns

@@ -1,3 +1,5 @@
+"""Blocking calls in threads of their own."""
+
 import asyncio
 import signal
 import threading
@@ -7,13 +9,15 @@ import pytest
 from credential_injector.threads import Interrupted, Turns, in_thread, interruptible, overdue
 
 
-async def test_what_a_function_returns_or_raises_comes_to_whoever_awaits_it() -> None:
+async def test_in_thread() -> None:
+    """What a function returns or raises comes to whoever awaits it."""
     assert await in_thread(lambda: threading.current_thread().name, "a name") == "a name"
     with pytest.raises(ZeroDivisionError):
         await in_thread(lambda: 1 // 0, "a name")
 
 
-def test_an_answer_that_comes_after_the_loop_has_ended_does_no_harm() -> None:
+def test_late_answer() -> None:
+    """An answer that comes after the loop has ended does no harm."""
     may_answer = threading.Event()
 
     async def leaves() -> None:
@@ -27,7 +31,8 @@ def test_an_answer_that_comes_after_the_loop_has_ended_does_no_harm() -> None:
             thread.join(timeout=5)
 
 
-def test_sigint_ends_a_wait_and_what_handled_it_before_does_so_again() -> None:
+def test_sigint() -> None:
+    """SIGINT ends a wait, and what handled it before does so again."""
     may_answer, before = threading.Event(), signal.getsignal(signal.SIGINT)
 
     def interrupts() -> None:
@@ -42,7 +47,8 @@ def test_sigint_ends_a_wait_and_what_handled_it_before_does_so_again() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-async def test_what_is_waited_for_returns_or_raises_on_any_thread() -> None:
+async def test_interruptible() -> None:
+    """What is waited for returns or raises, on any thread."""
     for name in ("main", "other"):
 
         def wait(name: str = name) -> str:
@@ -53,8 +59,8 @@ async def test_what_is_waited_for_returns_or_raises_on_any_thread() -> None:
         interruptible(lambda: 1 // 0, "a name")
 
 
-def test_where_sigint_is_ignored_it_stays_so() -> None:
-    """As in a shell's background job."""
+def test_sigint_ignored() -> None:
+    """Where SIGINT is ignored, as in a shell's background job, it stays so."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         assert interruptible(lambda: signal.raise_signal(signal.SIGINT), "a name") is None
@@ -62,7 +68,8 @@ def test_where_sigint_is_ignored_it_stays_so() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_only_what_takes_too_long_is_told() -> None:
+def test_overdue() -> None:
+    """Only what takes too long is told."""
     told = threading.Event()
     with overdue(0, told.set):
         assert told.wait(timeout=20)
@@ -76,8 +83,8 @@ def test_only_what_takes_too_long_is_told() -> None:
     )
 
 
-async def test_a_turn_lasts_until_its_thread_ends_though_nobody_awaits_it_any_more() -> None:
-    """As one that looks up a name that does not resolve, which nothing can end."""
+async def test_turn() -> None:
+    """A turn lasts until its thread ends, though nobody awaits it any more."""
     turns, may_end = Turns(2, 1), threading.Event()
     began: list[str] = []
 
@@ -102,7 +109,8 @@ async def test_a_turn_lasts_until_its_thread_ends_though_nobody_awaits_it_any_mo
     assert began == ["first", "elsewhere", "second", "later"]
 
 
-async def test_a_thread_that_cannot_start_takes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that cannot start takes no turn."""
     turns = Turns(1, 1)
 
     def refuse(_: threading.Thread) -> None:

@@ -48,8 +48,8 @@ def starting(stage: Stage) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_sigint_ends_a_start_that_waits_for_a_pipe(stage: Stage, pipe: Path) -> None:
-    """Long before the pipe's own deadline, with one line."""
+def test_sigint(stage: Stage, pipe: Path) -> None:
+    """SIGINT ends a start that waits for a pipe, long before the pipe's own deadline, with one line."""
     stage.env(stage.http, "CLIENT_SECRET_FILE=../pipe", without="CLIENT_SECRET")
     with starting(stage) as process:
         eventually(lambda: has_reader(pipe))
@@ -60,7 +60,8 @@ def test_sigint_ends_a_start_that_waits_for_a_pipe(stage: Stage, pipe: Path) -> 
     assert "Traceback" not in said
 
 
-def test_a_pipe_that_nobody_writes_into_ends_the_start_with_a_message(stage: Stage, pipe: Path) -> None:
+def test_silent_pipe(stage: Stage, pipe: Path) -> None:
+    """A pipe that nobody writes into ends the start with a message."""
     stage.env(stage.http, "CLIENT_SECRET_FILE=../pipe", without="CLIENT_SECRET")
     with starting(stage) as process:
         said, _ = process.communicate(timeout=60)
@@ -69,7 +70,8 @@ def test_a_pipe_that_nobody_writes_into_ends_the_start_with_a_message(stage: Sta
     assert "Traceback" not in said
 
 
-def test_a_pipe_holds_up_neither_requests_nor_the_next_change(stage: Stage, pipe: Path, curl: Curl) -> None:
+def test_silent_pipe_later(stage: Stage, pipe: Path, curl: Curl) -> None:
+    """A pipe holds up neither requests nor the next change."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
     stage.env(stage.http, "CLIENT_SECRET_FILE=../pipe", without="CLIENT_SECRET")
@@ -81,8 +83,8 @@ def test_a_pipe_holds_up_neither_requests_nor_the_next_change(stage: Stage, pipe
     assert curl("--proxy", proxy.url, "--data", "x", f"{stage.http}/orders").status == 502
 
 
-def test_a_secret_that_comes_out_of_a_pipe_is_used_and_asked_for_once(stage: Stage, pipe: Path, curl: Curl) -> None:
-    """A shell's <(...), and password managers that mount one, work like this."""
+def test_pipe(stage: Stage, pipe: Path, curl: Curl) -> None:
+    """A secret that comes out of a pipe, as with a shell's <(...), is used and asked for once."""
     stage.env(stage.http, "CLIENT_SECRET_FILE=../pipe", without="CLIENT_SECRET")
     writer = threading.Thread(target=pipe.write_text, args=(CLIENT_SECRET + "\n",), daemon=True)
     writer.start()
@@ -94,7 +96,8 @@ def test_a_secret_that_comes_out_of_a_pipe_is_used_and_asked_for_once(stage: Sta
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 
-def test_a_file_that_others_may_write_ends_the_start_before_its_command_runs(stage: Stage) -> None:
+def test_writable(stage: Stage) -> None:
+    """A file that others may write ends the start before its command runs."""
     stage.env(stage.http, "CLIENT_SECRET_COMMAND=touch ../ran", without="CLIENT_SECRET")
     (stage.folder / "envs" / "qa.env").chmod(0o666)
     with starting(stage) as process:
@@ -104,7 +107,8 @@ def test_a_file_that_others_may_write_ends_the_start_before_its_command_runs(sta
     assert not (stage.folder / "ran").exists()
 
 
-def test_a_folder_that_others_may_write_later_is_read_no_more_until_that_is_mended(stage: Stage, curl: Curl) -> None:
+def test_writable_later(stage: Stage, curl: Curl) -> None:
+    """A folder that others may write later is read no more until that is mended."""
     envs = stage.folder / "envs"
     stage.env(stage.http)
     proxy = stage.mitmdump()

@@ -1,8 +1,6 @@
-"""One env file: its lines, and the files and pipes that it names."""
+"""The lines of an env file."""
 
-import os
 import re
-import threading
 from collections.abc import Callable, Iterable
 from io import StringIO
 from pathlib import Path
@@ -13,16 +11,17 @@ from dotenv.parser import parse_stream
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from credential_injector.environments import plain_lines, secrets
+from credential_injector.environments import plain_lines
 from credential_injector.environments.env_file import Binding, EnvFile
-from credential_injector.environments.folder import Folder
+from credential_injector.environments.folder import Folder, InvalidEnvironments
+from tests.environments.files import ENOUGH, SECRET, WHOLE, mistakes, read
 
 BEGINNINGS = st.sampled_from(["KEY=", "OTHER=", "KEY = ", "export KEY=", "KEY", "# ", ""])
 PIECES = st.sampled_from(["value", "a b", " ", "\t", "#", '"', "'", "\\", "$", "${KEY}", "`", "=", "ä", "\x0b"])
 LINE = st.builds(str.__add__, BEGINNINGS, st.lists(PIECES, max_size=4).map("".join))
 
 
-def read(text: str, parse: Callable[[str], Iterable[Parsed]]) -> tuple[dict[str, Binding], list[str]]:
+def bindings(text: str, parse: Callable[[str], Iterable[Parsed]]) -> tuple[dict[str, Binding], list[str]]:
     file = EnvFile(Path("qa.env"), "envs/qa.env")
     return file.bindings(text, str.upper, lambda key, line: f"{key} {line}", parse), file.mistakes
 
@@ -36,7 +35,7 @@ def read(text: str, parse: Callable[[str], Iterable[Parsed]]) -> tuple[dict[str,
 @given(st.lists(LINE, max_size=3).map("\n".join))
 def test_plain_lines(text: str) -> None:
     """They mean what python-dotenv makes of them."""
-    assert read(text, plain_lines.parse) == read(text, lambda text: parse_stream(StringIO(text)))
+    assert bindings(text, plain_lines.parse) == bindings(text, lambda text: parse_stream(StringIO(text)))
 
 
 CUT = "ends before the ' #' on line 2, and the rest counts as a comment"
@@ -64,10 +63,8 @@ QUOTE = "has a typographic quote on line 2, which counts as part of the value"
         ("PASSWORD=", None),
     ],
 )
-def test_a_value_that_may_be_meant_otherwise_is_warned_of_by_line(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str, warning: str | None
-) -> None:
-    """A comment is one, unless something that nobody sees could have been cut off a secret."""
+def test_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, line: str, warning: str | None) -> None:
+    """What looks like a comment is one, unless a part of a secret may have been cut off that nobody sees."""
     keys = "GRANT_TYPE=password\nHOST=https://a.example.com\nCLIENT_ID=x\nUSERNAME=y\n"
     (tmp_path / "qa.env").write_text(f"# a comment #too\n{line}\n{keys}")
     folder = Folder(tmp_path, shown_as="envs")
@@ -82,52 +79,84 @@ def test_a_value_that_may_be_meant_otherwise_is_warned_of_by_line(
     assert "def" not in caplog.text
 
 
-@pytest.fixture
-def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    os.mkfifo(tmp_path / "pipe")
-    monkeypatch.setattr(secrets, "PIPE_DEADLINE", 5 * secrets.PIPE_STEP)
-    return tmp_path / "pipe"
+def test_case(envs: Path) -> None:
+    """Keys have no case, and a byte order mark and CRLF do no harm."""
+    text = WHOLE.replace("HOST", "host").replace("CLIENT_SECRET", "export Client_Secret").replace("\n", "\r\n")
+    assert read(envs, b"\xef\xbb\xbf" + text.encode()).token_request.client_secret == SECRET
 
 
-def value(file: Path) -> str:
-    return EnvFile(file.parent / "qa.env", "envs/qa.env").value(
-        "PASSWORD", "_FILE", Binding(file.name, 1, "PASSWORD_FILE"), secret=True
-    )
+@pytest.mark.parametrize("stray", ["hunter2canary=x\nhunter2canary=y", "hunter2canary=${nope}", "AKIA5CANARY="])
+def test_stray(envs: Path, stray: str) -> None:
+    """A stray line that looks like a key may be a secret, and is not repeated."""
+    for said in mistakes(envs, f"{WHOLE}{stray}\n"):
+        assert said.startswith(("envs/qa.env: line 4: ", "envs/qa.env: line 5: "))
+        assert "CANARY" not in said.upper()
 
 
-@pytest.mark.parametrize("holds", [None, b"", b"half a secret"], ids=["nobody", "nothing", "never closed"])
-def test_a_pipe_that_does_not_end_is_given_up(pipe: Path, holds: bytes | None) -> None:
-    ends = [os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)]  # else nobody could write before it is read
-    try:
-        if holds is not None:
-            ends.append(os.open(pipe, os.O_WRONLY))
-            os.write(ends[1], holds)
-        with pytest.raises(ValueError, match="nobody wrote into it and closed it within"):
-            value(pipe)
-    finally:
-        for end in ends:
-            os.close(end)
+@pytest.mark.parametrize("stray", [SECRET, "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ==", "c0ffee" * 6])
+def test_pasted_secret(envs: Path, stray: str) -> None:
+    """Neither is a line of a pasted secret."""
+    (said,) = mistakes(envs, f"{WHOLE}{stray}\n")
+    assert said.startswith("envs/qa.env: line 4: ")
+    assert stray.partition("=")[0].upper() not in said.upper()
 
 
-def test_a_pipe_is_read_to_its_end(pipe: Path) -> None:
-    """Whoever writes may open it late, and write one piece after the other."""
-
-    def write() -> None:
-        with pipe.open("wb", buffering=0) as file:
-            for piece in (b"\xef\xbb\xbfa", b" secret", b"\r\n"):
-                file.write(piece)
-
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    assert value(pipe) == "a secret"
-    writer.join()
+@pytest.mark.parametrize("key", ["CLIENT_SECRET:", "TOKEN_HEADER_X-Key:", "client_secret"])
+def test_no_equals_sign(envs: Path, key: str) -> None:
+    """A secret behind a missing equals sign is not taken for a key."""
+    (said,) = mistakes(envs, f"{WHOLE}{key}{SECRET}\n")
+    assert said.startswith("envs/qa.env: line 4: has no '='")
+    assert SECRET.upper() not in said
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"), [("/dev/zero", "File too large"), (".", "Is a directory"), ("\0", "ValueError")]
-)
-def test_what_is_no_file_at_all_cannot_be_read(tmp_path: Path, path: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=f"cannot be read .{reason}"):
-        EnvFile(tmp_path / "qa.env", "envs/qa.env").value(
-            "PASSWORD", "_FILE", Binding(path, 1, "PASSWORD_FILE"), secret=True
-        )
+def test_variable(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable comes from the process environment or an earlier key."""
+    monkeypatch.setenv("QA_SECRET", SECRET)
+    text = f"{ENOUGH}CLIENT_SECRET=${{QA_SECRET}}\nSCOPE=${{CLIENT_ID}}/${{UNSET:-default}}\n"
+    request = read(envs, text).token_request
+    assert (request.client_secret, request.scope) == (SECRET, "abc/default")
+
+
+def test_variable_order(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier key comes before the process environment."""
+    monkeypatch.setenv("CLIENT_ID", "from outside")
+    assert read(envs, f"{WHOLE}SCOPE=${{CLIENT_ID}}\n").token_request.scope == "abc"
+
+
+def test_single_quotes(envs: Path) -> None:
+    """A single-quoted value is literal."""
+    assert read(envs, f"{ENOUGH}CLIENT_SECRET='pa${{ss}}word'\n").token_request.client_secret == "pa${ss}word"
+
+
+def test_no_variable(envs: Path) -> None:
+    """A part of a secret that looks like a variable is not repeated."""
+    (said,) = mistakes(envs, f"{ENOUGH}CLIENT_SECRET=pa${{hunter2}}word\n")
+    assert "hunter2" not in said
+    assert "single quotes" in said
+
+
+def test_no_text(envs: Path) -> None:
+    """A file that is not UTF-8 text is told of."""
+    (said,) = mistakes(envs, b"HOST=\xff\xfe")
+    assert said == "envs/qa.env: the file: is not UTF-8 text; expected one that is saved as UTF-8"
+
+
+@pytest.mark.parametrize("beginning", ["", "# the API of qa\n\n", "---\n"])
+def test_yaml(envs: Path, beginning: str) -> None:
+    """It is said once, not for each line."""
+    yaml = beginning + WHOLE.replace("=", ": ", 3)
+    assert mistakes(envs, yaml) == ("envs/qa.env: the file: looks like YAML; expected KEY=value lines",)
+
+
+@pytest.mark.parametrize("line", ["SCOPE: read", "SCOPE:"])
+def test_one_line_of_yaml(envs: Path, line: str) -> None:
+    """A file is no YAML for one line of it, wherever that stands."""
+    (said,) = mistakes(envs, f"{line}\n{WHOLE}")
+    assert said.startswith("envs/qa.env: line 1: ")
+
+
+def test_unreadable(envs: Path) -> None:
+    """A file that cannot be read is told of."""
+    (envs / "qa.env").mkdir()
+    with pytest.raises(InvalidEnvironments, match=re.escape("envs/qa.env: the file: cannot be read (Is a directory)")):
+        Folder(envs, shown_as="envs").read()

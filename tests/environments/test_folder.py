@@ -1,3 +1,5 @@
+"""The folder of env files: what is read again, and when."""
+
 import asyncio
 import os
 import sys
@@ -9,16 +11,8 @@ from pathlib import Path
 import pytest
 
 from credential_injector.environments import folder
-from credential_injector.environments.env_file import EnvFile
-from credential_injector.environments.environment import Environment, read
 from credential_injector.environments.folder import Folder, InvalidEnvironments
-
-
-@pytest.fixture
-def envs(tmp_path: Path) -> Path:
-    folder = tmp_path / "envs"
-    folder.mkdir()
-    return folder
+from tests.environments.files import WHOLE, mistakes
 
 
 def write(folder: Path, name: str, *lines: str) -> None:
@@ -26,7 +20,7 @@ def write(folder: Path, name: str, *lines: str) -> None:
     (folder / f"{name}.env").write_text("\n".join([*text, ""]))
 
 
-def secrets(folder: Folder) -> dict[str, str]:
+def client_secrets(folder: Folder) -> dict[str, str]:
     return {environment.name: environment.token_request.client_secret for environment in folder.read()}
 
 
@@ -42,34 +36,21 @@ def counting(envs: Path) -> str:
     return f"CLIENT_SECRET_COMMAND={sys.executable} count.py"
 
 
-def test_a_command_runs_again_only_when_its_file_changes_or_is_to_be_forgotten(envs: Path, counting: str) -> None:
+def test_command(envs: Path, counting: str) -> None:
+    """A command runs again only when its file changes, or is to be forgotten."""
     write(envs, "qa", counting)
     folder = Folder(envs)
-    assert secrets(folder) == {"qa": "1"}
+    assert client_secrets(folder) == {"qa": "1"}
     write(envs, "dev")
-    assert secrets(folder) == {"dev": "def", "qa": "1"}
+    assert client_secrets(folder) == {"dev": "def", "qa": "1"}
     write(envs, "qa", counting, "SCOPE=read")
-    assert secrets(folder)["qa"] == "2"
+    assert client_secrets(folder)["qa"] == "2"
     assert folder.forget(["qa"])
-    assert secrets(folder)["qa"] == "3"
+    assert client_secrets(folder)["qa"] == "3"
 
 
-def test_a_name_that_no_terminal_should_see_can_be_printed(envs: Path) -> None:
-    (envs / "\x1b[2J.env").touch()
-    (envs / os.fsdecode(b"\xff.env")).touch()
-    (envs / "\x07.ENV").touch()
-    folder = Folder(envs, shown_as="envs")
-    with pytest.raises(InvalidEnvironments) as error:
-        folder.read()
-    assert [mistake.partition(": ")[0] for mistake in error.value.mistakes] == [
-        "envs/?.ENV",
-        "envs/?[2J.env",
-        "envs/?.env",
-    ]
-    assert folder.names() == ["?[2J", "?"]
-
-
-def test_only_what_may_tell_another_secret_is_forgotten(envs: Path) -> None:
+def test_forget(envs: Path) -> None:
+    """Only what may tell another secret is forgotten."""
     write(envs, "qa")
     folder = Folder(envs)
     folder.read()
@@ -77,7 +58,8 @@ def test_only_what_may_tell_another_secret_is_forgotten(envs: Path) -> None:
     assert not folder.forget(["dev"])
 
 
-def test_a_mistake_in_one_file_does_not_make_the_commands_of_others_run_again(envs: Path, counting: str) -> None:
+def test_command_and_mistake(envs: Path, counting: str) -> None:
+    """A mistake in one file does not make the commands of others run again."""
     write(envs, "qa", counting)
     (envs / "dev.env").write_text("HOST=ftp://x\n")
     folder = Folder(envs)
@@ -85,84 +67,108 @@ def test_a_mistake_in_one_file_does_not_make_the_commands_of_others_run_again(en
         with pytest.raises(InvalidEnvironments):
             folder.read()
     write(envs, "dev")
-    assert secrets(folder)["qa"] == "1"
+    assert client_secrets(folder)["qa"] == "1"
 
 
-@pytest.mark.parametrize(
-    ("path", "todo"),
-    [
-        ("dev.env.example", "envs/dev.env.example is an example, which is not read; copy it to envs/dev.env and"),
-        ("qa.example", "envs/qa.example is an example, which is not read; copy it to envs/qa.env and fill it in"),
-        ("team/qa.env", "envs/team/qa.env lies in a folder of its own, where it is not read; move it to envs, or name"),
-        ("qa", "envs/qa has a HOST, and is not read; rename it to envs/qa.env"),
-        ("qa.txt", "envs/qa.txt has a HOST, and is not read; rename it to envs/qa.env"),
-        ("team/notes.txt", ""),
-        ("README.md", ""),
-    ],
-)
-def test_what_lies_there_instead_of_an_env_file_is_told(envs: Path, path: str, todo: str) -> None:
-    (envs / path).parent.mkdir(exist_ok=True)
-    (envs / path).write_text("nonsense" if path == "README.md" else "CLIENT_ID=x\nHost = x\n")
-    found = Folder(envs, shown_as="envs").found_instead()
-    assert found.startswith(todo)
-    assert bool(found) == bool(todo)
-
-
-def test_where_there_is_no_folder_nothing_lies(tmp_path: Path) -> None:
-    assert Folder(tmp_path / "envs").found_instead() == ""
-
-
-def test_what_takes_long_to_read_is_told(
-    envs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A disk that does not answer, say. Nobody would know why changes are not noticed."""
-    write(envs, "qa")
-    monkeypatch.setattr(folder, "OVERDUE", 0.0)
-
-    def reads(file: EnvFile) -> Environment | None:
-        deadline = threading.Event()
-        while not caplog.messages and not deadline.wait(0.01):
-            pass
-        return read(file)
-
-    monkeypatch.setattr(folder, "read", reads)
-    assert secrets(Folder(envs, shown_as="envs")) == {"qa": "def"}
-    (line,) = caplog.messages
-    assert "still being read, 0 s after envs was begun" in line
-
-
-def test_a_pipe_is_read_again_only_when_it_may_hold_another_secret(envs: Path) -> None:
+def test_pipe(envs: Path) -> None:
+    """A pipe is read again only when it may hold another secret."""
     os.mkfifo(envs / "pipe")
     write(envs, "qa", "CLIENT_SECRET_FILE=pipe")
     folder = Folder(envs)
     for secret in ("one", "two"):
         writer = threading.Thread(target=(envs / "pipe").write_text, args=(secret,), daemon=True)
         writer.start()
-        assert [secrets(folder), secrets(folder)] == [{"qa": secret}, {"qa": secret}]
+        assert [client_secrets(folder), client_secrets(folder)] == [{"qa": secret}, {"qa": secret}]
         writer.join()
         assert folder.forget(["qa"])
 
 
-def test_a_changed_secret_file_is_a_change(envs: Path, tmp_path: Path) -> None:
+def test_secret_file(envs: Path, tmp_path: Path) -> None:
+    """A changed secret file is a change."""
     secret = tmp_path / "secret"
     secret.write_text("one")
     write(envs, "qa", "CLIENT_SECRET_FILE=../secret")
     folder = Folder(envs)
-    assert secrets(folder) == {"qa": "one"}
+    assert client_secrets(folder) == {"qa": "one"}
     secret.write_text("three")
-    assert secrets(folder) == {"qa": "three"}
+    assert client_secrets(folder) == {"qa": "three"}
     secret.unlink()
     with pytest.raises(InvalidEnvironments, match="cannot be read"):
         folder.read()
 
 
+def test_overdue(envs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """What takes long to read is told: nobody would know why changes are not noticed."""
+    os.mkfifo(envs / "pipe")
+    write(envs, "qa", "CLIENT_SECRET_FILE=pipe")
+    monkeypatch.setattr(folder, "OVERDUE", 0.0)
+
+    def answers() -> None:
+        deadline = threading.Event()
+        while not caplog.messages and not deadline.wait(0.01):
+            pass
+        (envs / "pipe").write_text("def")
+
+    threading.Thread(target=answers, daemon=True).start()
+    assert client_secrets(Folder(envs, shown_as="envs")) == {"qa": "def"}
+    (line,) = caplog.messages
+    assert "still being read, 0 s after envs was begun" in line
+
+
+def test_all_mistakes(envs: Path) -> None:
+    """All mistakes of all files are told at once."""
+    (envs / "dev.env").write_text(WHOLE.replace("CLIENT_ID=abc", "CLIENT_ID="))
+    (envs / "prod.env").write_text("HOST=https://prod.example.com\nOVERWRITE=x\n")
+    with pytest.raises(InvalidEnvironments) as error:
+        Folder(envs, shown_as="envs").read()
+    assert [line.split(" ", 2)[:2] for line in error.value.mistakes] == [
+        ["envs/dev.env:", "CLIENT_ID:"],
+        ["envs/prod.env:", "OVERWRITE:"],
+        ["envs/prod.env:", "CLIENT_ID:"],
+        ["envs/prod.env:", "CLIENT_SECRET:"],
+    ]
+
+
+def test_shared_origin(envs: Path) -> None:
+    """Two files with the same origin are both named."""
+    (envs / "dev.env").write_text(WHOLE.replace("api.qa", "API.qa"))
+    (said,) = mistakes(envs, WHOLE)
+    assert said == (
+        "envs/qa.env: HOST: claims https://api.qa.example.com, which envs/dev.env claims too;"
+        " expected each origin in one file"
+    )
+
+
+def test_only(envs: Path) -> None:
+    """Only the environments that are asked for are read."""
+    (envs / "broken.env").write_text("nonsense")
+    (envs / "qa.env").write_text(WHOLE)
+    assert [environment.name for environment in Folder(envs, only=["qa"]).read()] == ["qa"]
+
+
+def test_did_you_mean(envs: Path) -> None:
+    """An environment that does not exist is told with the one whose name is near."""
+    (envs / "prod.env").write_text(WHOLE)
+    with pytest.raises(InvalidEnvironments, match=r"inject_env: prd: .*prd\.env does not exist, did you mean prod\?"):
+        Folder(envs, only=["prd"]).read()
+
+
+def test_no_ending(envs: Path) -> None:
+    """An environment that is asked for, whose file lacks its .env."""
+    (envs / "qa").write_text(WHOLE)
+    with pytest.raises(InvalidEnvironments) as error:
+        Folder(envs, only=["qa"], shown_as="envs").read()
+    assert str(error.value) == "inject_env: qa: envs/qa.env does not exist; rename envs/qa to envs/qa.env"
+
+
 async def following(folder: Folder) -> AsyncGenerator[dict[str, str]]:
     async with aclosing(folder.changes()) as changes:
         async for _ in changes:
-            yield secrets(folder)
+            yield client_secrets(folder)
 
 
-async def test_changes_are_told_whatever_way_they_are_made(envs: Path, tmp_path: Path) -> None:
+async def test_changes(envs: Path, tmp_path: Path) -> None:
+    """Changes are told in whatever way they are made."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "secret").write_text("one")
     write(envs, "qa")
@@ -192,7 +198,8 @@ async def test_changes_are_told_whatever_way_they_are_made(envs: Path, tmp_path:
         await wait_for({"qa": "two"})
 
 
-async def test_a_folder_that_is_made_later_is_noticed(tmp_path: Path) -> None:
+async def test_later_folder(tmp_path: Path) -> None:
+    """A folder that is made later is noticed."""
     folder = Folder(tmp_path / "envs")
     async with aclosing(following(folder)) as seen:
         assert await anext(seen) == {}

@@ -51,7 +51,8 @@ def loaded(folder: Path, text: str) -> Environment:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_file_of_a_provider_is_read(folder: Path, name: str) -> None:
+def test_file(folder: Path, name: str) -> None:
+    """The file of a provider is read, and so is each line that is commented out in it."""
     text = FILES[name]
     environment = loaded(folder, text)
     # What is commented out there is right as well, instead of or beside the rest.
@@ -59,7 +60,8 @@ def test_the_file_of_a_provider_is_read(folder: Path, name: str) -> None:
         assert loaded(folder, f"{text}{line}\n") != environment
 
 
-def test_every_provider_of_the_table_has_its_file() -> None:
+def test_table() -> None:
+    """Every provider of the table has its file."""
     anchors = {re.sub(r"[^a-z0-9 -]", "", name.lower()).replace(" ", "-") for name in FILES}
     assert set(re.findall(r"\]\(#([a-z0-9-]+)\)", TEXT)) == anchors
     assert len(anchors) == len(FILES) == TEXT.count("```ini")
@@ -67,11 +69,13 @@ def test_every_provider_of_the_table_has_its_file() -> None:
 
 @pytest.mark.parametrize(("where", "line"), SECRETS)
 @pytest.mark.skipif(sys.platform == "win32", reason="the programs are scripts with a #! line")
-def test_a_secret_comes_from_where_people_keep_it(folder: Path, where: str, line: str) -> None:
+def test_secret(folder: Path, where: str, line: str) -> None:
+    """A secret comes from where people keep it."""
     line = line.replace("\\|", "|")
     environment = loaded(folder, f"HOST=https://api.example.com\nCLIENT_ID=abc\n{line}\n")
     assert environment.token_request.client_secret == SECRET
 
 
-def test_every_line_of_the_table_of_secrets_is_tried() -> None:
+def test_table_of_secrets() -> None:
+    """Every line of the table of secrets is tried."""
     assert len(SECRETS) == TEXT.count("`CLIENT_SECRET") == 9

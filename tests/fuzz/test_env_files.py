@@ -75,7 +75,8 @@ CONTENTS = (
 
 
 @given(CONTENTS)
-def test_every_env_file_is_an_environment_or_mistakes_without_a_secret(content: bytes) -> None:
+def test_env_file(content: bytes) -> None:
+    """Whatever stands in an env file, it is an environment, or mistakes without a secret."""
     with tempfile.TemporaryDirectory() as folder, nothing_secret_is_logged(), without_programs():
         path = Path(folder) / "qa.env"
         path.write_bytes(content)
