@@ -1,4 +1,4 @@
-"""A blocking call -> an awaitable, in a thread of its own; or a wait that SIGINT ends."""
+"""Runs a blocking call in a thread of its own: to await it, or to wait for it until SIGINT."""
 
 import asyncio
 import concurrent.futures
@@ -21,8 +21,8 @@ class Interrupted(Exception):
 async def in_thread(function: Callable[[], T], name: str, ended: Callable[[], object] = lambda: None) -> T:
     """Run a blocking function in a thread of this name. Raises what it raises.
 
-    Unlike with asyncio.to_thread, a stuck one holds up neither other calls nor the exit.
-    `ended` is called when it has returned, which may be long after nobody awaits it any more; in its thread.
+    Unlike with asyncio.to_thread, one that hangs blocks neither other calls nor the exit.
+    `ended` is called in its thread when it has returned, even if nobody awaits it any more.
     """
     return await asyncio.wrap_future(_started(function, name, ended))
 
@@ -30,7 +30,7 @@ async def in_thread(function: Callable[[], T], name: str, ended: Callable[[], ob
 def interruptible(function: Callable[[], T], name: str) -> T:
     """Wait for a blocking function, which runs in a thread of this name. Raises what it raises, and Interrupted.
 
-    asyncio's own handlers of SIGINT only run once the event loop does, and what waits here holds it up.
+    asyncio runs its own SIGINT handlers in the event loop, which this wait blocks.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
@@ -50,7 +50,7 @@ def interruptible(function: Callable[[], T], name: str) -> T:
 
 @contextmanager
 def overdue(seconds: float, tell: Callable[[], None]) -> Iterator[None]:
-    """Call `tell`, in a thread of its own, if the block takes as long."""
+    """Call `tell`, in a thread of its own, if the block takes longer than this."""
     timer = threading.Timer(seconds, tell)
     timer.daemon = True
     timer.start()
@@ -81,7 +81,7 @@ def _started(
 
 
 class Turns:
-    """Threads of which so many run at once, and fewer for one server: one that hangs does not take every turn."""
+    """Limits how many threads run at once, and how many for one server: one that hangs leaves turns to others."""
 
     def __init__(self, most: int, most_for_one: int) -> None:
         self._most_for_one = most_for_one
@@ -103,7 +103,7 @@ class Turns:
             raise
 
         def ended() -> None:
-            with suppress(RuntimeError):  # the loop has ended meanwhile
+            with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._all.release)
                 loop.call_soon_threadsafe(own.release)
 
@@ -111,7 +111,7 @@ class Turns:
 
     @asynccontextmanager
     async def held(self, server: str) -> AsyncIterator[None]:
-        """A turn for as long as the block takes."""
+        """Hold a turn while the block runs."""
         async with self._own(server), self._all:
             yield
 

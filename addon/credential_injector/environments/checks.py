@@ -1,4 +1,4 @@
-"""Keys of an environment file that are right each, and wrong together; and the defaults that one key gives another."""
+"""Mistakes that no key of an environment file makes alone, and the defaults that one key gives another."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
@@ -25,7 +25,7 @@ _OF_METHODS = {key for method in METHODS.values() for key in (*method.needs, *me
 
 
 def check(values: Values, given: Given) -> Mistakes:
-    """Every mistake that no key makes alone."""
+    """Every mistake of this kind."""
     yield from check_header_names(values)
     yield from check_grant(values, given)
     yield from check_pairs(values, given)
@@ -65,7 +65,7 @@ def check_header_names(values: Values) -> Mistakes:
 def check_grant(values: Values, given: Given) -> Mistakes:
     """Missing keys, and keys that the grant or the client authentication method does not use.
 
-    A key that was given wrongly is not missing. Where the grant or the method is invalid, no key can be called so.
+    A key with a wrong value is not missing. If the grant or the method is invalid, no key is called missing or unused.
     """
     grant = values.get("grant_type", DEFAULT_GRANT)
     needed: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ def check_grant(values: Values, given: Given) -> Mistakes:
 
 
 def _unused(grant: str, methods: Iterable[str], given: Iterable[str]) -> dict[str, list[str]]:
-    """The keys that are of another grant or client authentication method, with the lines that do not go with them."""
+    """The keys of another grant or client authentication method, with the lines that they do not go with."""
     used = {*GRANTS[grant].needs, *GRANTS[grant].may}
     used |= {key for method in methods for key in (*METHODS[method].needs, *METHODS[method].may)}
     of_methods = f"TOKEN_ENDPOINT_AUTH_METHOD={' or '.join(methods)}"
@@ -127,7 +127,7 @@ def check_endpoints(values: Values, given: Given, login_endpoint: str) -> Mistak
 
 
 def check_pairs(values: Values, given: Given) -> Mistakes:
-    """Keys that contradict one another, or that miss one another."""
+    """Keys that contradict or need one another."""
     of_grant = dict(values.get("values", ()))
     prefix = values.get("prefix", default_prefix(values))
     yield from _check_signing(of_grant, given)

@@ -1,10 +1,11 @@
-"""One env file: text -> keys and values, strictly. The only reader of env files and of the secrets that they name."""
+"""Reads one env file, strictly: text -> keys and values; and the files that hold its secrets."""
 
 import logging
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +18,10 @@ from credential_injector.permissions import Look
 logger = logging.getLogger(__name__)
 
 SINGLE_QUOTED = re.compile(r"[^=]*=[^\S\r\n]*'")
-# What python-dotenv cuts off a bare value; `comment` where it is written like one.
+# What python-dotenv cuts off from a bare value; `comment` where a space follows the #, or nothing.
 CUT_OFF = re.compile(r"[^=]*=(?![^\S\r\n]*['\"]).*?[^\S\r\n]#(?P<comment>\s|$)?")
 BARE = re.compile(r"[^=]*=[^\S\r\n]*[^'\"\s]")
-# The first line that is no comment, where it has a key of YAML.
+# A file whose first line, after comments, is a key of YAML.
 YAML = re.compile(r"(?:[^\S\n]*(?:#.*|---.*)?\n)*[^\S\n]*[A-Za-z_]{1,40}:\s")
 ASSIGNMENT = re.compile(r"^[^\S\n]*(?:export\s+)?[A-Za-z_-]+[^\S\n]*=", re.MULTILINE)
 TYPOGRAPHIC_QUOTES = tuple("“”„‟‘’‚‛«»")  # noqa: RUF001 - they look like others
@@ -30,18 +31,18 @@ class Binding(NamedTuple):
     """A key's value, as it stands in the file."""
 
     value: str | None
-    """None: it could not be read, and that has been said."""
+    """None: it could not be read, which is a mistake already."""
     line: int
     written: str
     """The key, as it stands in the file."""
     cut: bool = False
-    """What looks like a comment followed, and was cut off."""
+    """What follows it was cut off, as it looks like a comment."""
 
 
 class EnvFile:
-    """One reading of one file: it gathers mistakes instead of stopping at the first.
+    """One reading of one file. It gathers all mistakes.
 
-    A mistake names file and key (or line), what is wrong and what was expected, never the value: it may be a secret.
+    A mistake names file and key (or line), what is wrong and what was expected; never the value, which may be a secret.
     """
 
     def __init__(self, path: Path, shown: str, look: Look | None = None) -> None:
@@ -51,7 +52,7 @@ class EnvFile:
         """The path as messages name it: `envs/qa.env`."""
         self.mistakes: list[str] = []
         self.warnings: list[str] = []
-        """What may be meant otherwise, worded like mistakes."""
+        """Values that may be meant otherwise, worded like mistakes."""
         self.files: list[Path] = []
         """The files that its _FILE keys name."""
         self.secret_files: list[Path] = []
@@ -64,11 +65,11 @@ class EnvFile:
         self.mistakes.append(f"{self.shown}: {where}: {what}")
 
     def note(self, where: str, what: str) -> None:
-        """Tell in the log what is no mistake, and may surprise."""
+        """Log what is no mistake, but may surprise."""
         logger.info(f"{self.shown}: {where}: {what}")
 
     def text(self) -> str | None:
-        """What stands in the file. None: it cannot be read, or must not be, and that has been said."""
+        """What stands in the file. None after a mistake: it cannot be read, or must not be."""
         if objection := self._look.objection(self.path):
             self.wrong("the file", objection)
             return None
@@ -93,9 +94,9 @@ class EnvFile:
     ) -> dict[str, Binding]:
         """Each key, in the form that `canonical` gives it, with its value. `shown` names a key or its line in messages.
 
-        python-dotenv forgives where a secret must not be forgiven: it drops a line that it cannot parse, an unset
-        ${NAME} becomes empty, a key without "=" becomes None, and single quotes do not stop ${NAME}. Hence its parser
-        without its `dotenv_values`.
+        This uses python-dotenv's parser without its `dotenv_values`, which would change a secret silently: it drops a
+        line that it cannot parse, makes an unset ${NAME} empty, takes a key without "=", and expands ${NAME} in single
+        quotes.
         """
         bindings: dict[str, Binding] = {}
         for parsed in parse(text):
@@ -109,28 +110,33 @@ class EnvFile:
                 continue
             if parsed.key is None:
                 continue
-            key = canonical(parsed.key)
+            key, where = canonical(parsed.key), partial(shown, parsed.key, line)
             if key in bindings:
-                self.wrong(
-                    shown(parsed.key, line), f"is set twice (lines {bindings[key].line} and {line}); expected once"
-                )
-                continue
-            value = parsed.value
-            if value is None:
-                self.wrong(shown(parsed.key, line), f"has no '=' (line {line}); expected KEY=value")
-            elif "${" in value and not SINGLE_QUOTED.match(written):
-                earlier = {name: bound.value for name, bound in bindings.items()}
-                value = self._interpolated(shown(parsed.key, line), value, line, earlier)
-            cut = CUT_OFF.match(written)
-            if cut is not None and cut["comment"] is None:
-                self._warn_of_cut(shown(parsed.key, line), line)
-            if value and BARE.match(written) and (value[0] in TYPOGRAPHIC_QUOTES or value[-1] in TYPOGRAPHIC_QUOTES):
-                self.warnings.append(
-                    f"{self.shown}: {shown(parsed.key, line)}: has a typographic quote on line {line}, which counts as"
-                    " part of the value; expected ' or \" around it, or nothing"
-                )
-            bindings[key] = Binding(value, line, parsed.key, cut is not None and cut["comment"] is not None)
+                self.wrong(where(), f"is set twice (lines {bindings[key].line} and {line}); expected once")
+            else:
+                value, is_cut = self._value_of(parsed, line, where, bindings)
+                bindings[key] = Binding(value, line, parsed.key, is_cut)
         return bindings
+
+    def _value_of(
+        self, parsed: Parsed, line: int, where: Callable[[], str], earlier: Mapping[str, Binding]
+    ) -> tuple[str | None, bool]:
+        """The value of a line, and whether something that looks like a comment was cut off from it."""
+        value, written = parsed.value, parsed.original.string.lstrip()
+        if value is None:
+            self.wrong(where(), f"has no '=' (line {line}); expected KEY=value")
+        elif "${" in value and not SINGLE_QUOTED.match(written):
+            value = self._interpolated(where(), value, line, earlier)
+        cut = CUT_OFF.match(written)
+        is_comment = cut is not None and cut["comment"] is not None
+        if cut is not None and not is_comment:
+            self._warn_of_cut(where(), line)
+        if value and BARE.match(written) and (value[0] in TYPOGRAPHIC_QUOTES or value[-1] in TYPOGRAPHIC_QUOTES):
+            self.warnings.append(
+                f"{self.shown}: {where()}: has a typographic quote on line {line}, which counts as part of the"
+                " value; expected ' or \" around it, or nothing"
+            )
+        return value, is_comment
 
     def _warn_of_cut(self, key: str, line: int) -> None:
         self.warnings.append(
@@ -141,7 +147,7 @@ class EnvFile:
     def value(self, key: str, how: str, binding: Binding, *, secret: bool) -> str:
         """The value itself, the text of the file that it names (`_FILE`), or what a command prints (`_COMMAND`).
 
-        `secret`: what stands in the file itself is for nobody else to read. Raises ValueError.
+        `secret`: nobody else should read the file in which it stands. Raises ValueError.
         """
         value = binding.value or ""
         if secret and not how and binding.cut:
@@ -180,16 +186,16 @@ class EnvFile:
         if "-----BEGIN CERTIFICATE-----" not in text or "PRIVATE KEY-----" in text:  # a certificate alone is public
             self.secret_files.append(path)
 
-    def _interpolated(self, key: str, value: str, line: int, earlier: Mapping[str, str | None]) -> str | None:
+    def _interpolated(self, key: str, value: str, line: int, earlier: Mapping[str, Binding]) -> str | None:
         parts = []
         for atom in parse_variables(value):
             if not isinstance(atom, Variable):
                 parts.append(atom.resolve({}))
                 continue
-            here = atom.name.upper() in earlier
-            found = earlier[atom.name.upper()] if here else os.environ.get(atom.name, atom.default)
+            here = earlier.get(atom.name.upper())
+            found = here.value if here is not None else os.environ.get(atom.name, atom.default)
             if found is None:
-                # Inside a secret this may be no variable but a part of the secret.
+                # It may be no variable but a part of a secret.
                 variable = value if re.fullmatch(r"\$\{[A-Z_][A-Z0-9_]*\}", value) else "a ${...}"
                 self.wrong(
                     key,

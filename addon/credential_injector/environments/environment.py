@@ -32,17 +32,17 @@ class Environment:
     header: str = "Authorization"
     prefix: str = "Bearer"
     extra_headers: Fields = field(default=(), repr=False)
-    """What goes into the request beside the credential."""
+    """Further headers that go into the request with the credential."""
     overwrite: Overwrite = "always"
     without_token: WithoutToken = "block"  # noqa: S105 - not a password
     methods: frozenset[str] | None = None
     """The methods that get a token; None: all of them."""
     page_origins: frozenset[str] = frozenset()
-    """Whose pages' cross-site requests get a token, too, as a browser writes them into the Origin header."""
+    """Origins whose pages get a token for cross-site requests, too, as a browser writes them into the Origin header."""
 
 
 def read(file: EnvFile) -> Environment | None:
-    """The environment of one file, or None where a mistake was found, which `file.mistakes` then holds."""
+    """The environment of one file, or None if there are mistakes, which `file.mistakes` holds."""
     name = file.path.stem
     if not _NAME.fullmatch(name):
         file.wrong("the file's name", "cannot name an environment; expected letters, digits, '-', '_' and '.'")
@@ -65,7 +65,7 @@ def read(file: EnvFile) -> Environment | None:
 
 
 def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The values by the names of their fields; and each key that is given, rightly or not, as messages name it."""
+    """The values by the names of their fields; and the keys that are given, rightly or not, as messages name them."""
     values: dict[str, Any] = {}
     given: dict[str, str] = {}
     for written, binding in bindings.items():
@@ -97,7 +97,7 @@ def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> tuple[dict[str, A
 
 
 def _set_defaults(file: EnvFile, values: dict[str, Any], given: Mapping[str, str]) -> None:
-    """What the file leaves to other keys of it."""
+    """Fill in the keys that the file leaves out and others decide."""
     grant = values.get("grant_type", checks.DEFAULT_GRANT)
     if grant not in FIXED:
         values.setdefault("auth_method", checks.default_method(grant, given))

@@ -1,4 +1,4 @@
-"""The folder of environment files: which there are, read again where one changed."""
+"""The folder of environment files. Only new and changed files are read."""
 
 import logging
 import stat
@@ -19,11 +19,11 @@ from credential_injector.threads import overdue
 logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = "envs"
-OVERDUE = 15.0  # seconds after which reading is told to take long; a single pipe or command has less
+OVERDUE = 15.0  # seconds after which the log says that reading takes long; a single pipe or command takes less
 
 
 class InvalidEnvironments(ValueError):
-    """The files are wrong. `mistakes` holds one line for each: file, key, what is wrong, what was expected."""
+    """Some files are wrong. `mistakes` are lines: file, key, what is wrong, what was expected."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
@@ -39,7 +39,7 @@ class _Reading(NamedTuple):
 
 
 class Folder:
-    """`path/*.env`, or of these the environments that `only` names. `shown_as` is the folder's name in messages."""
+    """`path/*.env`, or only those that `only` names. `shown_as` is the folder's name in messages."""
 
     def __init__(self, path: Path, *, only: Iterable[str] | None = None, shown_as: str | None = None) -> None:
         self.path = path
@@ -50,7 +50,7 @@ class Folder:
         """What is being read, as messages name it."""
 
     def read(self) -> tuple[Environment, ...]:
-        """The environments as they are now. What has not changed is not read again, so its commands do not run again.
+        """The environments as they are now. A file that has not changed is not read again, so its commands do not run.
 
         Raises InvalidEnvironments with every mistake of every file.
         """
@@ -100,7 +100,7 @@ class Folder:
         return list(self._files()[0])
 
     def secret_files(self, name: str) -> list[Path]:
-        """The files in which the secrets of an environment stand, as they were read last."""
+        """The files that held the secrets of an environment when it was read last."""
         return list(dict.fromkeys(self._readings[name].file.secret_files))
 
     def _files(self) -> tuple[dict[str, Path], list[str]]:
@@ -120,19 +120,22 @@ class Folder:
         return file_names.found_instead(self.path, self._shown)
 
     def _missing(self, name: str, files: Iterable[str]) -> str:
-        """That an environment was asked for which is not there, and what may have been meant."""
+        """The mistake of asking for an environment that is not there, with what may have been meant."""
         wrong = f"inject_env: {name}: {self._shown}/{name}.env does not exist"
         if (self.path / name).is_file():
             return f"{wrong}; rename {self._shown}/{name} to {self._shown}/{name}.env"
         return wrong + (did_you_mean(name, files, cutoff=0.5) or f"; expected one of {', '.join(files) or 'none'}")
 
     def take_over(self, before: "Folder") -> None:
-        """What `before` has read need not be read again, if it is the same folder."""
+        """Keep what `before` has read, if it is the same folder."""
         if before.path == self.path:
             self._readings = dict(before._readings)
 
     def forget(self, names: Iterable[str]) -> bool:
-        """Read these environments' files again next time, if that may tell another secret: if they run a command."""
+        """Read these environments' files again next time, if a command or a pipe in them may give another secret.
+
+        Returns whether there is one.
+        """
         forgotten = {name for name in names if name in self._readings and self._readings[name].file.runs_commands}
         self._readings = {name: kept for name, kept in self._readings.items() if name not in forgotten}
         return bool(forgotten)
@@ -152,14 +155,14 @@ class Folder:
         return _Reading(environment, reading, before + _state(reading.files, look))
 
     def _watched(self) -> set[Path]:
-        """The folders whose changes matter; of one that does not exist, the one in which it would be made."""
+        """The folders whose changes matter. For one that does not exist: the one in which it would be made."""
         folders = {self.path.resolve()}
         folders |= {file.resolve().parent for one in self._readings.values() for file in one.file.files}
         return {next(place for place in (folder, *folder.parents) if place.is_dir()) for folder in folders}
 
 
 def open_folder(given: str, only: Iterable[str] = ()) -> Folder:
-    """The folder that `inject_envs` names, named as short as it can be: from the working directory, else beside addon/.
+    """The folder that `inject_envs` names: in the working directory, else beside addon/.
 
     Raises InvalidEnvironments where there is none, unless it is the default.
     """
@@ -188,7 +191,7 @@ def _state(files: Iterable[Path], look: Look) -> tuple[object, ...]:
             status = path.stat()
         except OSError:
             return None
-        # To read from a pipe changes its time.
+        # Reading from a pipe changes its time.
         content = (status.st_mtime_ns, status.st_size) if stat.S_ISREG(status.st_mode) else ()
         return *content, status.st_ino, look.objection(path)
 
