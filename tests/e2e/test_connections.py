@@ -497,6 +497,41 @@ def test_a_server_that_cannot_be_connected(stage: Stage, curl: Curl, strategy: s
     assert "cannot connect to the API, so the token never left; check HOST in envs/qa.env" in flow.comment
 
 
+DOWN = "mitmproxy cannot connect through the upstream proxy {}, so the token never left; check that it runs"
+REFUSES = "the upstream proxy {} refuses to connect mitmproxy to the API (403 Forbidden), so the token never left"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "said"), [("http", None, DOWN), ("https", None, DOWN), ("https", "403 Forbidden", REFUSES)]
+)
+def test_an_upstream_proxy_that_fails(stage: Stage, curl: Curl, scheme: str, answer: str | None, said: str) -> None:
+    """The flow blames the upstream proxy, which is down or refuses, and not HOST."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        if answer is None:
+            server.close()
+        else:
+            threading.Thread(target=_refuse, args=(server, answer), daemon=True).start()
+        stage.env(f"{scheme}://api.qa.test")
+        flows = stage.folder / "flows"
+        with stage.mitmproxy("mitmdump", "--mode", f"upstream:http://{address}", "-w", str(flows)) as proxy:
+            through = ["--noproxy", "", "--proxy", proxy.url, "--cacert", str(stage.mitmproxy_ca)]
+            assert curl(*through, f"{scheme}://api.qa.test/").status == 502
+    flow = saved(flows)[-1]
+    assert (flow.marked, flow.metadata["inject"]["action"]) == (":no_entry:", "blocked")
+    assert said.format(address) in flow.comment
+
+
+def _refuse(server: socket.socket, answer: str) -> None:
+    """Answer whoever connects so."""
+    with suppress(OSError):
+        while True:
+            client, _ = server.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
+
+
 def test_an_answer_that_is_not_the_servers(stage: Stage, curl: Curl) -> None:
     """A mock's 401 does not make the request really go to the API."""
     stage.env(stage.http)

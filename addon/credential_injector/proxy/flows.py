@@ -91,6 +91,12 @@ def destination(flow: http.HTTPFlow) -> Destination:
     return Destination(scheme, name, data.port, data.path.decode("utf-8", "surrogateescape"))
 
 
+def upstream(flow: http.HTTPFlow) -> str:
+    """The address of the upstream proxy by which the request goes; empty without one."""
+    via = flow.server_conn.via
+    return "" if via is None else "{}:{}".format(*via[1])
+
+
 def proxy_elsewhere(flow: http.HTTPFlow) -> str | None:
     """The upstream proxy by which the request goes, where that is not on this machine."""
     via = flow.server_conn.via

@@ -64,7 +64,7 @@ class Outcome:
         """The API could not be connected, so the request with the credential did not leave."""
         route.counts.injected -= 1
         route.counts.blocked += 1
-        reason = messages.not_connected(route.environment, failure)
+        reason = messages.not_connected(route.environment, failure, flows.upstream(flow))
         record.blocked(flow, route.environment, reason)
         self._log_once(route.environment, "connection", f"request blocked: {reason}")
 

@@ -84,6 +84,8 @@ class Connections:
     def failure(self, flow: http.HTTPFlow) -> str | None:
         """The flow's error, if it says that the server could not be connected."""
         error = flow.error.msg if flow.error is not None else None
+        if error is not None and error.startswith("Upstream proxy "):  # mitmproxy's words: it refused the CONNECT
+            return error
         made = self._made.get(flow.client_conn.id) or ()
         return error if error is not None and any(one.server.error == error for one in made) else None
 
