@@ -299,7 +299,7 @@ def test_a_second_answer_that_does_not_come_leaves_the_401_and_asks_no_third_tim
 ) -> None:
     stage.env(stage.http)
     patience = tmp_path / "patience.py"
-    patience.write_text("from credential_injector import retry\nretry.DEADLINE = 0.5\n")
+    patience.write_text("from credential_injector.proxy import retry\nretry.DEADLINE = 0.5\n")
     proxy = stage.mitmdump("-s", str(patience))
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     revoke(stage)
