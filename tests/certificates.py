@@ -41,13 +41,16 @@ class Authority:
         certificate = _unsigned("test CA", "test CA", self._key).add_extension(basic, True)
         self.certificate = _signed(certificate, self._key)
 
-    def issue(self, name: str, *alternatives: str, days: int = 2) -> tuple[str, str]:
-        """A certificate and its key. `alternatives` are DNS names and addresses of a server. It ends in `days`."""
+    def issue(self, name: str, *alternatives: str, days: int = 2, since: int = -2) -> tuple[str, str]:
+        """A certificate and its key. `alternatives` are DNS names and addresses of a server.
+
+        It is valid from `since` until `days`, both in days from now.
+        """
         key = KEYS["P-256"]()
         names: list[x509.GeneralName] = [
             x509.IPAddress(ipaddress.ip_address(one)) if one[0].isdigit() else x509.DNSName(one) for one in alternatives
         ]
-        certificate = _unsigned(name, "test CA", key, days)
+        certificate = _unsigned(name, "test CA", key, days, since)
         if names:
             certificate = certificate.add_extension(x509.SubjectAlternativeName(names), False)
         return _signed(certificate, self._key), pem_of(key)
@@ -65,7 +68,7 @@ def self_signed(name: str, kind: str = "P-256") -> tuple[str, str]:
     return _signed(_unsigned(name, name, key), key), pem_of(key)
 
 
-def _unsigned(name: str, issuer: str, key: Any, days: int = 2) -> x509.CertificateBuilder:
+def _unsigned(name: str, issuer: str, key: Any, days: int = 2, since: int = -2) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -73,7 +76,7 @@ def _unsigned(name: str, issuer: str, key: Any, days: int = 2) -> x509.Certifica
         .issuer_name(_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=2))
+        .not_valid_before(now + datetime.timedelta(days=since))
         .not_valid_after(now + datetime.timedelta(days=days))
     )
 

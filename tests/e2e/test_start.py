@@ -54,7 +54,7 @@ def test_a_broken_file_stops_mitmdump_with_every_mistake_and_no_traceback(stage:
     code, lines = start_and_fail(stage)
     assert code == 1
     assert [line for line in lines if line.startswith("envs/")] == [
-        "envs/prod.env: HOST: origin 1 has an unknown scheme, http or https was expected",
+        "envs/prod.env: HOST: origin 1 has an unknown scheme; expected http or https",
         "envs/prod.env: CLIENT_ID: is missing; expected a value",
         "envs/prod.env: CLIENT_SECRET: is missing;"
         " expected the secret itself, CLIENT_SECRET_FILE=path or CLIENT_SECRET_COMMAND=command",
@@ -81,7 +81,10 @@ def test_two_files_on_one_origin_stop_mitmdump(stage: Stage) -> None:
         (["--set", "inject-folder=x"], "inject-folder: unknown option, did you mean inject_envs?"),
         (["--set", "inject_env=qa", "--set", "inject_env=dev"], "inject_env: is given 2 times; expected once"),
         (["--set", "inject_env"], "inject_env: has no value; expected --set inject_env=value"),
-        (["--set", "inject_clients=everybody"], "inject_clients: 'everybody' is not a network, 'loopback' or CIDR"),
+        (
+            ["--set", "inject_clients=everybody"],
+            "inject_clients: 'everybody' is not a network; expected loopback or a CIDR",
+        ),
         (["--set", "inject_envs=nowhere"], "inject_envs: nowhere: no such folder"),
         (["--set", "inject_env=qe"], "inject_env: qe: envs/qe.env does not exist, did you mean qa?"),
     ],

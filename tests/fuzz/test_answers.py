@@ -43,7 +43,8 @@ ANSWERS = st.builds(
 
 
 @given(ANSWERS)
-def test_every_answer_is_a_token_that_can_be_sent_or_a_refusal_without_a_secret(answer: Answer) -> None:
+def test_answers(answer: Answer) -> None:
+    """Every answer is a token that can be sent, or a refusal without a secret."""
     said = outcome(answer, REQUEST)
     if isinstance(said, NoToken):
         check_refusal(said)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from credential_injector.oauth import addresses
 from credential_injector.oauth.addresses import MOST_ADDRESSES, connect
 from tests.fakes import black_hole
 
@@ -44,9 +43,8 @@ def never() -> bool:
     return False
 
 
-def test_an_address_that_drops_packets_does_not_keep_the_others_from_being_tried(
-    resolve: Resolve, listening: int
-) -> None:
+def test_dropping(resolve: Resolve, listening: int) -> None:
+    """An address that drops packets does not keep the others from being tried."""
     with black_hole() as dropping:
         resolve(dropping, dropping, listening)
         with connect("login.test", 443, never) as sock:
@@ -54,28 +52,29 @@ def test_an_address_that_drops_packets_does_not_keep_the_others_from_being_tried
             assert sock.gettimeout() is None
 
 
-def test_after_an_address_that_refuses_the_next_one_is_tried_at_once(
-    resolve: Resolve, closed: int, listening: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(addresses, "ATTEMPT_DELAY", 60.0)
+def test_refusing(resolve: Resolve, closed: int, listening: int) -> None:
+    """After an address that refuses, the next one is tried at once."""
     resolve(closed, listening)
-    with connect("login.test", 443, never) as sock:
+    with connect("login.test", 443, never, delay=60.0) as sock:
         assert sock.getpeername()[1] == listening
 
 
-def test_where_all_addresses_refuse_the_reason_is_told(resolve: Resolve, closed: int) -> None:
+def test_all_refuse(resolve: Resolve, closed: int) -> None:
+    """Where all addresses refuse, the error says so."""
     resolve(closed, closed)
     with pytest.raises(ConnectionRefusedError, match="Connection refused"):
         connect("login.test", 443, never)
 
 
-def test_a_name_without_an_address_is_an_error(resolve: Resolve) -> None:
+def test_no_address(resolve: Resolve) -> None:
+    """A name without an address is an error."""
     resolve()
     with pytest.raises(OSError, match=r"login\.test has no address"):
         connect("login.test", 443, never)
 
 
-def test_an_attempt_ends_when_it_is_given_up(resolve: Resolve) -> None:
+def test_given_up(resolve: Resolve) -> None:
+    """An attempt ends when it is given up."""
     given_up = threading.Event()
     with black_hole() as dropping:
         resolve(dropping)
@@ -84,8 +83,8 @@ def test_an_attempt_ends_when_it_is_given_up(resolve: Resolve) -> None:
             connect("login.test", 443, given_up.is_set)
 
 
-def test_the_families_take_turns_and_only_the_first_addresses_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RFC 8305 section 4."""
+def test_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The families take turns (RFC 8305 section 4), and only the first addresses count."""
     tried = []
 
     def attempt(family: socket.AddressFamily, *_: Any) -> socket.socket:
@@ -95,7 +94,7 @@ def test_the_families_take_turns_and_only_the_first_addresses_count(monkeypatch:
     six, four = socket.AF_INET6, socket.AF_INET
     found = [(family, socket.SOCK_STREAM, 0, "", ()) for family in [six] * 5 + [four] * 2]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    monkeypatch.setattr(addresses, "_attempt", attempt)
+    monkeypatch.setattr(socket, "socket", attempt)
     with pytest.raises(ConnectionRefusedError):
         connect("login.test", 443, never)
     assert tried == [six, four, six, four, six, six][:MOST_ADDRESSES]

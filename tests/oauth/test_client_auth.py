@@ -1,4 +1,4 @@
-"""What each method adds to a token request. What servers make of it is in test_token_endpoint.py and tests/e2e."""
+"""What each method adds to a token request. What servers make of it is in test_endpoint.py and tests/e2e."""
 
 import base64
 import importlib
@@ -34,30 +34,34 @@ def decoded(jwt: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, claims
 
 
-def test_a_secret_is_sent_in_the_form() -> None:
+def test_client_secret_post() -> None:
+    """client_secret_post sends the secret in the form."""
     request = TokenRequest(client_id=STRANGE, client_secret=STRANGE)
     assert applied("client_secret_post", request) == ({}, {"client_id": STRANGE, "client_secret": STRANGE})
 
 
-def test_a_secret_is_sent_form_encoded_in_basic() -> None:
-    """RFC 6749 section 2.3.1."""
+def test_client_secret_basic() -> None:
+    """client_secret_basic sends the secret form-encoded (RFC 6749 section 2.3.1)."""
     headers, fields = applied("client_secret_basic", TokenRequest(client_id="a:b c", client_secret=STRANGE))
     sent = base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode()
     assert (sent, fields) == ("a%3Ab+c:p%40ss%3Aw%25rd+%2B%26%3D%2F%22~%C3%A4", {})
 
 
 @pytest.mark.parametrize("method", ["none", "tls_client_auth", "self_signed_tls_client_auth"])
-def test_without_a_secret_the_client_says_who_it_is(method: str) -> None:
+def test_client_id(method: str) -> None:
+    """Without a secret the client sends its id."""
     assert applied(method, TokenRequest(client_id="abc")) == ({}, {"client_id": "abc"})
     assert METHODS[method].certificate == method.endswith("tls_client_auth")
 
 
-def test_nobody_is_no_client() -> None:
+def test_nobody() -> None:
+    """Without an id nothing is added."""
     assert applied("none", TokenRequest()) == ({}, {})
 
 
 @pytest.mark.parametrize("secret", ["short", STRANGE])
-def test_a_secret_may_sign(secret: str) -> None:
+def test_client_secret_jwt(secret: str) -> None:
+    """client_secret_jwt signs a JWT with the secret, each with a new jti (RFC 7523 section 3)."""
     request = TokenRequest(client_id="abc", client_secret=secret)
     headers, fields = applied("client_secret_jwt", request)
     header, claims = decoded(fields["client_assertion"])
@@ -65,21 +69,22 @@ def test_a_secret_may_sign(secret: str) -> None:
     assert fields["client_id"] == "abc"
     assert fields["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
     assert header["alg"] == "HS256"
-    # RFC 7523 section 3, and a jti that is never used again
     jti = claims.pop("jti")
     assert claims == {"iss": "abc", "sub": "abc", "aud": ENDPOINT, "iat": 1_000_000, "exp": 1_000_300}
     assert decoded(applied("client_secret_jwt", request)[1]["client_assertion"])[1]["jti"] != jti
 
 
 @pytest.mark.parametrize(("kind", "algorithm"), [("RSA", "RS256"), ("P-384", "ES384"), ("Ed25519", "EdDSA")])
-def test_a_private_key_signs_by_the_usual_algorithm_of_its_kind(kind: str, algorithm: str) -> None:
+def test_private_key_jwt(kind: str, algorithm: str) -> None:
+    """A private key signs by the usual algorithm of its kind."""
     values = ("PRIVATE_KEY", pem_of(KEYS[kind]()))
     _, fields = applied("private_key_jwt", TokenRequest(client_id="abc", values=(values,)))
     header, claims = decoded(fields["client_assertion"])
     assert (header["alg"], "kid" in header, claims["iss"]) == (algorithm, False, "abc")
 
 
-def test_the_file_may_name_algorithm_key_and_certificate() -> None:
+def test_key_header() -> None:
+    """The file may name algorithm, key and certificate."""
     certificate, _ = self_signed("abc")
     values = {
         "PRIVATE_KEY": pem_of(KEYS["RSA"]()),
@@ -92,7 +97,8 @@ def test_the_file_may_name_algorithm_key_and_certificate() -> None:
     assert (header["alg"], header["kid"], header["x5t#S256"]) == ("PS384", "key 1", pem.thumbprint(certificate))
 
 
-def test_joserfc_writes_no_opinion_over_mitmproxys_console() -> None:
+def test_no_warning() -> None:
+    """joserfc writes no warning over mitmproxy's console."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         importlib.reload(assertion)
@@ -111,5 +117,6 @@ def test_joserfc_writes_no_opinion_over_mitmproxys_console() -> None:
         (["CLIENT_ID", "CLIENT_CERT", "CLIENT_KEY"], ["tls_client_auth", "self_signed_tls_client_auth"]),
     ],
 )
-def test_a_method_is_possible_where_all_its_keys_are_given(given: list[str], methods: list[str]) -> None:
+def test_possible(given: list[str], methods: list[str]) -> None:
+    """A method is possible where all its keys are given."""
     assert possible(given) == methods

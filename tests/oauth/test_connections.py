@@ -1,4 +1,4 @@
-"""What environments share on the way to authorization servers, as counts, and what they do not share."""
+"""What environments share when they ask authorization servers, and what they do not share."""
 
 import asyncio
 import ssl
@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from credential_injector.oauth import connections
-from credential_injector.oauth import server as authorization_server
 from credential_injector.oauth.answers import Answer
-from credential_injector.oauth.connections import MOST_CONTEXTS, MOST_KEPT
+from credential_injector.oauth.connections import MOST_CONTEXTS, MOST_KEPT, Connections, tls_context
 from credential_injector.oauth.request import Transport
 from credential_injector.oauth.server import AT_ONCE_WITH_ONE, AuthorizationServer, Conversation, Network
 from credential_injector.oauth.token import NoToken
@@ -39,18 +37,12 @@ def tls(authority: Authority, tmp_path: Path) -> ssl.SSLContext:
     return context
 
 
-@pytest.fixture
-def contexts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+class Contexts(list[ssl.SSLContext]):
     """The TLS contexts that were made."""
-    made = []
-    make = connections._tls_context
 
-    def making(*arguments: Any) -> ssl.SSLContext:
-        made.append(make(*arguments))
-        return made[-1]
-
-    monkeypatch.setattr(connections, "_tls_context", making)
-    return made
+    def make(self, *arguments: Any) -> ssl.SSLContext:
+        self.append(tls_context(*arguments))
+        return self[-1]
 
 
 async def post(network: Network, url: str, transport: Transport, certificate: tuple[str, str] | None = None) -> Answer:
@@ -62,13 +54,11 @@ async def post(network: Network, url: str, transport: Transport, certificate: tu
 # --- Shared ---
 
 
-async def test_environments_of_one_server_share_a_tls_context_and_few_connections(
-    authority: Authority, tls: ssl.SSLContext, contexts: list[Any]
-) -> None:
-    """Asking at once, or one after the other."""
-    trust = partial(Transport, ca=authority.certificate)
+async def test_many_environments(authority: Authority, tls: ssl.SSLContext) -> None:
+    """Environments of one server share a TLS context and few connections."""
+    trust, contexts = partial(Transport, ca=authority.certificate), Contexts()
     with fakes.keeping(OK, tls) as (url, seen):
-        network = Network()
+        network = Network(Connections(contexts.make))
         answers = await asyncio.gather(*(post(network, url, trust(timeout=30.0)) for _ in range(200)))
         assert [answer.status for answer in answers] == [200] * 200
         assert seen.most_open <= AT_ONCE_WITH_ONE
@@ -80,13 +70,16 @@ async def test_environments_of_one_server_share_a_tls_context_and_few_connection
         assert len(contexts) == 1
 
 
-async def test_no_tls_context_is_made_for_http(contexts: list[Any]) -> None:
+async def test_http() -> None:
+    """No TLS context is made for http."""
+    contexts = Contexts()
     with fakes.keeping(OK) as (url, _):
-        await post(Network(), url, Transport())
+        await post(Network(Connections(contexts.make)), url, Transport())
     assert contexts == []
 
 
-async def test_of_many_servers_only_so_many_connections_are_kept() -> None:
+async def test_most_kept() -> None:
+    """Of many servers only so many connections are kept."""
     with ExitStack() as stack:
         servers = [stack.enter_context(fakes.keeping(OK)) for _ in range(MOST_KEPT + 8)]
         network = Network()
@@ -97,32 +90,39 @@ async def test_of_many_servers_only_so_many_connections_are_kept() -> None:
         assert [seen.open for _, seen in servers[8:]] == [1] * MOST_KEPT
 
 
-async def test_a_connection_that_nobody_uses_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authorization_server, "KEPT_FOR", 0.05)
+async def test_kept_for() -> None:
+    """A connection that nobody uses is closed."""
     with fakes.keeping(OK) as (url, seen):
-        network = Network()
+        network = Network(kept_for=0.05)
         await post(network, url, Transport())
         await asyncio.to_thread(seen.wait_for, lambda: seen.open == 0)
         assert (await post(network, url, Transport())).status == 200
         assert seen.connections == 2
 
 
-async def test_connections_end_with_what_they_belong_to() -> None:
+async def test_owner_gone() -> None:
+    """Connections end with the network that they belong to."""
     with fakes.keeping(OK) as (url, seen):
         await post(Network(), url, Transport())
         await asyncio.to_thread(seen.wait_for, lambda: seen.open == 0)
 
 
-async def test_only_so_many_tls_contexts_are_kept(authority: Authority, tls: ssl.SSLContext) -> None:
-    """However many client certificates there are."""
+async def test_most_contexts(authority: Authority, tls: ssl.SSLContext) -> None:
+    """Only so many TLS contexts are kept, however many client certificates there are."""
     with fakes.keeping(OK, tls) as (url, _):
-        network = Network()
-        for number in range(MOST_CONTEXTS + 2):
-            await post(network, url, Transport(ca=authority.certificate), authority.issue(f"client-{number}"))
-        assert network.connections._tls.cache_info().currsize == MOST_CONTEXTS
+        contexts = Contexts()
+        network = Network(Connections(contexts.make))
+        certificates = [authority.issue(f"client-{number}") for number in range(MOST_CONTEXTS + 1)]
+        for certificate in certificates:
+            await post(network, url, Transport(ca=authority.certificate), certificate)
+        network.connections.close(network.connections.last_kept)
+        for certificate, made in ((certificates[1], 0), (certificates[0], 1)):
+            await post(network, url, Transport(ca=authority.certificate), certificate)
+            assert len(contexts) == MOST_CONTEXTS + 1 + made
 
 
-async def test_a_server_that_hangs_takes_no_turn_of_another() -> None:
+async def test_turns() -> None:
+    """A server that hangs takes no turn of another."""
     with fakes.keeping(OK) as (hanging, seen), fakes.keeping(OK) as (url, _):
         seen.may_answer.clear()
         network = Network()
@@ -135,7 +135,8 @@ async def test_a_server_that_hangs_takes_no_turn_of_another() -> None:
         assert seen.most_open == AT_ONCE_WITH_ONE
 
 
-async def test_who_gets_no_turn_in_time_is_told_so() -> None:
+async def test_no_turn() -> None:
+    """Who gets no turn in time is told so."""
     with fakes.keeping(OK) as (url, seen):
         seen.may_answer.clear()
         network = Network()
@@ -144,7 +145,7 @@ async def test_who_gets_no_turn_in_time_is_told_so() -> None:
         with pytest.raises(NoToken) as error:
             await post(network, url, Transport(timeout=0.1))
         assert error.value.code == "timeout"
-        assert error.value.reason == "too many token requests are under way: this one had no turn within 0 s"
+        assert error.value.reason == "too many token requests at once: this one did not start within 0 s"
         seen.may_answer.set()
         await asyncio.gather(*waiting)
 
@@ -152,7 +153,8 @@ async def test_who_gets_no_turn_in_time_is_told_so() -> None:
 # --- Not shared ---
 
 
-async def test_no_cookie_is_kept() -> None:
+async def test_no_cookie() -> None:
+    """No cookie is kept."""
     with fakes.keeping(OK) as (url, seen):
         network = Network()
         for _ in range(2):
@@ -161,8 +163,8 @@ async def test_no_cookie_is_kept() -> None:
     assert not any(b"cookie" in head.lower() for head in seen.heads)
 
 
-async def test_a_certificate_is_shown_on_no_connection_but_its_own(authority: Authority, tls: ssl.SSLContext) -> None:
-    """Nor is a connection with one used by an environment that has none."""
+async def test_certificates(authority: Authority, tls: ssl.SSLContext) -> None:
+    """A client certificate is shown on its own connection alone, which no other environment uses."""
     trust = Transport(ca=authority.certificate)
     certificates = {name: authority.issue(name) for name in ("one", "other")}
     with fakes.keeping(OK, tls) as (url, seen):
@@ -173,9 +175,8 @@ async def test_a_certificate_is_shown_on_no_connection_but_its_own(authority: Au
 
 
 @pytest.mark.parametrize("other", [Transport(), Transport(ca=Authority().certificate)])
-async def test_a_connection_is_used_by_nobody_who_trusts_others(
-    authority: Authority, tls: ssl.SSLContext, other: Transport
-) -> None:
+async def test_trust(authority: Authority, tls: ssl.SSLContext, other: Transport) -> None:
+    """A connection is used by nobody who trusts other authorities."""
     with fakes.keeping(OK, tls) as (url, seen):
         network = Network()
         for trusting in (Transport(insecure_tls=True), Transport(ca=authority.certificate)):
@@ -185,7 +186,8 @@ async def test_a_connection_is_used_by_nobody_who_trusts_others(
     assert len(seen.heads) == 2
 
 
-async def test_an_exchange_that_is_aborted_ends_no_other_one() -> None:
+async def test_abort() -> None:
+    """An exchange that is aborted ends no other one."""
     with fakes.keeping(OK) as (url, seen):
         network = Network()
         seen.may_answer.clear()
@@ -197,27 +199,24 @@ async def test_an_exchange_that_is_aborted_ends_no_other_one() -> None:
         assert (await other).status == 200
 
 
-async def test_an_abort_leaves_a_connection_alone_from_the_moment_in_which_it_is_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Another exchange may use it by then."""
+async def test_abort_kept() -> None:
+    """An abort leaves a kept connection alone, as another exchange may use it."""
     with fakes.keeping(OK) as (url, seen):
-        network = Network()
+
+        class Aborting(Connections):
+            def keep(self, *arguments: Any) -> None:
+                super().keep(*arguments)
+                aborted.abort()
+
+        network = Network(Aborting())
         aborted = Conversation(Transport(), None, network.connections)
-        keep = network.connections.keep
-
-        def keep_and_abort(*arguments: Any) -> None:
-            keep(*arguments)
-            aborted.abort()
-
-        with monkeypatch.context() as patched:
-            patched.setattr(network.connections, "keep", keep_and_abort)
-            assert (await asyncio.to_thread(aborted.get, url)).status == 200
+        assert (await asyncio.to_thread(aborted.get, url)).status == 200
         assert (await post(network, url, Transport())).status == 200
         assert seen.connections == 1
 
 
-async def test_an_exchange_that_is_aborted_leaves_no_connection_behind() -> None:
+async def test_abort_closes() -> None:
+    """An exchange that is aborted leaves no connection behind."""
     with fakes.keeping(OK) as (url, seen):
         network = Network()
         seen.may_answer.clear()

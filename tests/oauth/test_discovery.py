@@ -1,3 +1,5 @@
+"""What an issuer's metadata says."""
+
 from typing import Any
 
 import pytest
@@ -21,25 +23,28 @@ ALIASES = {"token_endpoint": "https://mtls.example.com/token"}
         ),
     ],
 )
-def test_metadata_is_at_the_places_of_rfc_8414_and_openid_connect(issuer: str, oauth: str, openid: str) -> None:
+def test_locations(issuer: str, oauth: str, openid: str) -> None:
+    """Metadata is at the places of RFC 8414 and OpenID Connect."""
     assert locations(issuer) == (f"https://a.example{oauth}", f"https://a.example{openid}")
 
 
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (f"{ISSUER}/", "only a slash at the end differs"),
-        ("https://evil.example/canary", "it names another issuer"),
-        (ISSUER.upper(), "it names another issuer"),
-        (None, "it names another issuer"),
-        (["canary"], "it names another issuer"),
+        (f"{ISSUER}/", f"{ISSUER} names the issuer {ISSUER}/; only the slash at the end differs"),
+        (f"{ISSUER}//", f"{ISSUER} names another issuer"),
+        ("https://evil.example/canary", f"{ISSUER} names another issuer"),
+        (ISSUER.upper(), f"{ISSUER} names another issuer"),
+        (None, f"{ISSUER} names another issuer"),
+        (["canary"], f"{ISSUER} names another issuer"),
     ],
 )
-def test_an_issuer_is_compared_exactly(said: Any, reason: str) -> None:
+def test_mismatch(said: Any, reason: str) -> None:
+    """An issuer is compared exactly; only a form of it that differs by a slash is repeated."""
     with pytest.raises(NoToken) as error:
         metadata({"issuer": said}, ISSUER)
     assert (error.value.code, error.value.lasting) == ("issuer_mismatch", True)
-    assert reason in error.value.reason
+    assert error.value.reason == f"the metadata of {reason}"
     assert "canary" not in error.value.reason
 
 
@@ -53,14 +58,13 @@ def test_an_issuer_is_compared_exactly(said: Any, reason: str) -> None:
         ({"token_endpoint": "https://a.example/t", "mtls_endpoint_aliases": ["x"]}, True, "https://a.example/t"),
     ],
 )
-def test_only_a_client_with_a_certificate_uses_the_alias_for_it(
-    document: dict[str, Any], certificate: bool, url: str
-) -> None:
+def test_aliases(document: dict[str, Any], certificate: bool, url: str) -> None:
+    """Only a client with a certificate uses the alias for it."""
     assert metadata({"issuer": ISSUER, **document}, ISSUER).endpoint("token_endpoint", certificate=certificate) == url
 
 
-def test_of_what_an_issuer_publishes_only_what_is_used_is_kept() -> None:
-    """Each environment keeps its own, and Keycloak publishes 7 kB."""
+def test_kept() -> None:
+    """Only the metadata that is used is kept: each environment keeps its own, and Keycloak publishes 7 kB."""
     used = {
         "token_endpoint": "https://a.example/t",
         "device_authorization_endpoint": "https://a.example/d",
@@ -74,7 +78,8 @@ def test_of_what_an_issuer_publishes_only_what_is_used_is_kept() -> None:
 @pytest.mark.parametrize(
     "published", [None, 5, "", "http://canary.example/t", "https://canary@x.example/t", "file:///canary", "canary"]
 )
-def test_credentials_go_to_no_endpoint_that_a_file_could_not_name(published: Any) -> None:
+def test_bad_endpoint(published: Any) -> None:
+    """Credentials go to no endpoint that a file could not name."""
     with pytest.raises(NoToken) as error:
         Metadata(ISSUER, {"token_endpoint": published}).endpoint("token_endpoint")
     assert (error.value.code, error.value.lasting) == ("invalid_metadata", True)
@@ -94,10 +99,8 @@ def test_credentials_go_to_no_endpoint_that_a_file_could_not_name(published: Any
     ],
 )
 @pytest.mark.parametrize("certificate", [True, False])
-def test_only_an_issuer_on_this_machine_may_send_credentials_in_clear(
-    issuer: str, url: str, accepted: bool, certificate: bool
-) -> None:
-    """What listens on a port of this machine may be anybody's."""
+def test_http_endpoint(issuer: str, url: str, accepted: bool, certificate: bool) -> None:
+    """Only an http issuer may name an http endpoint: anybody may listen on a port of this machine."""
     document = {"mtls_endpoint_aliases": {"token_endpoint": url}} if certificate else {"token_endpoint": url}
     known = Metadata(issuer, document)
     if accepted:
@@ -123,15 +126,15 @@ def test_only_an_issuer_on_this_machine_may_send_credentials_in_clear(
         (["none", "client_secret_basic"], ["client_secret_post", "client_secret_basic"], "client_secret_basic"),
     ],
 )
-def test_the_first_possible_method_that_the_server_supports_is_chosen(
-    supported: Any, possible: list[str], chosen: str
-) -> None:
+def test_method(supported: Any, possible: list[str], chosen: str) -> None:
+    """The first possible method that the server supports is chosen."""
     document = {} if supported is None else {"token_endpoint_auth_methods_supported": supported}
     assert Metadata(ISSUER, document).method(possible) == chosen
 
 
-def test_where_the_server_supports_none_of_them_it_says_which_the_file_could() -> None:
-    with pytest.raises(NoToken, match="supports none of client_secret_post, client_secret_basic, which") as error:
+def test_no_method() -> None:
+    """Where the server supports none of the methods, the reason names those that the file could use."""
+    with pytest.raises(NoToken, match="supports none of client_secret_post, client_secret_basic, for which") as error:
         Metadata(ISSUER, {"token_endpoint_auth_methods_supported": ["canary"]}).method(
             ["client_secret_post", "client_secret_basic"]
         )
@@ -155,6 +158,6 @@ def test_where_the_server_supports_none_of_them_it_says_which_the_file_could() -
         ({}, ()),
     ],
 )
-def test_an_endpoint_has_the_urls_of_all_clients(document: dict[str, Any], urls: tuple[str, ...]) -> None:
-    """With a certificate and without, as far as they are well-formed."""
+def test_endpoints(document: dict[str, Any], urls: tuple[str, ...]) -> None:
+    """An endpoint has the well-formed URLs for clients with a certificate and without."""
     assert metadata({"issuer": ISSUER, **document}, ISSUER).endpoints("token_endpoint") == urls

@@ -24,9 +24,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A user who has just come."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    fingerprints._key.cache_clear()
+    fingerprints.read_or_make_key.cache_clear()
     yield tmp_path
-    fingerprints._key.cache_clear()
+    fingerprints.read_or_make_key.cache_clear()
 
 
 def test_keyed(home: Path) -> None:
@@ -49,7 +49,7 @@ def test_made_once(home: Path) -> None:
     assert file.name == NAME
     if os.name == "posix":
         assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    fingerprints._key.cache_clear()
+    fingerprints.read_or_make_key.cache_clear()
     assert fingerprint("canary") == shown
 
 
@@ -144,9 +144,9 @@ def test_works_without_a_file(
     (line,) = caplog.messages
     assert f"{NAME} cannot be used (" in line
     assert set(home.rglob("*")) - set(before) <= {home / ".mitmproxy"}
-    fingerprints._key.cache_clear()
+    fingerprints.read_or_make_key.cache_clear()
     other = fingerprint("canary")
-    fingerprints._key.cache_clear()
+    fingerprints.read_or_make_key.cache_clear()
     assert fingerprint("canary") != other
 
 
@@ -155,7 +155,7 @@ def test_others_can_read(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A key that other users can read is told, with the command that mends it."""
     fingerprint("canary")
     (home / ".mitmproxy" / NAME).chmod(0o644)
-    fingerprints._key.cache_clear()
+    fingerprints.read_or_make_key.cache_clear()
     fingerprint("canary")
     assert caplog.messages == [
         f"other users of this machine can read secrets; run: chmod 600 {home / '.mitmproxy' / NAME}"

@@ -55,7 +55,8 @@ def form(grant: str, scope: str = "", **values: str) -> dict[str, str]:
         ),
     ],
 )
-def test_the_fields_of_a_grant(grant: str, values: dict[str, str], expected: dict[str, str]) -> None:
+def test_fields(grant: str, values: dict[str, str], expected: dict[str, str]) -> None:
+    """A grant sends its own fields."""
     assert form(grant, **values) == expected
 
 
@@ -77,7 +78,8 @@ def test_the_fields_of_a_grant(grant: str, values: dict[str, str], expected: dic
         ),
     ],
 )
-def test_a_jwt_is_a_grant(scope: str, values: dict[str, str], claims: dict[str, Any]) -> None:
+def test_jwt_bearer(scope: str, values: dict[str, str], claims: dict[str, Any]) -> None:
+    """The JWT of jwt_bearer holds the claims that the file names."""
     key = pem_of(KEYS["P-256"]())
     fields = form("jwt_bearer", scope, PRIVATE_KEY=key, KEY_ID="k", JWT_ISSUER="me", **values)
     assert fields["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -89,7 +91,8 @@ def test_a_jwt_is_a_grant(scope: str, values: dict[str, str], claims: dict[str, 
     assert {name: value for name, value in said.items() if name != "jti"} == claims
 
 
-def test_a_credential_may_stand_in_the_file() -> None:
+def test_fixed() -> None:
+    """static and basic take the credential from the file."""
     static = TokenRequest(grant_type="static", values=(("VALUE", "abc"),))
     assert FIXED["static"].credential(static) == "abc"
     basic = TokenRequest(grant_type="basic", values=(("PASSWORD", "p:ä"), ("USERNAME", "mé")))

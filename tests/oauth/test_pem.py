@@ -1,3 +1,5 @@
+"""Private keys and certificates in PEM form."""
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa, x25519
 
@@ -15,26 +17,29 @@ from tests.certificates import KEYS, Authority, pem_of, self_signed
         ("Ed25519", ("EdDSA",)),
     ],
 )
-def test_the_kind_of_a_key_tells_its_algorithms(kind: str, algorithms: tuple[str, ...]) -> None:
+def test_algorithms(kind: str, algorithms: tuple[str, ...]) -> None:
+    """The kind of a key tells its algorithms."""
     assert pem.algorithms(pem_of(KEYS[kind]())) == algorithms
     assert set(algorithms) <= set(pem.ALGORITHMS)
 
 
-def test_a_short_rsa_key_has_no_algorithm_whose_signature_is_longer() -> None:
+def test_short_key() -> None:
+    """A short RSA key has no algorithm whose signature is longer."""
     key = pem_of(rsa.generate_private_key(65537, 1024))
     assert pem.algorithms(key) == ("RS256", "RS384", "RS512", "PS256", "PS384")
 
 
 @pytest.mark.parametrize("key", [x25519.X25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256K1())])
-def test_a_key_that_cannot_sign_has_no_algorithm_and_is_no_jwk(key: object) -> None:
+def test_no_algorithm(key: object) -> None:
+    """A key that cannot sign has no algorithm, and is no JWK."""
     text = pem_of(key)
     assert pem.algorithms(text) == ()
-    with pytest.raises(ValueError, match=r"cannot sign a JWT, an RSA, .* key was expected"):
+    with pytest.raises(ValueError, match=r"cannot sign a JWT; expected an RSA, .* key"):
         pem.jwk(text)
 
 
-def test_the_numbers_of_a_jwk_have_the_width_of_their_curve() -> None:
-    """RFC 7518 section 6.2.1.2: leading zeros stay."""
+def test_jwk_width() -> None:
+    """The numbers of a JWK keep their leading zeros (RFC 7518 section 6.2.1.2)."""
     for private in (1, 2**200):
         jwk = pem.jwk(pem_of(ec.derive_private_key(private, ec.SECP521R1())))
         assert {len(jwk[name]) for name in "xyd"} == {88}
@@ -42,20 +47,23 @@ def test_the_numbers_of_a_jwk_have_the_width_of_their_curve() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "hunter2", "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n"])
-def test_what_is_no_private_key_or_certificate_is_not_repeated(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is not a private key, PEM text .* was expected") as key:
+def test_no_key(text: str) -> None:
+    """What is no private key or certificate is not repeated."""
+    with pytest.raises(ValueError, match=r"is not a private key; expected PEM text") as key:
         pem.private_key(text)
-    with pytest.raises(ValueError, match=r"is not a certificate, PEM text .* was expected") as certificate:
+    with pytest.raises(ValueError, match=r"is not a certificate; expected PEM text") as certificate:
         pem.certificate(text)
     assert "hunter2" not in f"{key.value} {certificate.value}"
 
 
-def test_an_encrypted_private_key_is_told_as_such() -> None:
+def test_passphrase() -> None:
+    """A private key with a passphrase is told as such."""
     with pytest.raises(ValueError, match="is encrypted with a passphrase"):
         pem.private_key(pem_of(KEYS["RSA"](), passphrase="hunter2"))
 
 
-def test_a_certificate_is_its_own_keys_only() -> None:
+def test_belong_together() -> None:
+    """A certificate belongs to its own key only."""
     authority = Authority()
     certificate, key = authority.issue("client")
     assert pem.certificate(certificate) == certificate

@@ -3,15 +3,15 @@
 from credential_injector.oauth.refresh_token import RefreshToken
 
 
-def test_a_stored_one_counts_more_than_the_file_s() -> None:
-    """It came for the file's, which is used up."""
+def test_stored() -> None:
+    """A stored one counts more than the file's, for which it came."""
     shown = RefreshToken("file")
     shown.read("stored")
     assert (shown.value, shown.replaced) == ("stored", False)
 
 
-def test_one_that_could_not_be_stored_counts_more_than_those_before_it() -> None:
-    """However often it has been replaced since the store was read."""
+def test_not_stored() -> None:
+    """One that could not be stored counts more than those before it, however many there were."""
     shown = RefreshToken("file")
     shown.read("stored")
     for value in ("first", "second"):
@@ -20,8 +20,8 @@ def test_one_that_could_not_be_stored_counts_more_than_those_before_it() -> None
         assert (shown.value, shown.replaced) == (value, True)
 
 
-def test_one_that_is_stored_late_does_not_bring_back_what_is_used_up() -> None:
-    """Another source of the same identity, which could not reach the store, has used it meanwhile."""
+def test_stored_late() -> None:
+    """One that is stored late does not bring back what another source of the identity has used up."""
     shown = RefreshToken()
     shown.came("first")
     shown.came("second")
@@ -30,8 +30,8 @@ def test_one_that_is_stored_late_does_not_bring_back_what_is_used_up() -> None:
     assert shown.value == "second"
 
 
-def test_another_one_in_the_store_counts_more_than_ours() -> None:
-    """It is of a new login, or of a proxy that has used ours."""
+def test_another() -> None:
+    """Another one in the store, of a new login or another proxy, counts more than ours."""
     shown = RefreshToken()
     shown.came("ours")
     shown.writes("ours")
@@ -39,8 +39,8 @@ def test_another_one_in_the_store_counts_more_than_ours() -> None:
     assert shown.value == "another"
 
 
-def test_a_server_that_keeps_it_has_replaced_nothing() -> None:
-    """Then there is nothing to lose."""
+def test_kept() -> None:
+    """A server that keeps it has replaced nothing, so there is nothing to lose."""
     shown = RefreshToken("file")
     shown.came("file")
     assert not shown.replaced

@@ -1,4 +1,4 @@
-"""The way to an authorization server. What a token request makes of it is in test_token_endpoint.py."""
+"""Exchanges with an authorization server: their connections, deadlines, trust and proxy."""
 
 import asyncio
 import ssl
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from credential_injector.demo.servers import serve
-from credential_injector.oauth import server as authorization_server
 from credential_injector.oauth.answers import Answer
 from credential_injector.oauth.request import Transport
 from credential_injector.oauth.server import AuthorizationServer
@@ -42,7 +41,8 @@ def refusal(url: str, transport: Transport, certificate: tuple[str, str] | None 
 # --- Its connections ---
 
 
-async def test_a_connection_is_used_again() -> None:
+async def test_reused() -> None:
+    """A connection is used again."""
     with fakes.in_turn(OK, OK, OK) as (url, connections):
         server = AuthorizationServer(Transport())
         for _ in range(3):
@@ -50,7 +50,8 @@ async def test_a_connection_is_used_again() -> None:
     assert connections == [1, 1, 1]
 
 
-async def test_a_kept_connection_that_the_server_closes_meanwhile_costs_nothing() -> None:
+async def test_closed_meanwhile() -> None:
+    """A kept connection that the server closes meanwhile costs nothing."""
     with fakes.in_turn(OK, None, OK) as (url, connections):
         server = AuthorizationServer(Transport())
         for _ in range(2):
@@ -58,13 +59,15 @@ async def test_a_kept_connection_that_the_server_closes_meanwhile_costs_nothing(
     assert connections == [1, 1, 2]
 
 
-async def test_on_a_new_connection_nothing_is_sent_twice() -> None:
+async def test_sent_once() -> None:
+    """On a new connection nothing is sent twice."""
     with fakes.in_turn(None, OK) as (url, connections), pytest.raises(NoToken, match="unreachable"):
         await post(AuthorizationServer(Transport()), url)
     assert connections == [1]
 
 
-async def test_the_deadline_ends_an_exchange_on_a_kept_connection_too() -> None:
+async def test_deadline_kept() -> None:
+    """The deadline ends an exchange on a kept connection, too."""
     with fakes.in_turn(OK, 0.1, OK) as (url, connections):
         server = AuthorizationServer(Transport(timeout=0.5))
         await post(server, url)
@@ -78,7 +81,8 @@ async def test_the_deadline_ends_an_exchange_on_a_kept_connection_too() -> None:
     assert connections == [1, 1, 2]
 
 
-async def test_the_deadline_ends_the_exchange_that_runs_whichever_connection_was_made_last() -> None:
+async def test_deadline_running() -> None:
+    """The deadline ends the exchange that runs, whichever connection was made last."""
     with fakes.in_turn(OK, 0.1) as (url, _), fakes.in_turn(OK) as (other, _):
         server = AuthorizationServer(Transport(timeout=0.5))
         with pytest.raises(NoToken, match="timeout"):
@@ -89,7 +93,8 @@ async def test_the_deadline_ends_the_exchange_that_runs_whichever_connection_was
                 assert not thread.is_alive()
 
 
-async def test_the_deadline_is_one_for_all_exchanges_of_a_conversation() -> None:
+async def test_one_deadline() -> None:
+    """All exchanges of a conversation have one deadline."""
     with fakes.in_turn(OK, 0.1) as (url, connections):
         server = AuthorizationServer(Transport(timeout=0.5))
         with pytest.raises(NoToken, match="timeout"):
@@ -106,10 +111,12 @@ def authority() -> Authority:
 
 
 @contextmanager
-def tls(authority: Authority, folder: Path, *, client: str = "", days: int = 2) -> Iterator[tuple[str, list[Any]]]:
+def tls(
+    authority: Authority, folder: Path, *, client: str = "", days: int = 2, since: int = -2
+) -> Iterator[tuple[str, list[Any]]]:
     """A server for `login.test` and this machine, which wants a certificate that `client` has signed."""
     file = folder / "server.pem"
-    file.write_text("".join(authority.issue("server", "login.test", "127.0.0.1", days=days)))
+    file.write_text("".join(authority.issue("server", "login.test", "127.0.0.1", days=days, since=since)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     if client:
@@ -126,7 +133,8 @@ def tls(authority: Authority, folder: Path, *, client: str = "", days: int = 2) 
         yield f"{origin}/token", shown
 
 
-def test_nobody_is_trusted_but_the_authorities_that_are_named(authority: Authority, tmp_path: Path) -> None:
+def test_authorities(authority: Authority, tmp_path: Path) -> None:
+    """Nobody is trusted but the authorities that are named."""
     ours, other = tmp_path / "ours.pem", tmp_path / "other.pem"
     ours.write_text(authority.certificate)
     other.write_text(Authority().certificate)
@@ -144,43 +152,45 @@ def test_nobody_is_trusted_but_the_authorities_that_are_named(authority: Authori
             assert ask(url, transport).status == 200
 
 
-def test_a_certificate_for_another_name(authority: Authority, tmp_path: Path) -> None:
-    """No authority could mend that, so it is told apart from an unknown one."""
+def test_other_name(authority: Authority, tmp_path: Path) -> None:
+    """A certificate for another name is told apart from one of an unknown authority, whom CA_FILE could name."""
     with tls(authority, tmp_path) as (url, asked):
         error = refusal(url.replace("127.0.0.1", "localhost"), Transport(ca=authority.certificate))
     assert (error.code, asked) == ("certificate_name", [])
     assert "(its certificate is for another name)" in error.reason
 
 
-def test_a_certificate_that_has_expired(authority: Authority, tmp_path: Path) -> None:
-    """Nor could it mend that."""
+def test_certificate_expired(authority: Authority, tmp_path: Path) -> None:
+    """So is a certificate that has expired."""
     with tls(authority, tmp_path, days=-1) as (url, asked):
         error = refusal(url, Transport(ca=authority.certificate))
     assert (error.code, asked) == ("certificate_expired", [])
     assert "(its certificate has expired)" in error.reason
 
 
-def test_a_certificate_of_tomorrow() -> None:
-    """A fake, as no server's clock is set here."""
-    refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    refused.verify_code, refused.verify_message = 9, "certificate is not yet valid"
-    assert authorization_server._cause(refused) == ("certificate_not_yet_valid", "its certificate is not valid yet")
+def test_certificate_of_tomorrow(authority: Authority, tmp_path: Path) -> None:
+    """So is a certificate that is not valid yet."""
+    with tls(authority, tmp_path, since=1) as (url, asked):
+        error = refusal(url, Transport(ca=authority.certificate))
+    assert (error.code, asked) == ("certificate_not_yet_valid", [])
+    assert "(its certificate is not valid yet)" in error.reason
 
 
-def test_insecure_tls_verifies_nothing_and_warns_nowhere_else(authority: Authority, tmp_path: Path) -> None:
+def test_insecure_tls(authority: Authority, tmp_path: Path) -> None:
+    """INSECURE_TLS verifies nothing, and no library warns of it."""
     with tls(authority, tmp_path) as (url, _):
         assert ask(url, Transport(insecure_tls=True)).status == 200
 
 
-def test_an_unreadable_file_of_authorities_is_told(tmp_path: Path) -> None:
+def test_unreadable_ca_file(tmp_path: Path) -> None:
+    """A file of authorities that cannot be read is told."""
     error = refusal("https://127.0.0.1:9/token", Transport(ca_file=str(tmp_path / "nowhere.pem")))
     assert error.code == "unreachable"
     assert "No such file" in error.reason
 
 
-def test_a_client_shows_its_certificate_and_leaves_no_key_on_the_disk(
-    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_certificate(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client shows its certificate, and leaves no key on the disk."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
@@ -197,7 +207,8 @@ def test_a_client_shows_its_certificate_and_leaves_no_key_on_the_disk(
 # --- Through a proxy ---
 
 
-def test_a_proxy_gets_its_own_credentials_and_nothing_but_a_tunnel(authority: Authority, tmp_path: Path) -> None:
+def test_proxy(authority: Authority, tmp_path: Path) -> None:
+    """A proxy gets its own credentials, and leads a tunnel."""
     with tls(authority, tmp_path) as (url, shown), fakes.proxy() as (port, received):
         named = url.replace("127.0.0.1", "login.test")
         transport = Transport(ca=authority.certificate, proxy=f"http://me:p%40ss@127.0.0.1:{port}")
@@ -208,7 +219,8 @@ def test_a_proxy_gets_its_own_credentials_and_nothing_but_a_tunnel(authority: Au
     assert b"proxy-authorization: basic bwu6cebzcw==" in head.lower()
 
 
-def test_this_machine_is_reached_without_a_proxy(authority: Authority, tmp_path: Path) -> None:
+def test_no_proxy(authority: Authority, tmp_path: Path) -> None:
+    """This machine is reached without a proxy."""
     with tls(authority, tmp_path) as (url, _), fakes.in_turn(OK) as (plain, _), fakes.proxy() as (port, received):
         transport = Transport(ca=authority.certificate, proxy=f"http://127.0.0.1:{port}")
         assert ask(url, transport).status == 200
@@ -217,13 +229,49 @@ def test_this_machine_is_reached_without_a_proxy(authority: Authority, tmp_path:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_is_not_there_is_told_without_its_password(scheme: str) -> None:
+def test_proxy_down(scheme: str) -> None:
+    """A proxy that is down is blamed itself, without its password."""
     error = refusal("https://login.test/token", Transport(proxy=f"{scheme}://me:canary@127.0.0.1:9"))
-    assert error.code == "unreachable"
-    assert error.reason == "https://login.test/token cannot be reached through the proxy (Connection refused)"
+    assert error.code == "proxy_unreachable"
+    told = "https://login.test/token cannot be reached through the proxy (no connection to it: Connection refused)"
+    assert error.reason == told
 
 
-def test_a_proxy_that_refuses_is_told_without_its_words() -> None:
+def test_proxy_no_tls() -> None:
+    """A proxy that answers https in plain http is blamed itself, too."""
+    with fakes.answering(http(400, b""), reads=False) as (url, _):
+        proxy = url.replace("http:", "https:").removesuffix("/token")
+        error = refusal("https://login.test/token", Transport(proxy=proxy))
+    assert error.code == "proxy_unreachable"
+    assert error.reason.endswith("through the proxy (no connection to it: it does not speak TLS on this port)")
+
+
+def test_server_behind_proxy(authority: Authority, tmp_path: Path) -> None:
+    """A server behind a proxy that works is blamed itself."""
+    with tls(authority, tmp_path) as (url, _), fakes.proxy() as (port, _):
+        named = url.replace("127.0.0.1", "login.test")
+        error = refusal(named, Transport(proxy=f"http://127.0.0.1:{port}"))
+    assert error.code == "untrusted"
+
+
+@pytest.mark.parametrize("login", ["", "me:p%40ss@"])
+def test_proxy_ipv6(authority: Authority, tmp_path: Path, login: str) -> None:
+    """CONNECT names an IPv6 address in brackets, in its Host header as well."""
+    with tls(authority, tmp_path) as (url, _), fakes.proxy() as (proxy, received):
+        port = url.rpartition(":")[2].partition("/")[0]
+        transport = Transport(insecure_tls=True, proxy=f"http://{login}127.0.0.1:{proxy}")
+        assert ask(f"https://[2001:db8::1]:{port}/token", transport).status == 200
+    (head,) = received
+    assert head.startswith(f"CONNECT [2001:db8::1]:{port} HTTP/1.".encode())
+    assert [line for line in head.split(b"\r\n") if line.lower().startswith(b"host:")] == [
+        f"Host: [2001:db8::1]:{port}".encode()
+    ]
+    assert (b"proxy-authorization:" in head.lower()) == bool(login)
+
+
+def test_proxy_refuses() -> None:
+    """A proxy that refuses is blamed itself, without its words."""
     with fakes.answering(http(407, b"canary", "Proxy-Authenticate: Basic realm=canary"), reads=False) as (url, _):
         error = refusal("https://login.test/token", Transport(proxy=url.removesuffix("/token")))
-    assert error.reason == "https://login.test/token cannot be reached through the proxy (which answered 407)"
+    assert error.code == "proxy_refused"
+    assert error.reason == "https://login.test/token cannot be reached through the proxy (it answered 407)"

@@ -697,7 +697,7 @@ async def test_status_tells_token_counts_errors_and_files_that_are_not_in_use(pr
     (proxy.folder / "qa.env").write_text("HOST=ftp://x")
     await proxy.addon._routes._read_again()
     assert status()[1:] == [
-        "not in use: …qa.env: HOST: origin 1 has an unknown scheme, http or https was expected",
+        "not in use: …qa.env: HOST: origin 1 has an unknown scheme; expected http or https",
         "not in use: …qa.env: CLIENT_ID: is missing; expected a value",
         "not in use: …qa.env: CLIENT_SECRET: is missing;"
         " expected the secret itself, CLIENT_SECRET_FILE=path or CLIENT_SECRET_COMMAND=command",

@@ -438,7 +438,7 @@ def test_an_answer_that_a_person_should_not_be_shown_is_refused(store: TokenStor
     person = Person()
     with (
         environment(Server({**DEVICE, **answer}), "device_code") as where,
-        pytest.raises(NoToken, match="invalid_response") as error,
+        pytest.raises(NoToken, match="login_endpoint") as error,
     ):
         person.log_in(where, store)
     assert "canary" not in f"{error.value}{person.told}"

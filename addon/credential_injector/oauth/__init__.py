@@ -1,1 +1,1 @@
-"""One token request (RFC 6749): from what a file says to a token or a failure."""
+"""One token request (RFC 6749): what a file says -> a token, or why there is none."""

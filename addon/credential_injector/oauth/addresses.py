@@ -1,4 +1,4 @@
-"""A connection to a name that has several addresses (RFC 8305). With connections.py, the only room that opens any."""
+"""Connects to a name that has several addresses (RFC 8305). With connections.py, the only module that opens any."""
 
 import itertools
 import os
@@ -10,14 +10,14 @@ from contextlib import suppress
 from typing import Any
 
 ATTEMPT_DELAY = 0.25  # seconds until the next address is tried as well (RFC 8305 section 5)
-MOST_ADDRESSES = 6  # of one name: each that does not answer takes a file descriptor
+MOST_ADDRESSES = 6  # of one name: each attempt takes a file descriptor
 
 
-def connect(host: str, port: int, given_up: Callable[[], bool]) -> socket.socket:
-    """A blocking TCP socket, connected to the first of the name's addresses that answers. Raises OSError.
+def connect(host: str, port: int, given_up: Callable[[], bool], *, delay: float = ATTEMPT_DELAY) -> socket.socket:
+    """Connect a blocking TCP socket to the first of the name's addresses that answers. Raises OSError.
 
-    One address after the other is tried, none instead of another: one that drops packets costs ATTEMPT_DELAY.
-    It takes as long as the operating system tries, or until `given_up` is true.
+    After `delay` seconds the next address is tried as well, so an address that drops packets costs no more than that.
+    This ends when the operating system ends its last attempt, or when `given_up` is true.
     """
     addresses = _alternating(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))[:MOST_ADDRESSES]
     failure = OSError(f"{host} has no address")
@@ -30,7 +30,7 @@ def connect(host: str, port: int, given_up: Callable[[], bool]) -> socket.socket
                     except OSError as error:
                         failure = error
                         continue
-                for attempt, _ in attempts.select(ATTEMPT_DELAY):
+                for attempt, _ in attempts.select(delay):
                     sock: Any = attempt.fileobj
                     attempts.unregister(sock)
                     error_number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -38,7 +38,7 @@ def connect(host: str, port: int, given_up: Callable[[], bool]) -> socket.socket
                         sock.setblocking(True)
                         return sock  # type: ignore[no-any-return]  # selectors knows it as a file
                     sock.close()
-                    failure = OSError(error_number, _told(error_number))
+                    failure = OSError(error_number, _message(error_number))
                 if given_up():
                     raise TimeoutError
             raise failure
@@ -50,7 +50,7 @@ def connect(host: str, port: int, given_up: Callable[[], bool]) -> socket.socket
 def _attempt(
     family: socket.AddressFamily, kind: socket.SocketKind, protocol: int, _name: str, address: Any
 ) -> socket.socket:
-    """A socket that is being connected. Raises OSError."""
+    """Begin to connect a socket. Raises OSError."""
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
@@ -64,14 +64,14 @@ def _attempt(
 
 
 def _alternating(addresses: list[Any]) -> list[Any]:
-    """The operating system's order, but of one family and the other in turn (RFC 8305 section 4)."""
+    """In the operating system's order, but the two families in turn (RFC 8305 section 4)."""
     first = [address for address in addresses if address[0] == addresses[0][0]]
     others = [address for address in addresses if address[0] != addresses[0][0]]
     pairs = itertools.zip_longest(first, others)
     return [address for pair in pairs for address in pair if address is not None]
 
 
-def _told(error_number: int) -> str:
+def _message(error_number: int) -> str:
     if sys.platform == "win32":
         import ctypes
 

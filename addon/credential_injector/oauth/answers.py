@@ -1,4 +1,7 @@
-"""An authorization server's answer -> a token, or why there is none (RFC 6749 sections 5.1 and 5.2). Pure."""
+"""An authorization server's answer -> a token, or why there is none (RFC 6749 sections 5.1 and 5.2). Pure.
+
+No text of the server's goes into a reason: it may write anything there, a piece of the secret included.
+"""
 
 import base64
 import json
@@ -14,7 +17,7 @@ from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, NoTok
 
 DEFAULT_LIFETIME = 300.0  # seconds, where neither expires_in nor the token says how long it lives
 LONGEST_RETRY_AFTER = 3600.0  # seconds
-LARGEST_SKEW = 3600.0  # seconds by which a server's clock may be behind; more, and its token is taken for an old one
+LARGEST_SKEW = 3600.0  # seconds by which a server's clock may be behind; a JWT of a longer past has expired
 # RFC 6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, RFC 8628 section 3.5, RFC 8707 section 2, RFC 9449 section 5,
 # OpenID Connect Core section 3.1.2.6; and what glewlwyd says instead of invalid_scope.
 OAUTH_ERRORS = {
@@ -43,13 +46,13 @@ OAUTH_ERRORS = {
     "unsupported_token_type",
     "use_dpop_nonce",
 }
-# RFC 6749 sections 4.1.2.1 and 5.2, RFC 8628 section 3.5: whatever the status, the same request may succeed later.
+# RFC 6749 sections 4.1.2.1 and 5.2, RFC 8628 section 3.5: the same request may succeed later, whatever the status.
 _PASSING = {"authorization_pending", "server_error", "slow_down", "temporarily_unavailable"}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the authorization server said."""
+    """An HTTP answer of an authorization server."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,20 +60,17 @@ class Answer:
 
 
 def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> AccessToken:
-    """The token of an RFC 6749 section 5.1 answer that was asked for at `asked_at` (unix seconds).
-
-    Raises NoToken for anything else; its text holds nothing of the server's but a well-formed error code.
-    """
+    """The token in an answer to a request of `asked_at` (unix seconds). Raises NoToken where it holds none."""
     said = accepted(answer, request, asked_at)
     value, kind = said.get("access_token"), said.get("token_type")
-    # RFC 8693 section 2.2.1: a token that was exchanged for another kind than an access token is N_A.
+    # RFC 8693 section 2.2.1: an exchange for another kind of token than an access token answers N_A.
     if kind is not None and (not isinstance(kind, str) or kind.lower() not in ("bearer", "n_a")):
         raise NoToken("invalid_response", f"{request.server_url} answered with a token_type that is not bearer")
     if value is None:
         raise NoToken("invalid_response", f"{request.server_url} answered without an access_token")
     if not isinstance(value, str) or not is_sendable(value):
         raise NoToken(
-            "invalid_response", f"{request.server_url} answered with an access_token that fits into no header"
+            "invalid_response", f"{request.server_url} answered with an access_token that cannot stand in a header"
         )
     expires_at = _expires_at(value, said.get("expires_in"), asked_at)
     if expires_at <= asked_at:
@@ -89,15 +89,14 @@ def accepted(answer: Answer, request: TokenRequest, asked_at: float) -> dict[str
 
 
 def granted_scope(answer: Answer) -> list[str] | None:
-    """What the answer says of the token's scope; None where it says nothing: it is what was asked for."""
+    """The token's scope by the answer; None where the answer does not say: it is the scope that was asked for."""
     scope = (json_object(answer.body) or {}).get("scope")
     return scope.split() if isinstance(scope, str) else None
 
 
 def token_scope(token: str) -> list[str] | None:
-    """What a JWT says of its scope (`scope`: RFC 9068 section 2.2.3; `scp` and `roles`: Entra ID, Okta).
-
-    None: it says nothing, or is no JWT.
+    """The scope in a JWT (`scope`: RFC 9068 section 2.2.3; `scp` and `roles`: Entra ID, Okta); None where it holds
+    none, or is no JWT.
     """
     claims = _claims(token)
     said = [claims[name] for name in ("scope", "scp", "roles") if isinstance(claims.get(name), str | list)]
@@ -106,7 +105,7 @@ def token_scope(token: str) -> list[str] | None:
 
 
 def server_time(answer: Answer) -> float | None:
-    """Unix seconds of the answer's Date header, which tells whole seconds (RFC 9110 section 6.6.1)."""
+    """The answer's Date header in unix seconds, without fractions (RFC 9110 section 6.6.1)."""
     return _moment(answer.headers.get("Date", ""))
 
 
@@ -140,20 +139,20 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def error_code(said: Mapping[str, Any] | None) -> str | None:
-    """The OAuth error code, if it is a known one: a server may write anything there, a piece of the secret included."""
+    """The OAuth error code, if it is a known one."""
     code = said.get("error") if said else None
     return code if isinstance(code, str) and code in OAUTH_ERRORS else None
 
 
 def _retry_after(headers: Mapping[str, str], asked_at: float) -> float | None:
-    """Seconds to wait (RFC 9110 section 10.2.3: a number, or a date)."""
+    """The seconds to wait by the Retry-After header, a number or a date (RFC 9110 section 10.2.3)."""
     text = headers.get("Retry-After", "").strip()
     moment = asked_at + float(text) if re.fullmatch(r"[0-9]{1,10}", text) else _moment(text)
     return None if moment is None else min(max(moment - asked_at, 0.0), LONGEST_RETRY_AFTER)
 
 
 def _moment(text: str) -> float | None:
-    """Unix seconds of a date in a header."""
+    """A date in a header, in unix seconds."""
     try:
         moment = parsedate_to_datetime(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
@@ -162,7 +161,7 @@ def _moment(text: str) -> float | None:
 
 
 def _expires_at(token: str, expires_in: object, asked_at: float) -> float:
-    """Unix seconds. RFC 6749 only recommends expires_in; some servers send it as a string, some leave it out."""
+    """In unix seconds. RFC 6749 only recommends expires_in: some servers send a string, some leave it out."""
     said, own = _number(expires_in), _life(_claims(token), asked_at)
     if said is None:
         lifetime = DEFAULT_LIFETIME if own is None else own
@@ -172,9 +171,9 @@ def _expires_at(token: str, expires_in: object, asked_at: float) -> float:
 
 
 def _life(claims: Mapping[str, Any], asked_at: float) -> float | None:
-    """Seconds for which a JWT lives by its own claims, `iat` and `exp`; None where they do not say.
+    """The seconds that a JWT has left by its claims `iat` and `exp`; 0 or less if it has expired; None without `exp`.
 
-    Not positive: it has expired. They are times of the server's clock, which may differ from this machine's.
+    The claims go by the server's clock, which may differ from this machine's.
     """
     issued_at, expires_at = _number(claims.get("iat")), _number(claims.get("exp"))
     if expires_at is None:
@@ -183,7 +182,7 @@ def _life(claims: Mapping[str, Any], asked_at: float) -> float | None:
     if issued_at is None or not issued_at < expires_at:
         return left
     whole = expires_at - issued_at
-    # It was just issued, and has expired by this machine's clock: the server's is behind. An old one has expired.
+    # Expired by this machine's clock, but issued lately: the server's clock is behind. An older one has expired.
     return whole if left <= 0 and asked_at - issued_at <= LARGEST_SKEW else min(left, whole)
 
 
@@ -200,7 +199,7 @@ def _number(value: object) -> float | None:
 
 
 def _claims(token: str) -> Mapping[str, Any]:
-    """The claims of a JWT (RFC 7519), unverified: they are the API's to verify, ours only to know when to ask again."""
+    """The claims of a JWT (RFC 7519), not verified: the API does that, here they only tell when to ask again."""
     parts = token.split(".")
     if len(parts) != 3:
         return {}

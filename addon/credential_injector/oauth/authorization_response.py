@@ -1,4 +1,4 @@
-"""What a browser brings back from a login (RFC 6749 section 4.1.2): query -> code. Pure."""
+"""The query with which a browser comes back from a login -> the code in it (RFC 6749 section 4.1.2). Pure."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -10,20 +10,20 @@ from credential_injector.oauth.token import NoToken
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """What an answer is compared with."""
+    """What the answer must match."""
 
     state: str = field(repr=False)
     issuer: str
-    """Whose answer is expected; empty where the file names no issuer."""
+    """Who must have answered; empty where the file names no issuer."""
     names_issuer: bool
     """The issuer's metadata says that its answers name it (`authorization_response_iss_parameter_supported`)."""
 
 
 def read_code(query: str, request: AuthorizationRequest) -> str:
-    """The code that the authorization server sends.
+    """The code that the authorization server sent.
 
-    Raises ValueError for an answer to another request, and NoToken for an error, or where another server may have sent
-    it (RFC 9207 section 2.4).
+    Raises ValueError for an answer to another request. Raises NoToken for an error, and for an answer that another
+    server may have sent (RFC 9207 section 2.4).
     """
     parameters = parse_qsl(query, keep_blank_values=True)
     states = [value for name, value in parameters if name == "state"]

@@ -1,4 +1,4 @@
-"""How a client authenticates at the token endpoint: a row for each method (RFC 7591 section 2)."""
+"""How a client authenticates at the token endpoint; one row per method (RFC 7591 section 2)."""
 
 from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
@@ -17,29 +17,36 @@ class Method(NamedTuple):
     """One client authentication method."""
 
     needs: tuple[str, ...]
-    """Its keys in the environment file."""
+    """The keys that it needs in the environment file."""
     apply: Callable[[TokenRequest, str, float, Message], Message]
-    """Authenticate a message to an endpoint (URL) at a time (unix seconds)."""
+    """Add the authentication to a message for an endpoint (URL) at a time (unix seconds)."""
     may: tuple[str, ...] = ()
-    """Its keys that may be left out."""
+    """Further keys that it uses where they are given."""
     certificate: bool = False
     """The client shows its certificate in the TLS handshake (RFC 8705 section 2)."""
 
 
-# Authlib takes a while to import: with the first token request, not when mitmproxy starts.
+def _client_secret_post(request: TokenRequest, endpoint: str, _now: float, message: Message) -> Message:
+    return _by_authlib("client_secret_post", request.client_id, request.client_secret, endpoint, message)
 
 
-def _authlib(method: str, encode: Callable[[str], str] = str) -> Callable[[TokenRequest, str, float, Message], Message]:
-    def apply(request: TokenRequest, endpoint: str, _now: float, message: Message) -> Message:
-        from authlib.oauth2.auth import ClientAuth
+def _client_secret_basic(request: TokenRequest, endpoint: str, _now: float, message: Message) -> Message:
+    # RFC 6749 section 2.3.1: id and secret are form-encoded before they are joined; Authlib joins them as they are.
+    client_id, secret = quote_plus(request.client_id), quote_plus(request.client_secret)
+    return _by_authlib("client_secret_basic", client_id, secret, endpoint, message)
 
-        if not request.client_id:  # a JWT or a token that is exchanged may be all that there is
-            return message
-        client = ClientAuth(encode(request.client_id), encode(request.client_secret), method)
-        _, headers, form = client.prepare("POST", endpoint, *message)  # type: ignore[no-untyped-call]
-        return headers, form
 
-    return apply
+def _none(request: TokenRequest, endpoint: str, _now: float, message: Message) -> Message:
+    return _by_authlib("none", request.client_id, "", endpoint, message)
+
+
+def _by_authlib(method: str, client_id: str, secret: str, endpoint: str, message: Message) -> Message:
+    from authlib.oauth2.auth import ClientAuth  # late, as it takes a while: not when mitmproxy starts
+
+    if not client_id:  # a JWT or a token that is exchanged may be all that there is
+        return message
+    _, headers, form = ClientAuth(client_id, secret, method).prepare("POST", endpoint, *message)  # type: ignore[no-untyped-call]
+    return headers, form
 
 
 def _client_secret_jwt(request: TokenRequest, endpoint: str, now: float, message: Message) -> Message:
@@ -78,7 +85,7 @@ def _with_assertion(
 
 
 def key_header(request: TokenRequest) -> dict[str, str]:
-    """How a JWT of this request names the key that signed it (RFC 7515 sections 4.1.4 and 4.1.8)."""
+    """The JWT header fields that name the key that signed it (RFC 7515 sections 4.1.4 and 4.1.8)."""
     key_id, certificate = request.value("KEY_ID"), request.value("CLIENT_CERT")
     thumbprint = {"x5t#S256": pem.thumbprint(certificate)} if certificate else {}  # Entra ID knows keys by that
     return {**({"kid": key_id} if key_id else {}), **thumbprint}
@@ -87,28 +94,27 @@ def key_header(request: TokenRequest) -> dict[str, str]:
 _SECRET = ("CLIENT_ID", "CLIENT_SECRET")
 _CERTIFICATE = ("CLIENT_ID", "CLIENT_CERT", "CLIENT_KEY")
 
-# In the order in which one is chosen where only the server's metadata tells which it supports.
+# Where the file names no method, the first of these that the server's metadata supports is used.
 METHODS: Mapping[str, Method] = {
-    "client_secret_post": Method(_SECRET, _authlib("client_secret_post")),
-    # RFC 6749 section 2.3.1: id and secret are form-encoded before they are joined; Authlib joins them as they are.
-    "client_secret_basic": Method(_SECRET, _authlib("client_secret_basic", quote_plus)),
+    "client_secret_post": Method(_SECRET, _client_secret_post),
+    "client_secret_basic": Method(_SECRET, _client_secret_basic),
     "client_secret_jwt": Method(_SECRET, _client_secret_jwt),
     "private_key_jwt": Method(
         ("CLIENT_ID", "PRIVATE_KEY"), _private_key_jwt, may=("KEY_ID", "SIGNING_ALG", "CLIENT_CERT")
     ),
-    "tls_client_auth": Method(_CERTIFICATE, _authlib("none"), certificate=True),
-    "self_signed_tls_client_auth": Method(_CERTIFICATE, _authlib("none"), certificate=True),
-    "none": Method((), _authlib("none"), may=("CLIENT_ID",)),
+    "tls_client_auth": Method(_CERTIFICATE, _none, certificate=True),
+    "self_signed_tls_client_auth": Method(_CERTIFICATE, _none, certificate=True),
+    "none": Method((), _none, may=("CLIENT_ID",)),
 }
 
 
 def possible(given: Container[str]) -> list[str]:
-    """The methods, beside none, whose keys are all given."""
+    """The methods other than none whose keys are all given."""
     return [name for name, method in METHODS.items() if method.needs and all(key in given for key in method.needs)]
 
 
 def given(request: TokenRequest) -> set[str]:
-    """The keys that a token request has values of."""
+    """The keys of which a token request has a value."""
     return {"CLIENT_ID", *(["CLIENT_SECRET"] if request.client_secret else []), *dict(request.values)}
 
 

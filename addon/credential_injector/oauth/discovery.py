@@ -1,4 +1,4 @@
-"""What an authorization server publishes about itself (RFC 8414, OpenID Connect Discovery 1.0). Pure."""
+"""The metadata that an authorization server publishes (RFC 8414, OpenID Connect Discovery 1.0). Pure."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,13 +22,12 @@ class Metadata:
 
     issuer: str
     document: Mapping[str, Any]
-    """Only what is asked for here: each environment has one, and all that Keycloak publishes takes 26 kB."""
+    """Only what is used: each environment has one, and all that Keycloak publishes takes 26 kB."""
 
     def endpoint(self, name: str, *, certificate: bool = False) -> str:
-        """The URL of an endpoint; with `certificate`, the one for clients that show theirs (RFC 8705 section 5).
+        """The URL of an endpoint; with `certificate`, the one for clients that show one (RFC 8705 section 5).
 
-        It is https, as the issuer is (RFC 8414 section 2); only an http issuer, on this machine, may name http ones.
-        Raises NoToken.
+        Raises NoToken, also for an http URL (RFC 8414 section 2), unless the issuer is an http one on this machine.
         """
         aliases = self.document.get("mtls_endpoint_aliases") if certificate else None
         url = aliases.get(name) if isinstance(aliases, dict) else None
@@ -50,7 +49,7 @@ class Metadata:
         return self.document.get("authorization_response_iss_parameter_supported") is True
 
     def endpoints(self, name: str) -> tuple[str, ...]:
-        """Every URL of an endpoint that is well-formed, for clients with a certificate and for those without."""
+        """The well-formed URLs of an endpoint, for clients without a certificate and with one."""
         urls = []
         for certificate in (False, True):
             with suppress(NoToken):
@@ -68,7 +67,7 @@ class Metadata:
         for method in possible:
             if method in supported:
                 return method
-        wrong = f"{without_query(self.issuer)} supports none of {', '.join(possible)}, which the file has the keys for"
+        wrong = f"{without_query(self.issuer)} supports none of {', '.join(possible)}, for which the file has the keys"
         raise NoToken("unsupported_auth_method", wrong, lasting=True)
 
 
@@ -86,11 +85,10 @@ def metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
     """Raises NoToken where the document is another issuer's (RFC 8414 section 3.3)."""
     said = document.get("issuer")
     if said != issuer:
-        slash = isinstance(said, str) and said.rstrip("/") == issuer.rstrip("/")
-        differs = "only a slash at the end differs" if slash else "it names another issuer"
-        raise NoToken(
-            "issuer_mismatch", f"the metadata of {without_query(issuer)} is not its own: {differs}", lasting=True
-        )
+        named = "another issuer"
+        if said in (issuer.rstrip("/"), f"{issuer.rstrip('/')}/"):
+            named = f"the issuer {said}; only the slash at the end differs"
+        raise NoToken("issuer_mismatch", f"the metadata of {without_query(issuer)} names {named}", lasting=True)
     return Metadata(
         issuer, {name: value for name, value in document.items() if name.endswith("_endpoint") or name in _ALSO_KEPT}
     )

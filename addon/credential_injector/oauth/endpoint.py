@@ -1,6 +1,6 @@
-"""TokenRequest -> AccessToken: one token request (RFC 6749).
+"""Asks an authorization server for a token (RFC 6749).
 
-Importing this imports what opens connections, which takes a while: the add-on does it with its first token request.
+Slow to import, as it imports what opens connections: the add-on does that with its first token request.
 """
 
 import asyncio
@@ -21,47 +21,56 @@ from credential_injector.oauth.token import AccessToken, NoToken
 
 T = TypeVar("T")
 
-METADATA_LIFETIME = 86400.0  # seconds for which what an issuer publishes is taken as known
-# Then a request waits this long for newer metadata at most, and for no more than this share of its timeout.
+METADATA_LIFETIME = 86400.0  # seconds for which an issuer's metadata is not asked for again
+# The most that a request waits for newer metadata; this share of its timeout, where that is less.
 METADATA_WAIT = 1.0  # seconds
 METADATA_SHARE = 0.1
-_PENDING = ("authorization_pending", "slow_down")  # RFC 8628 section 3.5: a login goes on, nothing has failed
+_PENDING = ("authorization_pending", "slow_down")  # RFC 8628 section 3.5: nothing has failed, a login goes on
+# Signs that a URL is not the endpoint that it should be.
+_NOT_THE_ENDPOINT = ("http_404", "http_405", "invalid_response", "redirect")
 
 
 class TokenEndpoint:
-    """The token endpoint of one token request. It remembers what an issuer published."""
+    """The token endpoint of one token request. It remembers the issuer's metadata."""
 
-    def __init__(self, request: TokenRequest, transport: Transport, network: Network | None = None) -> None:
+    def __init__(
+        self,
+        request: TokenRequest,
+        transport: Transport,
+        network: Network | None = None,
+        *,
+        metadata_share: float = METADATA_SHARE,
+    ) -> None:
         self._request = request
-        self._metadata_wait = min(METADATA_WAIT, METADATA_SHARE * transport.timeout)
+        self._metadata_wait = min(METADATA_WAIT, metadata_share * transport.timeout)
         certificate = request.value("CLIENT_CERT"), request.value("CLIENT_KEY")
         self._server = AuthorizationServer(transport, certificate if all(certificate) else None, network)
         self._metadata: Metadata | None = None
         self._discovered_at = 0.0
         """Unix seconds."""
         self._discovery: asyncio.Task[None] | None = None
-        """Newer metadata is on its way."""
+        """Asks for newer metadata."""
         self.last: Answer | None = None
-        """What the server said last to a request of a token, or of a login."""
+        """The last answer to a request for a token or a device code."""
         self._ended = ""
-        """The refresh token of a login that has ended."""
+        """The refresh token whose login the server has ended."""
 
     @property
     def published(self) -> tuple[str, ...]:
-        """The token endpoint's URLs, as the issuer published them last; empty where the file names the endpoint."""
+        """The token endpoint's URLs by the issuer's metadata; empty where the file names the endpoint."""
         return self._metadata.endpoints("token_endpoint") if self._metadata is not None else ()
 
     async def token(self, asked_at: float, refresh_token: str = "") -> AccessToken:
         """Ask for a token once. `asked_at` is now, in unix seconds. Raises NoToken.
 
-        Where the grant uses a refresh token, it is this one, or else the file's; the next one comes with the token.
+        A grant that shows a refresh token shows this one, or else the file's. The token brings the next one.
         """
         request, grant = self._request, GRANTS[self._request.grant_type]
         if grant.refreshes:
             refresh_token = refresh_token or request.value("REFRESH_TOKEN")
             request = request.with_value("REFRESH_TOKEN", refresh_token)
             if not refresh_token or refresh_token == self._ended:
-                # Asked again as soon as somebody has logged in: this has cost nobody anything.
+                # No wait before the next try: it asks the server only when somebody has logged in.
                 since = " again since the login ended" if self._ended else ""
                 raise NoToken("login_required", f"nobody has logged in{since}", retry_after=0.0)
         try:
@@ -85,9 +94,9 @@ class TokenEndpoint:
         read: Callable[[Answer, TokenRequest, float], T],
         endpoint: str = "token_endpoint",
     ) -> T:
-        """What `read` makes of the answer to these fields, which are given the endpoint's URL. Raises NoToken.
+        """Send the fields that `grant` makes for the endpoint's URL, and read the answer with `read`. Raises NoToken.
 
-        `endpoint` is named as in RFC 8414; a device code comes from `device_authorization_endpoint` (RFC 8628).
+        `endpoint` is a name of RFC 8414: `token_endpoint`, or `device_authorization_endpoint` (RFC 8628).
         """
 
         def exchange(conversation: Conversation) -> T:
@@ -98,10 +107,15 @@ class TokenEndpoint:
             self.last = conversation.post(url, *METHODS[method].apply(request, url, asked_at, message))
             return read(self.last, request, asked_at)
 
-        return await self._converse(exchange, asked_at)
+        try:
+            return await self._converse(exchange, asked_at)
+        except NoToken as error:
+            if endpoint != "token_endpoint" and error.code in _NOT_THE_ENDPOINT:
+                raise NoToken("login_endpoint", error.reason, lasting=error.lasting) from None
+            raise
 
     async def authorization_endpoint(self, asked_at: float) -> tuple[str, bool]:
-        """Where a person logs in, and whether its answers name the issuer (RFC 9207). Raises NoToken."""
+        """The URL at which a person logs in, and whether its answers name the issuer (RFC 9207). Raises NoToken."""
         where = partial(self.locate, asked_at=asked_at, endpoint="authorization_endpoint")
         url, _ = await self._converse(where, asked_at)
         return url, self._metadata is not None and self._metadata.names_issuer
@@ -116,11 +130,11 @@ class TokenEndpoint:
             return await self._server.converse(conversation, self._request.server_url, began=began)
         except NoToken as error:
             if error.code not in _PENDING:
-                self._discovered_at = 0.0  # the server may have moved
+                self._discovered_at = 0.0  # the server may have moved: ask for its metadata again
             raise
 
     async def _discover_again(self, asked_at: float) -> None:
-        """Beside the requests: where it fails, or takes long, the old metadata serves."""
+        """Ask for newer metadata beside the requests: where that fails, or takes long, they use the old one."""
         issuer = self._request.issuer
         with suppress(NoToken):
             self._metadata = await self._server.converse(partial(_discover, issuer=issuer), issuer)
@@ -130,7 +144,7 @@ class TokenEndpoint:
         return self._discovered_at <= asked_at < self._discovered_at + METADATA_LIFETIME
 
     def locate(self, conversation: Conversation, asked_at: float, endpoint: str) -> tuple[str, str]:
-        """An endpoint, by its name in RFC 8414, and how the client authenticates there. Raises NoToken."""
+        """The URL of an endpoint, by its name in RFC 8414, and how the client authenticates there. Raises NoToken."""
         request = self._request
         if not request.issuer:
             return request.value(endpoint.upper()) or request.endpoint, request.auth_method
@@ -142,7 +156,7 @@ class TokenEndpoint:
 
 
 def _fields(request: TokenRequest) -> list[tuple[str, str]]:
-    """The fields beside those of the grant and of client authentication: audience and resource may be repeated."""
+    """The fields that every grant may send. audience and resource may be repeated."""
     return [
         *([("scope", request.scope)] if request.scope else []),
         *(("audience", audience) for audience in request.audience),
@@ -152,7 +166,7 @@ def _fields(request: TokenRequest) -> list[tuple[str, str]]:
 
 
 def _discover(conversation: Conversation, issuer: str) -> Metadata:
-    """Raises NoToken: of the two places, the one that came nearer tells why."""
+    """Ask for an issuer's metadata. Raises the NoToken of the place that came nearer."""
     errors = []
     for url in locations(issuer):
         try:

@@ -1,6 +1,6 @@
-"""A token -> its fingerprint: `sha256:` and 12 hex digits, enough to compare two sightings of it.
+"""A token -> its fingerprint: `sha256:` and 12 hex digits, enough to tell whether two tokens are the same.
 
-It is an HMAC (RFC 2104) under a key of the user's own: a bare hash would let whoever sees it try passwords out.
+It is an HMAC (RFC 2104) under a key of this user's: anybody who sees a bare hash could try passwords against it.
 """
 
 import hmac
@@ -16,34 +16,35 @@ from credential_injector import permissions
 
 logger = logging.getLogger(__name__)
 
-KEY_FILE = "~/.mitmproxy/credential-injector.key"  # in the folder of mitmproxy's own secrets, whose name never changes
+KEY_FILE = "~/.mitmproxy/credential-injector.key"  # beside mitmproxy's own secrets
 KEY_SIZE = 32  # bytes, written as hex digits
 
 _reading = threading.Lock()
 
 
 def fingerprint(value: str) -> str:
-    """The fingerprint of a token. The first one reads the key, or makes it. Never raises."""
+    """The fingerprint of a token. The first call reads or makes the key. Never raises."""
     return f"sha256:{hmac.digest(key(), value.encode(errors='surrogateescape'), 'sha256').hex()[:12]}"
 
 
 def key() -> bytes:
-    """The user's key, which all processes share; where it cannot be read or made, one of this process. Never raises."""
+    """The user's key, which all processes share; a key of this process where there can be none. Never raises."""
     with _reading:  # `cache` would let two threads make one each
-        return _key()
+        return read_or_make_key()
 
 
 @cache
-def _key() -> bytes:
+def read_or_make_key() -> bytes:
+    """The key; in one thread at a time."""
     path = Path(KEY_FILE)
     try:
         path = path.expanduser()
         made = _read(path) if path.exists() else _make(path)
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: there is no home
         logger.warning(
-            f"{path} cannot be used ({_cause(error)}): until mitmproxy ends, a key of its own makes the fingerprints of"
-            " tokens, and no other process can compare them or find a token by them; make the file readable and"
-            " writable for this user, or remove it to get a new one"
+            f"{path} cannot be used ({_cause(error)}), so fingerprints of tokens are made with a key of this process:"
+            " no other process can compare them, or find a token by them; make the file readable and writable for this"
+            " user, or remove it to get a new one"
         )
         return secrets.token_bytes(KEY_SIZE)
     if permissions.others_can_read(path):
@@ -52,7 +53,7 @@ def _key() -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    """Raises OSError, or ValueError where it is no key."""
+    """Read the key. Raises OSError, or ValueError where the file holds no key."""
     with path.open("rb") as file:
         content = file.read(2 * KEY_SIZE + 1)
     made = bytes.fromhex(content.decode("ascii"))
@@ -62,7 +63,7 @@ def _read(path: Path) -> bytes:
 
 
 def _make(path: Path) -> bytes:
-    """Raises OSError, or ValueError. Of several processes that make one at the same time, all get the first one's."""
+    """Make the key. Processes that do so at the same time all get the first one's. Raises OSError, or ValueError."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     new = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -72,7 +73,7 @@ def _make(path: Path) -> bytes:
             file.flush()
             os.fsync(descriptor)  # a crash must not leave an empty key under its name
         with suppress(FileExistsError):
-            os.link(new, path)  # a rename would replace the key of another process
+            os.link(new, path)  # a rename would replace another process's key
     finally:
         new.unlink()
     return _read(path)

@@ -1,4 +1,4 @@
-"""What a client shows for a token: a row for each grant, and one for each credential that is no OAuth2 at all."""
+"""What a client shows for a token; one row per grant, and one per credential that is no OAuth2."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -7,26 +7,26 @@ from typing import NamedTuple
 from credential_injector.oauth import pem
 from credential_injector.oauth.request import Fields, TokenRequest
 
-JWT_LIFETIME = 180.0  # seconds; Salesforce takes no longer one, Google one of an hour
+JWT_LIFETIME = 180.0  # seconds: the most that Salesforce takes; Google takes an hour
 
 
 class Grant(NamedTuple):
     """One grant."""
 
     needs: tuple[str, ...]
-    """Its keys in the environment file."""
+    """The keys that it needs in the environment file."""
     form: Callable[[TokenRequest, str, float], Fields]
-    """The fields of a token request to an endpoint (URL) at a time (unix seconds), beside those of every grant."""
+    """The fields that only this grant sends, to an endpoint (URL) at a time (unix seconds)."""
     may: tuple[str, ...] = ()
-    """Its keys that may be left out."""
+    """Further keys that it uses where they are given."""
     urn: str = ""
-    """Its name in a token request, where that is another one."""
+    """Its name in a token request, if that differs."""
     public: bool = False
-    """Without any of their keys, the client authentication method is none."""
+    """A client without a secret uses the client authentication method none."""
     refreshes: bool = False
-    """A token request shows the last refresh token, and may bring another one."""
+    """A token request shows the last refresh token, and may bring the next one."""
     login_endpoint: str = ""
-    """The key of the endpoint at which a person logs in: the first refresh token comes from there."""
+    """The key of the endpoint at which a person logs in. A login brings the first refresh token."""
 
 
 def _nothing(_request: TokenRequest, _endpoint: str, _now: float) -> Fields:
@@ -42,7 +42,7 @@ def _refresh_token(request: TokenRequest, _endpoint: str, _now: float) -> Fields
 
 
 def _jwt_bearer(request: TokenRequest, endpoint: str, now: float) -> Fields:
-    from credential_injector.oauth.jwt import signed  # imports Authlib, which takes a while
+    from credential_injector.oauth.jwt import signed  # late, as it imports Authlib, which takes a while
 
     key = request.value("PRIVATE_KEY")
     assertion = signed(
@@ -54,7 +54,7 @@ def _jwt_bearer(request: TokenRequest, endpoint: str, now: float) -> Fields:
         audience=request.value("JWT_AUDIENCE") or endpoint,
         now=now,
         lifetime=float(request.value("JWT_LIFETIME") or JWT_LIFETIME),
-        scope=request.scope,  # RFC 7523 has it in the form, where it is, too; Google wants it here
+        scope=request.scope,  # Google wants it here; RFC 7523 wants it in the form, where it is, too
     )
     return (("assertion", assertion),)
 
@@ -93,7 +93,7 @@ GRANTS: Mapping[str, Grant] = {
         urn="urn:ietf:params:oauth:grant-type:token-exchange",
         public=True,
     ),
-    # RFC 6749 section 4.1 with RFC 7636, and RFC 8628: a person logs in once, and from then on refresh tokens serve.
+    # RFC 6749 section 4.1 with RFC 7636, and RFC 8628: a person logs in once, then refresh tokens serve.
     "authorization_code": Grant(
         ("CLIENT_ID",),
         _refresh_token,
@@ -115,14 +115,14 @@ GRANTS: Mapping[str, Grant] = {
 
 
 class FixedCredential(NamedTuple):
-    """A credential that stands in the file, and is asked of nobody."""
+    """A credential taken from the file; no token request."""
 
     needs: tuple[str, ...]
-    """Its keys in the environment file."""
+    """The keys that it needs in the environment file."""
     credential: Callable[[TokenRequest], str]
-    """What goes into the header behind the prefix."""
+    """What follows the prefix in the header."""
     prefix: str = ""
-    """The default of PREFIX, in any header. Empty: as for a token."""
+    """The default of PREFIX, for any header. Empty: the same default as for a token."""
 
 
 def _basic(request: TokenRequest) -> str:
@@ -133,10 +133,10 @@ FIXED: Mapping[str, FixedCredential] = {
     "static": FixedCredential(("VALUE",), lambda request: request.value("VALUE")),
     "basic": FixedCredential(("USERNAME", "PASSWORD"), _basic, prefix="Basic"),  # RFC 7617
 }
-"""The values of GRANT_TYPE that are no OAuth2 grant."""
+"""The values of GRANT_TYPE that are not OAuth2."""
 
 
 def grant_type(request: TokenRequest) -> str:
-    """The grant_type of its token requests."""
+    """The field grant_type of the token requests."""
     grant = GRANTS[request.grant_type]
     return "refresh_token" if grant.login_endpoint else grant.urn or request.grant_type

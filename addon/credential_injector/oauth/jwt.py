@@ -1,6 +1,6 @@
-"""A signed JWT that a client shows instead of a secret or a grant (RFC 7523).
+"""A signed JWT that a client shows as its secret or its grant (RFC 7523).
 
-Importing this imports Authlib's JOSE, which takes a while: it is done with the first one.
+Slow to import, as it imports Authlib's JOSE: that is done with the first JWT.
 """
 
 import warnings
@@ -8,7 +8,7 @@ import warnings
 from authlib.common.security import generate_token
 from authlib.oauth2.rfc7523 import JWTBearerGrant
 
-# joserfc's opinions about keys and algorithms that somebody else has chosen would be written over mitmproxy's console.
+# joserfc warns of keys and algorithms that the authorization server has chosen, over mitmproxy's console.
 warnings.filterwarnings("ignore", r"EdDSA is deprecated|Key size should be")
 
 
@@ -24,9 +24,9 @@ def signed(
     lifetime: float,
     scope: str = "",
 ) -> str:
-    """A JWT that is valid from `now` (unix seconds) for `lifetime` (seconds). `key` is a JSON Web Key.
+    """A JWT that is valid from `now` (unix seconds) for `lifetime` (seconds).
 
-    `header` says, beside the algorithm, which key it is.
+    `key` is a JSON Web Key, which `header` names.
     """
     jwt = JWTBearerGrant.sign(  # type: ignore[no-untyped-call]
         key,

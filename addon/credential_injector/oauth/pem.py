@@ -1,4 +1,4 @@
-"""Private keys and certificates in PEM form: which there are, and what they are good for. Pure."""
+"""Private keys and certificates in PEM form. Pure."""
 
 import base64
 from typing import Any
@@ -9,26 +9,26 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-# With the bytes that its key must have at least (RFC 8017 sections 9.1.1 and 9.2).
+# Algorithm -> the fewest bytes that its key may have (RFC 8017 sections 9.1.1 and 9.2).
 _RSA = {"RS256": 62, "RS384": 78, "RS512": 94, "PS256": 66, "PS384": 98, "PS512": 130}
 _CURVES = {"secp256r1": ("ES256", "P-256"), "secp384r1": ("ES384", "P-384"), "secp521r1": ("ES512", "P-521")}
 
 ALGORITHMS = (*_RSA, *(algorithm for algorithm, _ in _CURVES.values()), "EdDSA")
-"""Of signatures (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
+"""The signature algorithms (RFC 7518 section 3.1, RFC 8037 section 3.1)."""
 
 
 def private_key(pem: str) -> str:
-    """The text itself, if it is a private key without a passphrase. Raises ValueError."""
+    """Check that the text is a private key without a passphrase. Raises ValueError."""
     _loaded(pem)
     return pem
 
 
 def certificate(pem: str) -> str:
-    """The text itself, if it holds a certificate, or several. Raises ValueError."""
+    """Check that the text holds one or more certificates. Raises ValueError."""
     try:
         x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
-        raise ValueError("is not a certificate, PEM text (-----BEGIN CERTIFICATE-----) was expected") from None
+        raise ValueError("is not a certificate; expected PEM text (-----BEGIN CERTIFICATE-----)") from None
     return pem
 
 
@@ -38,7 +38,7 @@ def thumbprint(certificates: str) -> str:
 
 
 def algorithms(pem: str) -> tuple[str, ...]:
-    """The signature algorithms that a private key is for, the usual one first. None: it cannot sign a JWT."""
+    """The signature algorithms of a private key, the usual one first; empty where it cannot sign a JWT."""
     key = _loaded(pem)
     if isinstance(key, rsa.RSAPrivateKey):
         return tuple(algorithm for algorithm, least in _RSA.items() if key.key_size >= 8 * least)
@@ -56,9 +56,9 @@ def belong_together(certificates: str, key: str) -> bool:
 
 
 def jwk(pem: str) -> dict[str, str]:
-    """A private key for which `algorithms` knows any, as a JSON Web Key (RFC 7517): older and newer Authlib take that.
+    """A private key as a JSON Web Key (RFC 7517), which older and newer Authlib take.
 
-    Raises ValueError for any other.
+    Raises ValueError for a key that cannot sign a JWT.
     """
     key = _loaded(pem)
     if isinstance(key, rsa.RSAPrivateKey):
@@ -83,7 +83,7 @@ def jwk(pem: str) -> dict[str, str]:
         curve = "Ed25519" if isinstance(key, ed25519.Ed25519PrivateKey) else "Ed448"
         x, d = key.public_key().public_bytes_raw(), key.private_bytes_raw()
         return {"kty": "OKP", "crv": curve, "x": base64url(x), "d": base64url(d)}
-    raise ValueError("cannot sign a JWT, an RSA, P-256, P-384, P-521 or Ed25519 key was expected")
+    raise ValueError("cannot sign a JWT; expected an RSA, P-256, P-384, P-521 or Ed25519 key")
 
 
 def base64url(content: bytes) -> str:
@@ -98,7 +98,7 @@ def _number(number: int, size: int | None = None) -> str:
 def _loaded(pem: str) -> Any:
     try:
         return load_pem_private_key(pem.encode(), password=None)
-    except TypeError:  # so cryptography says that it wants a passphrase
-        raise ValueError("is encrypted with a passphrase, a private key without one was expected") from None
+    except TypeError:  # so cryptography says that the key has a passphrase
+        raise ValueError("is encrypted with a passphrase; expected a private key without one") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("is not a private key, PEM text (-----BEGIN PRIVATE KEY-----) was expected") from None
+        raise ValueError("is not a private key; expected PEM text (-----BEGIN PRIVATE KEY-----)") from None

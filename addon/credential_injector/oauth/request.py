@@ -1,4 +1,4 @@
-"""What a token request is made of, as values: what changes the token, and the way to the authorization server."""
+"""What a token request is made of: what changes the token, and how the authorization server is reached."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ DEFAULT_TIMEOUT = 10.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """Everything that changes the token, and so the token's identity: equal requests share one token."""
+    """Everything that changes the token. It is the token's identity: equal requests share one token."""
 
     endpoint: str = ""
     """The token endpoint. Empty: `issuer` publishes it, or the grant needs none."""
@@ -21,7 +21,7 @@ class TokenRequest:
     grant_type: str = "client_credentials"
     """A row of `grants.GRANTS`."""
     auth_method: str = "client_secret_post"
-    """A row of `client_authentication.METHODS`. Empty: what `issuer` publishes decides."""
+    """A row of `client_auth.METHODS`. Empty: the issuer's metadata decides."""
     client_secret: str = field(default="", repr=False)
     scope: str = ""
     audience: tuple[str, ...] = ()
@@ -30,17 +30,17 @@ class TokenRequest:
     headers: Fields = field(default=(), repr=False)
     issuer: str = ""
     values: Fields = field(default=(), repr=False)
-    """What the keys hold that only some grants or methods use, by key: `USERNAME`, `PRIVATE_KEY`."""
+    """The values of keys that only some grants or methods use, by key: `USERNAME`, `PRIVATE_KEY`."""
     login: Fields = field(default=(), repr=False, compare=False)
-    """What the keys hold that only a login uses, by key: `REDIRECT_URI`. No part of the identity: a file that names
-    another port for the browser must find the login that was stored before."""
+    """The values of keys that only a login uses, by key: `REDIRECT_URI`. They change nothing about the token, so they
+    are no part of the identity: whoever edits them keeps the stored login."""
 
     def value(self, key: str) -> str:
-        """What a key of the grant, the method or the login holds; empty where the file does not give it."""
+        """The value of a key of the grant, the method or the login; empty where the file does not give it."""
         return dict((*self.values, *self.login)).get(key, "")
 
     def with_value(self, key: str, value: str) -> "TokenRequest":
-        """The same request with another value of this key."""
+        """The same request with another value for this key."""
         return replace(self, values=tuple({**dict(self.values), key: value}.items()))
 
     @property
@@ -51,21 +51,21 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """The way to the authorization server: nothing here changes the token."""
+    """How the authorization server is reached. Nothing here changes the token."""
 
     ca: str = field(default="", repr=False)
-    """PEM certificates of the only authorities that are trusted. Empty: those in `ca_file`."""
+    """PEM certificates of the trusted authorities. Empty: those in `ca_file`."""
     ca_file: str = ""
-    """A file of such certificates. Empty: those that certifi knows."""
+    """A file of such certificates. Empty: certifi's."""
     proxy: str | None = field(default=None, repr=False)
-    """The URL of an HTTP proxy, maybe with a password. Empty: directly. None: the file does not say."""
+    """The URL of an HTTP proxy, maybe with a password. Empty: no proxy. None: the file does not say."""
     timeout: float = DEFAULT_TIMEOUT
-    """Seconds for all of a token request, discovery included."""
+    """Seconds for a whole token request, discovery included."""
     insecure_tls: bool = False
-    """Nobody verifies who answers."""
+    """The server's certificate is not verified."""
 
     def completed(self, ca_file: str = "", proxy: str = "") -> "Transport":
-        """With these, where the environment file does not say."""
+        """The same with these values where the environment file gives none."""
         given = self.proxy
         return replace(self, ca_file="" if self.ca else ca_file, proxy=proxy if given is None else given)
 
@@ -76,26 +76,26 @@ def without_query(url: str) -> str:
 
 
 def parse_endpoint(value: str) -> str:
-    """A URL to which credentials go: https, or http to this machine (RFC 6749 section 3.2: TLS is required).
+    """Check a URL to which credentials go: https, or http to this machine (RFC 6749 section 3.2 requires TLS).
 
     Raises ValueError.
     """
-    malformed = "is malformed, a URL such as https://login.example.com/oauth2/v2.0/token was expected"
+    malformed = "is malformed; expected a URL such as https://login.example.com/oauth2/v2.0/token"
     parts, host = _split(value, malformed)
     if re.search(r"[\s\x00-\x1f\x7f\\]", value) or not value.isascii():
         raise ValueError(malformed)
     if parts.username is not None or "#" in value:
-        raise ValueError("holds a user name or a fragment, only scheme, host, port, path and query were expected")
+        raise ValueError("holds a user name or a fragment; expected only scheme, host, port, path and query")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("would send the credentials in clear, https was expected (http only to this machine)")
+        raise ValueError("would send the credentials in clear; expected https (http only to this machine)")
     return value
 
 
 def parse_proxy(value: str) -> str:
-    """The URL of an HTTP proxy, with a user and a password at most; empty for none, or `direct`. Raises ValueError."""
+    """Check the URL of an HTTP proxy, maybe with a user and a password. `direct` becomes empty. Raises ValueError."""
     if value.lower() in ("", "direct"):
         return ""
-    malformed = "is malformed, a proxy such as http://proxy.example.com:3128, or direct, was expected"
+    malformed = "is malformed; expected a proxy such as http://proxy.example.com:3128, or direct"
     parts, _ = _split(value, malformed)
     if parts.path not in ("", "/") or parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ValueError(malformed)

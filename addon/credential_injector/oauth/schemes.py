@@ -7,4 +7,4 @@ SCHEMES = {
         "OAuth", "PrivateToken", "SCRAM-SHA-1", "SCRAM-SHA-256", "vapid",
     )
 }  # fmt: skip
-"""The known ones, by their names in lower case: any other first word of a header value may be the secret itself."""
+"""Lower case -> the scheme. Any other first word of a header value may be the secret itself."""

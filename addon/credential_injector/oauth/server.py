@@ -1,13 +1,12 @@
-"""HTTP exchanges with an authorization server. With connections.py and addresses.py, all that opens connections.
+"""HTTP exchanges with an authorization server, over connections of connections.py.
 
-Importing this imports requests, which takes a while: the add-on does it soon after its start, or with its first token.
+Slow to import, as it imports requests: the add-on does that soon after its start, or with its first token request.
 """
 
 import asyncio
 import contextlib
 import http.client
 import logging
-import re
 import socket
 import ssl
 import threading
@@ -27,7 +26,7 @@ from urllib3.util import parse_url
 from credential_injector import __version__
 from credential_injector.oauth.addresses import connect
 from credential_injector.oauth.answers import Answer
-from credential_injector.oauth.connections import KEPT_FOR, Connections, Target
+from credential_injector.oauth.connections import KEPT_FOR, TUNNEL_REFUSED, Connections, ProxyUnreachable, Target
 from credential_injector.oauth.request import Transport, without_query
 from credential_injector.oauth.token import NoToken
 from credential_injector.threads import Turns
@@ -37,31 +36,37 @@ T = TypeVar("T")
 LARGEST_ANSWER = 1 << 20  # bytes
 AT_ONCE = 64  # conversations: each takes up to 8 file descriptors, and a process may have no more than 1,024
 AT_ONCE_WITH_ONE = 32  # conversations with one server
-# By OpenSSL's verify_code. With any other one, no authority that is trusted has issued it.
+# By OpenSSL's verify_code. Any other one means that no trusted authority issued the certificate.
 _BAD_CERTIFICATES = {
     9: ("certificate_not_yet_valid", "its certificate is not valid yet"),
     10: ("certificate_expired", "its certificate has expired"),
     62: ("certificate_name", "its certificate is for another name"),
     64: ("certificate_name", "its certificate is for another address"),
 }
+# OpenSSL's reasons where an answer is no TLS record, such as one in plain HTTP.
+_NO_TLS = ("HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "WRONG_VERSION_NUMBER")
 
-# Their debug records hold requests and tokens, and mitmweb's event log keeps debug records.
+# mitmweb's event log keeps debug records, and theirs hold requests and tokens.
 for _name in ("authlib", "requests"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Network:
-    """What the environments share on the way to authorization servers: kept connections, and turns."""
+    """What all environments share: kept connections, and turns.
 
-    def __init__(self) -> None:
-        self.connections = Connections()
+    A connection that nobody has used for `kept_for` seconds is closed.
+    """
+
+    def __init__(self, connections: Connections | None = None, *, kept_for: float = KEPT_FOR) -> None:
+        self.connections = connections or Connections()
+        self.kept_for = kept_for
         self.turns = Turns(AT_ONCE, AT_ONCE_WITH_ONE)
 
 
 class AuthorizationServer:
-    """An authorization server, and the way to it.
+    """An authorization server.
 
-    `certificate` is the client's, with its chain, and its private key, both in PEM form.
+    `certificate` is the client's: its certificate with the chain, and its private key, both in PEM form.
     """
 
     def __init__(
@@ -74,9 +79,10 @@ class AuthorizationServer:
     async def converse(
         self, conversation: Callable[["Conversation"], T], about: str, *, began: float | None = None
     ) -> T:
-        """Run a blocking function of some exchanges within the transport's timeout. Raises what it raises, and NoToken.
+        """Run a blocking function that makes some exchanges, within the transport's timeout.
 
-        `about` is the URL that a message names. The timeout counts from `began` on, in the event loop's time, else now.
+        Raises NoToken, which names the URL `about`, and what the function raises. The timeout counts from `began`, in
+        the event loop's time, or from now.
         """
         loop = asyncio.get_running_loop()
         connections = self._network.connections
@@ -99,16 +105,16 @@ class AuthorizationServer:
             what = (
                 f"{without_query(about)} did not answer"
                 if has_turn
-                else "too many token requests are under way: this one had no turn"
+                else "too many token requests at once: this one did not start"
             )
             raise NoToken("timeout", f"{what} within {seconds:.0f} s") from None
         finally:
-            # A weak one: the connections of something that runs but once, such as a checkup, go with it.
-            loop.call_later(KEPT_FOR, _close_kept, weakref.ref(connections), connections.last_kept)
+            # Weak, so that the connections of a short use, such as a checkup, end with it.
+            loop.call_later(self._network.kept_for, _close_kept, weakref.ref(connections), connections.last_kept)
 
 
 class Conversation:
-    """Exchanges in one thread; another thread can abort them."""
+    """Exchanges, one after the other, in one thread. Another thread can abort them."""
 
     def __init__(self, transport: Transport, certificate: tuple[str, str] | None, connections: Connections) -> None:
         self._transport = transport
@@ -116,19 +122,19 @@ class Conversation:
         self._connections = connections
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        """Another descriptor of the connection's socket, while an exchange runs: TLS hides its own in the handshake."""
+        """While an exchange runs, a second descriptor of its socket: during a handshake TLS hides the first one."""
         self._aborted = False
 
     def get(self, url: str) -> Answer:
-        """Raises NoToken where no answer came."""
+        """Send a GET. Raises NoToken where no answer comes."""
         return self._exchange("GET", url, {}, None)
 
     def post(self, url: str, headers: Mapping[str, str], form: str) -> Answer:
-        """Raises NoToken where no answer came."""
+        """Send a form. Raises NoToken where no answer comes."""
         return self._exchange("POST", url, {"Content-Type": "application/x-www-form-urlencoded", **headers}, form)
 
     def abort(self) -> None:
-        """End the exchange: a read that blocks returns when its socket is shut down."""
+        """End the exchange. Shutting down its socket makes a read that blocks return."""
         with self._lock:
             self._aborted = True
             self._shut_down()
@@ -136,36 +142,36 @@ class Conversation:
     def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Answer:
         headers = {
             "Accept": "application/json",
-            "Accept-Encoding": "identity",  # a small answer that inflates to a large one has no place here
+            "Accept-Encoding": "identity",  # else a small answer could inflate to a large one
             "User-Agent": f"mitmproxy-credential-injector/{__version__}",
             **headers,
         }
-        how = ""
+        through = ""
         try:
             parts = parse_url(url)
             port = parts.port or (443 if parts.scheme == "https" else 80)
             target = Target(
                 parts.scheme or "", (parts.host or "").strip("[]"), port, self._transport, self._certificate
             )
-            how = " through the proxy" if target.proxy else ""
+            through = " through the proxy" if target.proxy else ""
             ask = partial(self._answer, target, requests.Request(method, url, headers, data=body))
             if (kept := self._connections.take(target)) is not None:
                 try:
                     return ask(kept)
                 except requests.ConnectionError as error:
-                    # The server closed it in the moment in which it was used again (RFC 9112 section 9.3.1).
+                    # The server closed it just when it was used again (RFC 9112 section 9.3.1): use a new one.
                     if self._aborted or not isinstance(error.args[0], ConnectionError | ssl.SSLError):
                         raise
             return ask(self._connections.open(target, self._dial))
         # All that requests raises is an OSError.
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             code, cause = _cause(error)
-            raise NoToken(code, f"{without_query(url)} cannot be reached{how} ({cause})") from None
+            raise NoToken(code, f"{without_query(url)} cannot be reached{through} ({cause})") from None
         finally:
             self._watch(None)
 
     def _answer(self, target: Target, request: requests.Request, connection: HTTPConnection) -> Answer:
-        """Raises requests.ConnectionError only before an answer begins; later, what urllib3 raises."""
+        """Raises requests.ConnectionError before an answer begins, and what urllib3 raises from then on."""
         ended = False
         try:
             self._watch(connection.sock)
@@ -194,7 +200,7 @@ class Conversation:
         return sock
 
     def _watch(self, sock: socket.socket | None) -> None:
-        """Let `abort` shut down this one, and no other: another conversation may use the last one by now."""
+        """Let `abort` shut down this socket, and no longer the last one, which another conversation may use by now."""
         with self._lock:
             if self._socket is not None:
                 self._socket.close()
@@ -209,11 +215,11 @@ class Conversation:
 
 
 def _session(connection: HTTPConnection) -> requests.Session:
-    """requests, on this connection."""
+    """A session of requests that uses this connection."""
     session = requests.Session()
-    # Even where none is followed, requests reads all of a redirect's body, however long, to know the next request.
+    # requests reads the whole body of a redirect, however long, even where it is told to follow none.
     session.get_redirect_target = lambda _: None  # type: ignore[assignment]
-    session.trust_env = False  # no .netrc, and no proxy from the environment, which may be ourselves
+    session.trust_env = False  # no .netrc, and no proxy of the environment, which may be this mitmproxy
     session.headers.clear()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("https://", "http://"):
@@ -222,7 +228,7 @@ def _session(connection: HTTPConnection) -> requests.Session:
 
 
 class _Adapter(HTTPAdapter):
-    """requests takes its connections from urllib3's pools: here, a pool of one, which is connected already."""
+    """A urllib3 pool of one connection, which is connected already: requests takes its connections from pools."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         super().__init__()
@@ -232,7 +238,7 @@ class _Adapter(HTTPAdapter):
         return self
 
     def cert_verify(self, *_: Any, **__: Any) -> None:
-        """Whoever connected it has verified the server."""
+        """The server was verified when the connection was made."""
 
     def urlopen(self, method: str, url: str, body: Any, headers: Mapping[str, str], **_: Any) -> Any:
         """As of urllib3's pool."""
@@ -246,7 +252,9 @@ def _close_kept(connections: "weakref.ref[Connections]", last: int) -> None:
 
 
 def _cause(error: BaseException) -> tuple[str, str]:
-    """NoToken's code, and what the operating system or TLS said; the libraries' own messages repeat URLs."""
+    """NoToken's code, and what the operating system or TLS said. The libraries' own messages repeat URLs."""
+    if isinstance(error, ProxyUnreachable):
+        return "proxy_unreachable", f"no connection to it: {_cause(error.__cause__ or OSError())[1]}"
     seen: BaseException | None = error
     cause = type(error).__name__
     while seen is not None:
@@ -254,11 +262,12 @@ def _cause(error: BaseException) -> tuple[str, str]:
             untrusted = "untrusted", f"its certificate is not trusted: {seen.verify_message}"
             return _BAD_CERTIFICATES.get(seen.verify_code, untrusted)
         if isinstance(seen, ssl.SSLError):
-            return "unreachable", "the TLS handshake failed"
+            plain = seen.reason in _NO_TLS
+            return "unreachable", "it does not speak TLS on this port" if plain else "the TLS handshake failed"
         if isinstance(seen, OSError) and seen.strerror:
             cause = seen.strerror
-        if refused := re.match(r"Tunnel connection failed: ([0-9]{3})\b", str(seen)):  # http.client's words
-            return "unreachable", f"which answered {refused[1]}"
+        if refused := TUNNEL_REFUSED.match(str(seen)):
+            return "proxy_refused", f"it answered {refused[1]}"
         inner = seen.__cause__ or seen.__context__ or next((a for a in seen.args if isinstance(a, Exception)), None)
         seen = inner or getattr(seen, "reason", None)
         if not isinstance(seen, BaseException):

@@ -1,4 +1,4 @@
-"""A token, or why there is none: values, without a clock."""
+"""A token, or why there is none. Values: without a clock."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,26 +6,30 @@ from typing import Literal, NamedTuple
 
 from credential_injector.oauth.fingerprints import fingerprint
 
-# A token is not sent any more this long before it expires: it must still be valid when it arrives, and servers floor
-# seconds (a token of 3 s may live 2). At most a tenth of its life, so that short tokens remain of use.
+# A token is not sent in the last seconds of its life: it must be valid when it arrives, and servers round seconds down
+# (a token of 3 s may live 2). That is a tenth of its life at most, so that short tokens are of use.
 LEEWAY = 10.0
 LEEWAY_SHARE = 0.1
-# From this long before it expires, the next request starts a refresh in the background while the token goes on serving.
+# This long before it expires, the next request starts a refresh in the background, and the token goes on serving.
 REFRESH_WINDOW = 60.0
 REFRESH_SHARE = 0.5
-# But not sooner than this after it came: some servers hand the same token out until it expires.
+# But only this long after it came: some servers hand out the same token until it expires.
 REFRESH_SPACING = 1.0
 
-LONGEST_LIFETIME = 365 * 86400.0  # seconds of a token's life; more is somebody's mistake, and dates overflow
+LONGEST_LIFETIME = 365 * 86400.0  # seconds; a longer life is a mistake, and makes dates overflow
 
 
 class NoToken(Exception):
     """There is no token.
 
-    `code` is the OAuth error code (RFC 6749 section 5.2) or one of ours: unreachable, untrusted, certificate_expired,
-    certificate_not_yet_valid, certificate_name, timeout, redirect, http_<status>, invalid_response, expired, late,
-    clock, ending, internal, no_metadata, issuer_mismatch, invalid_metadata, unsupported_auth_method, login_required,
-    login_refused, redirect_uri. `reason` is a sentence of ours: nothing that the server wrote is repeated.
+    `code` is the OAuth error code (RFC 6749 section 5.2), or one of ours:
+    the connection: unreachable, untrusted, certificate_expired, certificate_name, certificate_not_yet_valid, timeout,
+    proxy_unreachable, proxy_refused;
+    the answer: redirect, http_<status>, invalid_response, expired, late, clock;
+    the issuer: no_metadata, invalid_metadata, issuer_mismatch, unsupported_auth_method;
+    a login: login_required, login_refused, login_endpoint, redirect_uri, invalid_authorization_response;
+    this program: ending, internal.
+    `reason` says in our words what happened, and where; it repeats nothing that the server wrote.
     """
 
     def __init__(
@@ -42,17 +46,17 @@ class NoToken(Exception):
         self.code = code
         self.reason = reason
         self.lasting = lasting
-        """The server understood and said no: asking again soon is pointless."""
+        """The server understood, and refused: asking again soon is of no use."""
         self.retry_after = retry_after
-        """Seconds that the server asked us to wait."""
+        """The seconds that the server asked us to wait."""
         self.next_try = next_try
-        """Seconds until the next token request may go out. 0: it is under way."""
+        """Seconds until the next token request may go out; 0 where one goes out now."""
         self.tokens = tokens
         """Where a login is to be stored, as the command line's --tokens names it; empty for its default."""
 
 
 def is_sendable(value: str) -> bool:
-    """Whether it can stand in a header: visible ASCII, with spaces inside at most."""
+    """Whether it can stand in a header: visible ASCII, and spaces inside."""
     return re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value) is not None
 
 
@@ -62,19 +66,19 @@ class AccessToken:
 
     value: str = field(repr=False)
     issued_at: float
-    """When it was asked for: it lives from then on at the earliest."""
+    """When it was asked for, so not later than its life began."""
     expires_at: float
     stored: bool = field(default=False, compare=False)
-    """It was not asked for by this process: it comes from a store."""
+    """It comes from a store: another process may have asked for it."""
     refresh_token: str | None = field(default=None, repr=False, compare=False)
-    """What the next token request shows, where the grant uses one (RFC 6749 section 6)."""
+    """What the next token request shows, if the grant uses refresh tokens (RFC 6749 section 6)."""
     endpoints: tuple[str, ...] = field(default=(), compare=False)
-    """The token endpoint's URLs, where an issuer published them: clients send credentials of their own there."""
+    """The token endpoint's URLs, if an issuer published them: other clients send their own credentials there."""
     fingerprint: str = field(init=False)
     refresh_from: float = field(init=False)
-    """From then on it should be renewed in the background."""
+    """From then on, a request renews it in the background."""
     usable_until: float = field(init=False)
-    """From then on it must not be sent."""
+    """From then on, it is not sent."""
 
     def __post_init__(self) -> None:
         lifetime = self.expires_at - self.issued_at
@@ -91,12 +95,12 @@ class Served(NamedTuple):
 
     token: AccessToken
     source: Literal["cached", "fetched", "refreshed", "store"]
-    """`fetched`: this request waited for it. `refreshed`: it replaced one that the API had refused."""
+    """`fetched`: the request waited for it. `refreshed`: it replaces one that the API refused."""
     seconds_left: float
 
 
 class Status(NamedTuple):
-    """What a source has, and what keeps it from asking for more."""
+    """The token that a source has, and the error that its last token request ended with."""
 
     token: AccessToken | None
     seconds_left: float

@@ -1,1 +1,1 @@
-"""Where a request goes, and where a credential may go. Pure."""
+"""Where a request goes, and where a credential may go. All of it is pure."""

@@ -9,21 +9,21 @@ _AUTHORITY = re.compile(r"(\[[^\]]+\]|[^:@\[\]/]+)(?::([0-9]{1,5}))?")
 
 
 class Claim(NamedTuple):
-    """A name that a request carries."""
+    """One host name that a request carries."""
 
     where: str
     """What carries it, as messages call it: `Host header`."""
     authority: str
-    """The host, maybe with a port, as it was written; whoever wrote it may have written anything."""
+    """The host, maybe with a port, as the client wrote it: it may be any text."""
 
     @property
     def host(self) -> str | None:
-        """Normalised; None where it is no host at all."""
+        """Normalised; None where it is no host."""
         match = _AUTHORITY.fullmatch(self.authority)
         return normalise_host(match[1]) if match else None
 
     def means(self, name: str, port: int) -> bool:
-        """Whether it names this host, with this port or none."""
+        """Whether it names this host, with this port or without one."""
         match = _AUTHORITY.fullmatch(self.authority)
         return match is not None and normalise_host(match[1]) == name and (match[2] is None or int(match[2]) == port)
 
@@ -36,6 +36,6 @@ class Claim(NamedTuple):
 
 
 def _is_plainly_a_host(host: str) -> bool:
-    """Whether it may be repeated: anything else could be a secret in the wrong place."""
+    """Whether a message may repeat it: anything else could be a secret in the wrong place."""
     labels = host.split(".")
     return is_address(host) or is_loopback(host) or (is_name(host) and len(labels) > 1 and max(map(len, labels)) < 64)

@@ -10,7 +10,7 @@ _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"
 
 
 def admission(text: str) -> Callable[[str], bool]:
-    """Read networks (CIDR, or `loopback`; comma-separated) into a test of a client's address. Raises ValueError."""
+    """Read networks (CIDR or `loopback`, comma-separated) into a test of a client's address. Raises ValueError."""
     networks = _networks(text)
 
     @lru_cache(maxsize=1024)
@@ -47,7 +47,7 @@ def _networks(text: str) -> list[Network]:
             network = ipaddress.ip_network(item, strict=False)
         except ValueError:
             raise ValueError(
-                f"{item!r} is not a network, 'loopback' or CIDR such as 192.168.1.23/32 was expected"
+                f"{item!r} is not a network; expected loopback or a CIDR such as 192.168.1.23/32"
             ) from None
         mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
         if mapped is not None and network.prefixlen >= 96:

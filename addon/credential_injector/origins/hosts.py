@@ -1,7 +1,6 @@
 """Names and addresses of hosts. Pure.
 
-Both sides of a comparison, the origin in an environment file and the name in a request, go through the same
-`normalise_host`.
+`normalise_host` is for both sides of a comparison: the origin in an environment file, and the name in a request.
 """
 
 import ipaddress
@@ -17,17 +16,17 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 def normalise_host(host: str) -> str:
     """Lower case, no dot at the end, IDNA as ASCII, an IP address in its canonical spelling (RFC 5952).
 
-    A name that IDNA refuses comes back as it is: it then equals nothing that was configured.
+    A name that IDNA refuses stays as it is, and so equals nothing in an environment file.
     """
     host = host.lower().removesuffix(".")
     if not host.isascii():
-        if len(host) > LONGEST_NAME:  # it takes seconds to encode what is long enough
+        if len(host) > LONGEST_NAME:  # encoding a very long one takes seconds
             return host
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
             return host
-    # Only IPv6 addresses have several spellings; trying every host would cost more than the whole lookup.
+    # Only IPv6 addresses have several spellings. Parsing every host would cost more than the whole look-up.
     if ":" in host:
         try:
             return str(ipaddress.ip_address(host.strip("[]")))
@@ -37,7 +36,7 @@ def normalise_host(host: str) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Whether a normalised host is an IP address. With a zone (RFC 6874) it is none, as that may be any text."""
+    """Whether a normalised host is an IP address. One with a zone (RFC 6874) is none: a zone may be any text."""
     if ":" not in host and not host[-1:].isdigit():
         return False
     return len(host) <= LONGEST_ADDRESS and "%" not in host and _parses(host)

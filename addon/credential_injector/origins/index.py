@@ -1,4 +1,4 @@
-"""Scheme, host, port, path -> what was configured for them; the most specific wins. Pure."""
+"""Scheme, host, port and path of a request -> the value of the most specific origin. Pure."""
 
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
@@ -16,14 +16,14 @@ class Destination(NamedTuple):
 
     scheme: str
     host: str
-    """Normalised. For an address, the name against which the server is verified, if there is one."""
+    """Normalised. Where an address is dialled, the name against which the server is verified, if there is one."""
     port: int
     path: str
     """With its query, as it is sent."""
 
 
 class Destinations(Generic[T]):
-    """A lookup whose steps grow with the labels and segments of a request, not with the number of origins."""
+    """A look-up that takes as many steps with 10,000 origins as with one."""
 
     def __init__(self, entries: Iterable[tuple[Origin, T]] = ()) -> None:
         self._exact: dict[tuple[str, str, int], _Paths[T]] = {}
@@ -33,11 +33,11 @@ class Destinations(Generic[T]):
             table.setdefault((origin.scheme, origin.host, origin.port), _Paths()).add(origin.path, value)
 
     def find(self, scheme: str, host: str, port: int, path: str) -> T | None:
-        """The value of the most specific origin: exact host, then longest wildcard suffix; then longest path."""
+        """The value of the most specific origin: the exact host, else the longest wildcard; then the longest path."""
         paths = self._exact.get((scheme, host, port))
         if paths is not None and (found := paths.find(path)) is not None:
             return found
-        # What only looks like a name to us ("127.0.0.1\\0%.example.com") may be dialled as something else.
+        # Text that only looks like a name ("127.0.0.1\\0%.example.com") may be dialled as something else.
         if not self._wildcard or not is_name(host):
             return None
         dot = host.find(".")
@@ -64,7 +64,7 @@ class _Paths(Generic[T]):
         if self._longest:
             path = path.partition("?")[0]
             if not AMBIGUOUS.search(path):
-                # No prefix reaches behind `_longest`: a path of many segments costs no more than the longest one.
+                # No prefix is longer than `_longest`, so a longer path costs no more.
                 if len(path) > self._longest:
                     path = path[: max(path.rfind("/", 0, self._longest + 1), 0)]
                 while path:
@@ -75,7 +75,7 @@ class _Paths(Generic[T]):
 
 
 class Excluded:
-    """URLs below a destination that are no part of it, however their paths are spelt."""
+    """URLs that get no credential though a destination covers them, however their paths are spelt."""
 
     def __init__(self, urls: Iterable[str] = ()) -> None:
         self._paths: dict[tuple[str, str, int], set[tuple[str, ...]]] = {}
@@ -83,20 +83,20 @@ class Excluded:
             self.add(url)
 
     def add(self, url: str) -> None:
-        """Another one."""
+        """Exclude this URL, too."""
         parts = urlsplit(url)
         origin = (parts.scheme, normalise_host(parts.hostname or ""), parts.port or DEFAULT_PORTS[parts.scheme])
         self._paths.setdefault(origin, set()).add(segments(parts.path))
 
     def holds(self, scheme: str, host: str, port: int, path: str) -> bool:
-        """Whether this is one of them."""
+        """Whether a request goes to one of them."""
         paths = self._paths.get((scheme, host, port))
         return paths is not None and (segments(path) in paths or climbs(path))
 
 
 def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str, str]:
-    """By what a destination differs from the nearest of these origins, one of which has its host: `scheme`, `host`,
-    `port` or `path`; and a sentence that says so.
+    """What a destination differs in from the nearest of these origins, as `scheme`, `host`, `port` or `path` and as a
+    sentence. One of the origins must cover its host.
     """
     scheme, host, port, _ = destination
 
@@ -107,7 +107,7 @@ def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str
     nearest = min(mine, key=differs)
     other_scheme, other_host, other_port = differs(nearest)
     if other_scheme:
-        # Whoever wrote the request may have written anything there.
+        # A client may write anything as its scheme.
         return "scheme", f"HOST is {nearest}, and this was {scheme if scheme in DEFAULT_PORTS else 'another scheme'}"
     if other_host:
         return "host", f"HOST is {nearest}, and this was {host}"

@@ -1,4 +1,4 @@
-"""Origins: text -> scheme, host, port and path. Pure."""
+"""The text of an origin -> scheme, host, port and path. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ _ORIGIN = re.compile(
     r"(?P<wildcard>\*\.)?(?P<host>\[[^\]]*\]|[^/:?#\[\]]*)(?::(?P<port>[^/?#]*))?(?P<path>/[^?#]*)?(?P<rest>[?#].*)?",
     re.IGNORECASE | re.DOTALL,
 )
-# Browsers write null for an opaque origin (a sandboxed frame, a file), and file:// for a file that may read others.
+# Browsers write null for an opaque origin (a sandboxed frame, a file), or file:// for a file that may read others.
 PAGE_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://(?:(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a credential may go: an RFC 6454 origin, here with an optional wildcard and path prefix."""
+    """Where a credential may go: an origin (RFC 6454), maybe with a wildcard and a path prefix."""
 
     scheme: str
     host: str
-    """Normalised. Of a wildcard, the part behind `*.`."""
+    """Normalised; of a wildcard, the part after `*.`."""
     port: int
     path: str = ""
     """A path prefix without a slash at its end, or empty."""
@@ -34,7 +34,7 @@ class Origin:
 
     @property
     def base(self) -> str:
-        """Scheme, host and port as a URL; the port only where it is not the scheme's own."""
+        """Scheme, host and port as a URL, without the scheme's default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{'*.' if self.wildcard else ''}{host}{port}"
@@ -48,29 +48,29 @@ class Origin:
 
 
 def parse_origin(text: str) -> Origin:
-    """Read one origin of a HOST line. No scheme means https.
+    """Read one origin of a HOST line. Without a scheme it is https.
 
-    Raises ValueError that says what was expected, never the value.
+    Raises ValueError, whose text does not repeat the value.
     """
     if re.search(r"[\s;]", text):
-        raise ValueError("holds a space or a semicolon, origins with commas between them were expected")
+        raise ValueError("holds a space or a semicolon; expected origins with commas between them")
     match = _ORIGIN.fullmatch(text)
     if match is None or re.match(r"https?:/(?!/)", text, re.IGNORECASE):
-        raise ValueError("is malformed, an origin such as https://api.qa.example.com was expected")
+        raise ValueError("is malformed; expected an origin such as https://api.qa.example.com")
     scheme = (match["scheme"] or "https").lower()
     if scheme not in DEFAULT_PORTS:
-        raise ValueError("has an unknown scheme, http or https was expected")
+        raise ValueError("has an unknown scheme; expected http or https")
     if "@" in match["host"] or "@" in (match["port"] or ""):
-        raise ValueError("holds a user name or password, only scheme, host, port and path were expected")
+        raise ValueError("holds a user name or password; expected only scheme, host, port and path")
     if match["rest"] is not None:
-        raise ValueError("holds a query or a fragment, only scheme, host, port and path were expected")
+        raise ValueError("holds a query or a fragment; expected only scheme, host, port and path")
     host = normalise_host(match["host"])
     if not is_address(host) and not is_name(host):
-        raise ValueError("has a malformed host, a name such as api.qa.example.com or *.qa.example.com was expected")
+        raise ValueError("has a malformed host; expected a name such as api.qa.example.com or *.qa.example.com")
     if not match["host"].isascii() and not _spelt_alike(match["host"], host):
-        raise ValueError("has a name that older and newer IDNA spell differently, its xn-- form was expected")
+        raise ValueError("has a name that older and newer IDNA spell differently; expected its xn-- form")
     if host in DEFAULT_PORTS:
-        raise ValueError("has a scheme in the host's place, an origin such as https://api.qa.example.com was expected")
+        raise ValueError("has a scheme in the host's place; expected an origin such as https://api.qa.example.com")
     wildcard = match["wildcard"] is not None
     if wildcard:
         _check_wildcard(host)
@@ -78,22 +78,22 @@ def parse_origin(text: str) -> Origin:
 
 
 def parse_page_origin(text: str) -> str:
-    """Read one origin of an ORIGINS line, as a browser writes it into the Origin header (RFC 6454 section 6.2).
+    """Read one origin of an ORIGINS line into what a browser writes in the Origin header (RFC 6454 section 6.2).
 
-    Raises ValueError that says what was expected, never the value.
+    Raises ValueError, whose text does not repeat the value.
     """
     origin = text.lower()
     origin = origin if origin.endswith("://") else origin.removesuffix("/")
     if not PAGE_ORIGIN.fullmatch(origin):
-        raise ValueError("is malformed, a page's origin such as http://localhost:3000, file:// or null was expected")
+        raise ValueError("is malformed; expected a page's origin such as http://localhost:3000, file:// or null")
     scheme = origin.partition(":")[0]
     return parse_origin(origin).base if scheme in DEFAULT_PORTS else origin
 
 
 def _check_wildcard(host: str) -> None:
-    """Raises ValueError where names below this one are nobody's, or anybody's."""
+    """Raises ValueError where there are no names below this one, or anybody can have one."""
     if is_address(host):
-        raise ValueError("puts a wildcard before an IP address, a name was expected")
+        raise ValueError("puts a wildcard before an IP address; expected a name")
     if covers_public_suffix(host):
         raise ValueError(
             "puts a wildcard before a public suffix, below which anybody can have a name;"
@@ -102,7 +102,7 @@ def _check_wildcard(host: str) -> None:
 
 
 def _spelt_alike(name: str, ascii_name: str) -> bool:
-    """Whether browsers (IDNA 2008) mean the name that Python dials (IDNA 2003), which is not so with an eszett."""
+    """Whether browsers (IDNA 2008) and Python (IDNA 2003) dial the same name. With an eszett they do not."""
     try:
         return idna.encode(name, uts46=True).decode("ascii").removesuffix(".") == ascii_name
     except idna.IDNAError:
@@ -113,11 +113,11 @@ def _port(text: str | None, scheme: str) -> int:
     if text is None:
         return DEFAULT_PORTS[scheme]
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
-        raise ValueError("has a malformed port, a number from 1 to 65535 was expected")
+        raise ValueError("has a malformed port; expected a number from 1 to 65535")
     return int(text)
 
 
 def _path(path: str) -> str:
     if AMBIGUOUS.search(path) or not path.isascii() or "*" in path or "//" in path:
-        raise ValueError("has an ambiguous path, plain segments such as /orders/v2 were expected")
+        raise ValueError("has an ambiguous path; expected plain segments such as /orders/v2")
     return path.rstrip("/")
