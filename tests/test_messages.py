@@ -7,6 +7,7 @@ import pytest
 from credential_injector import messages
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest
+from credential_injector.oauth.token import NoToken
 
 REQUEST = TokenRequest(endpoint="https://login.example.com/token", client_id="abc")
 QA = Environment(name="qa", file="envs/qa.env", origins=(), token_request=REQUEST)
@@ -37,3 +38,18 @@ REFUSED = "[Errno 111] Connect call failed"
 def test_not_connected(environment: Environment, error: str, upstream: str, said: str) -> None:
     """It blames what mitmproxy connects to: the API, or the upstream proxy."""
     assert messages.not_connected(environment, error, upstream) == said
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("proxy_unreachable", "check PROXY in envs/qa.env"),
+        ("proxy_refused", "check PROXY in envs/qa.env"),
+        ("login_endpoint", "check DEVICE_AUTHORIZATION_ENDPOINT or ISSUER in envs/qa.env"),
+    ],
+)
+def test_blame(code: str, said: str) -> None:
+    """What fails before the token endpoint is asked does not blame it."""
+    failure = messages.failure(QA, NoToken(code, "why"))
+    assert failure.startswith(f"no token ({code}): why; {said}")
+    assert "TOKEN_ENDPOINT" not in failure

@@ -237,6 +237,15 @@ def test_proxy_down(scheme: str) -> None:
     assert error.reason == told
 
 
+def test_proxy_drops(authority: Authority) -> None:
+    """A proxy that drops packets is blamed itself, too."""
+    with fakes.black_hole() as port:
+        transport = Transport(ca=authority.certificate, proxy=f"http://127.0.0.1:{port}", timeout=2.0)
+        error = refusal("https://login.test/token", transport)
+    assert error.code == "proxy_unreachable"
+    assert error.reason.endswith("/token cannot be reached through the proxy (no connection to it in time)")
+
+
 def test_proxy_no_tls() -> None:
     """A proxy that answers https in plain http is blamed itself, too."""
     with fakes.answering(http(400, b""), reads=False) as (url, _):

@@ -102,6 +102,9 @@ class AuthorizationServer:
             current.abort()
             if not isinstance(error, TimeoutError):
                 raise
+            if current.dials_proxy:
+                reason = f"{without_query(about)} cannot be reached through the proxy (no connection to it in time)"
+                raise NoToken("proxy_unreachable", reason) from None
             what = (
                 f"{without_query(about)} did not answer"
                 if has_turn
@@ -124,6 +127,8 @@ class Conversation:
         self._socket: socket.socket | None = None
         """While an exchange runs, a second descriptor of its socket: during a handshake TLS hides the first one."""
         self._aborted = False
+        self.dials_proxy = False
+        """It is connecting to the proxy."""
 
     def get(self, url: str) -> Answer:
         """Send a GET. Raises NoToken where no answer comes."""
@@ -162,7 +167,7 @@ class Conversation:
                     # The server closed it just when it was used again (RFC 9112 section 9.3.1): use a new one.
                     if self._aborted or not isinstance(error.args[0], ConnectionError | ssl.SSLError):
                         raise
-            return ask(self._connections.open(target, self._dial))
+            return ask(self._connections.open(target, partial(self._dial, proxy=bool(target.proxy))))
         # All that requests raises is an OSError.
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             code, cause = _cause(error)
@@ -193,8 +198,10 @@ class Conversation:
             else:
                 connection.close()
 
-    def _dial(self, host: str, port: int) -> socket.socket:
+    def _dial(self, host: str, port: int, *, proxy: bool) -> socket.socket:
+        self.dials_proxy = proxy
         sock = connect(host, port, lambda: self._aborted)
+        self.dials_proxy = False
         sock.settimeout(self._transport.timeout)
         self._watch(sock)
         return sock
