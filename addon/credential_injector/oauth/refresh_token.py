@@ -7,7 +7,7 @@ KNOWN = 16  # refresh tokens
 
 
 class RefreshToken:
-    """What the identity's next token request shows, whichever way to the server and whichever store it has."""
+    """What the identity's next token request shows, whatever its transport and its store."""
 
     def __init__(self, given: str = "") -> None:
         self.value = given
