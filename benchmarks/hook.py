@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
 
 from mitmproxy import http
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 
 from benchmarks.results import Figure, Part, listed
+from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken
-from credential_injector.proxy import routes
 from credential_injector.proxy.addon import CredentialInjector
+from credential_injector.proxy.routes import Routes
+from credential_injector.tokens.provider import Provider
 
 ENVIRONMENTS = (1, 100, 10_000)
 FLOWS = 1000  # in each round, each of them new to the hook
@@ -134,18 +135,32 @@ def as_new(flow: http.HTTPFlow) -> None:
     flow.metadata, flow.comment, flow.marked, flow.response = {}, "", "", None
 
 
+class Endpoint:
+    """In place of a token endpoint: answers at once."""
+
+    published: tuple[str, ...] = ()
+
+    def __init__(self, request: TokenRequest) -> None:
+        self._request = request
+
+    async def token(self, asked_at: float, _: str = "") -> AccessToken:
+        """A token of a real one's size."""
+        return AccessToken(f"{self._request.client_id}-".ljust(800, "x"), asked_at, asked_at + 86400)
+
+
+async def open_endpoint(request: TokenRequest, _: Transport) -> Endpoint:
+    """A provider's open_endpoint."""
+    return Endpoint(request)
+
+
 @contextmanager
 def injector(environments: int) -> Iterator[CredentialInjector]:
     """The add-on in mitmproxy's test context, with so many environments and a token endpoint that answers at once."""
 
-    async def request_token(_name: str, asking: routes.Asking, asked_at: float) -> AccessToken:
-        return AccessToken(f"{asking.request.client_id}-".ljust(800, "x"), asked_at, asked_at + 86400)
-
-    addon = CredentialInjector()
+    addon = CredentialInjector(Routes(Provider(open_endpoint=open_endpoint)))
     with (
         tempfile.TemporaryDirectory() as folder,
         taddons.context(addon) as context,  # type: ignore[no-untyped-call]
-        patch.object(routes, "_request_token", request_token),
     ):
         write_environments(Path(folder), environments)
         context.options.add_option("stream_large_bodies", str | None, None, "")

@@ -3,13 +3,15 @@
 import math
 import shlex
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER
 from credential_injector.oauth import client_auth
-from credential_injector.oauth.grants import FIXED
-from credential_injector.oauth.token import NoToken, Status
+from credential_injector.oauth.grants import FIXED, GRANTS
+from credential_injector.oauth.token import Failure, NoToken, Status
+from credential_injector.status import Counts, EnvironmentStatus, FailureStatus, Overview, TokenStatus
 
 # What to do about each kind of failure. {file} is the environment's file.
 _ADVICE = {
@@ -113,20 +115,45 @@ def own_error(error: BaseException) -> str:
     return f"an error of the add-on's own ({place}); report it, with mitmproxy's log"
 
 
-def no_token(environment: Environment, error: NoToken) -> str:
+def no_token(environment: Environment, error: NoToken, tokens: str = "") -> str:
     """A reason that tells what happened, what to do about it, and when it is tried again."""
-    when = f"next try in {duration(math.ceil(error.next_try))}" if error.next_try > 0 else "it is tried again now"
-    return f"{failure(environment, error)}; {when}"
+    return f"{failure(environment, error, tokens)}; {_next_try(error.next_try)}"
 
 
-def failure(environment: Environment, error: NoToken) -> str:
-    """What happened, and what to do about it."""
+def failure(environment: Environment, error: NoToken | Failure, tokens: str = "") -> str:
+    """What happened, and what to do about it.
+
+    `tokens` is where tokens are stored, as the command line's --tokens names it; empty for its default.
+    """
+    return f"no token ({error.code}): {error.reason}; {advice(environment, error, tokens)}"
+
+
+def advice(environment: Environment, error: NoToken | Failure, tokens: str = "") -> str:
+    """What to do about it."""
     if error.code == "invalid_client":
-        advice = client_auth.advice(environment.token_request)
+        todo = client_auth.advice(environment.token_request)
     else:
-        advice = _ADVICE.get(error.code, _REFUSED if error.lasting else _TROUBLE)
-    advice = advice.format(file=environment.file, name=environment.name, options=_options(environment, error.tokens))
-    return f"no token ({error.code}): {error.reason}; {advice}"
+        todo = _ADVICE.get(error.code, _REFUSED if error.lasting else _TROUBLE)
+    return todo.format(file=environment.file, name=environment.name, options=_options(environment, tokens))
+
+
+def lost_refresh_token(environment: Environment, tokens: str) -> str:
+    """What to do where the server's last refresh token is nowhere but in this process. `tokens` as above."""
+    logs_in = bool(GRANTS[environment.token_request.grant_type].login_endpoint)
+    if not logs_in and not tokens:
+        return (
+            "the server has replaced the refresh token, and without a store the new one is lost; put another one into"
+            f" {environment.file}, and name a file with --tokens that is mitmproxy's inject_tokens, too"
+        )
+    todo = advice(environment, Failure("login_required", ""), tokens) if logs_in else f"put one into {environment.file}"
+    return (
+        "the server has replaced the refresh token, and the new one is lost, as it could not be stored in"
+        f" {tokens or 'the file of logins'}; mend that, then {todo}"
+    )
+
+
+def _next_try(seconds: float) -> str:
+    return f"next try in {duration(math.ceil(seconds))}" if seconds > 0 else "it is tried again now"
 
 
 def _options(environment: Environment, tokens: str) -> str:
@@ -136,18 +163,62 @@ def _options(environment: Environment, tokens: str) -> str:
     return "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
 
 
-def status(environment: Environment, now: Status, counts: str) -> str:
+def environment_status(environment: Environment, now: Status, counted: Counts, tokens: str) -> EnvironmentStatus:
+    """How an environment stands, as values. `tokens` as above."""
+    token, failed = None, None
+    if now.token is not None:
+        ends = not math.isinf(now.seconds_left)
+        token = TokenStatus(
+            now.token.fingerprint,
+            "store" if now.token.stored else "fetched",
+            now.token.issued_at,
+            now.token.expires_at if ends else None,
+            now.seconds_left if ends else None,
+        )
+    if now.failure is not None:
+        failed = failure_status(environment, now.failure, tokens, now.next_try)
+    request, origins = environment.token_request, tuple(map(str, environment.origins))
+    return EnvironmentStatus(
+        environment.name, environment.file, origins, request.grant_type, request.scope, token, failed, replace(counted)
+    )
+
+
+def failure_status(environment: Environment, failed: Failure, tokens: str = "", next_try: float = 0.0) -> FailureStatus:
+    """A failure, as values. `tokens` as above."""
+    return FailureStatus(failed.code, failed.reason, advice(environment, failed, tokens), next_try)
+
+
+def status(now: EnvironmentStatus) -> str:
     """One line: what the environment has, what has happened there, and what keeps it from getting more."""
-    if now.token is not None and math.isinf(now.seconds_left):
-        state = f"{environment.token_request.grant_type} credential"
-    elif now.token is not None:
-        source = "store" if now.token.stored else "fetched"
-        state = f"token {now.token.fingerprint} ({source}), {duration(now.seconds_left)} left"
-    else:
-        state = "no token yet" if now.error is None else ""
-    if now.error is not None:
-        state = "; ".join(filter(None, [state, no_token(environment, now.error)]))
-    return f"{environment.name}: {', '.join(map(str, environment.origins))}: {state}; {counts}"
+    states = []
+    if now.token is not None and now.token.seconds_left is None:
+        states.append(f"{now.grant_type} credential")
+    elif now.token is not None and now.token.seconds_left is not None:
+        left = duration(now.token.seconds_left)
+        states.append(f"token {now.token.fingerprint} ({now.token.source}), {left} left")
+    elif now.failure is None:
+        states.append("no token yet")
+    if (failed := now.failure) is not None:
+        why = f"no token ({failed.code}): {failed.reason}; {failed.advice}"
+        states.append(f"{why}; {_next_try(failed.next_try)}")
+    return f"{now.name}: {', '.join(now.origins)}: {'; '.join(states)}; {counts(now.counts)}"
+
+
+def overview(now: Overview) -> list[str]:
+    """A line for each environment, and one for each mistake in a file that is therefore not in use."""
+    return [*map(status, now.environments), *(f"not in use: {mistake}" for mistake in now.mistakes)]
+
+
+def counts(counted: Counts) -> str:
+    """What has happened in an environment."""
+    return (
+        f"{_many(counted.injected, 'request')} with a token, {_many(counted.token_requests, 'token request')},"
+        f" {counted.replays} sent again, {counted.blocked} blocked"
+    )
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

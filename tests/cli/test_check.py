@@ -78,7 +78,7 @@ def test_json(run: Run, tmp_path: Path, server: Server) -> None:
     assert told["environments"][0] == {
         "ok": True, "name": "qa", "file": "other/qa.env", "endpoint": server[1], "tls": "none, loopback",
         "lifetime": 300.0, "scope": [], "more_scope": 0, "clock_skew": 0.0, "problems": [],
-        "unconfirmed_scope": [], "api_tls": {}, "notes": [],
+        "unconfirmed_scope": [], "api_tls": {}, "notes": [], "failure": None,
     }  # fmt: skip
     assert len(server[0].token_requests) == 2
     assert json.loads(run("check", "qa", "--json", "--envs", "other").stdout)["ok"]

@@ -474,7 +474,7 @@ def test_a_server_that_cannot_be_verified(stage: Stage, curl: Curl, strategy: st
     with mitmproxy("mitmdump", *options, folder=stage.folder, inside=stage.inside) as proxy:
         through = ["--proxy", proxy.url, "--cacert", str(stage.mitmproxy_ca), protocol]
         assert curl(*through, f"https://{HTTPS}:{port}/").status == 502
-    assert proxy.log[-1].endswith("qa: 0 requests with a token, 1 token requests, 0 sent again, 1 blocked")
+    assert proxy.log[-1].endswith("qa: 0 requests with a token, 1 token request, 0 sent again, 1 blocked")
     assert not any("first request with a token" in line for line in proxy.log)
     (flow,) = saved(flows)
     assert (flow.marked, flow.metadata["inject"]["action"]) == (":no_entry:", "blocked")

@@ -98,7 +98,7 @@ def test_no_token_request_begins_when_mitmproxy_is_ending(
         get(stage, curl, proxy.url, "first")
         eventually(lambda: len(logins.asked) == 3)
         proxy.process.send_signal(end)
-        proxy.wait_for("second: 1 requests with a token")  # said when mitmproxy is ending
+        proxy.wait_for("second: 1 request with a token")  # said when mitmproxy is ending
         get(stage, curl, proxy.url, "second").join(2)
         logins.answers["first"].set()
         assert proxy.process.wait(30) == 0

@@ -79,7 +79,7 @@ def test_silent_pipe_later(stage: Stage, pipe: Path, curl: Curl) -> None:
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     proxy.wait_for("CLIENT_SECRET_FILE: names a file that cannot be read")
     stage.env(stage.http, "METHODS=GET")
-    proxy.wait_for("The environment files are mended")
+    proxy.wait_for("The environment files are fixed")
     assert curl("--proxy", proxy.url, "--data", "x", f"{stage.http}/orders").status == 502
 
 
@@ -117,5 +117,5 @@ def test_writable_later(stage: Stage, curl: Curl) -> None:
     stage.env(stage.http, "METHODS=POST")
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     envs.chmod(0o700)
-    proxy.wait_for("The environment files are mended")
+    proxy.wait_for("The environment files are fixed")
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 502

@@ -29,10 +29,10 @@ def test_files_come_and_go_and_the_others_keep_their_tokens(stage: Stage, curl: 
     proxy.wait_for("dev: .* with tokens from")
     assert (status(stage.http), status(local)) == (200, 200)
     (stage.folder / "envs" / "dev.env").rename(stage.folder / "envs" / "uat.env")
-    proxy.wait_for("dev: its file is gone, its hosts get no token any more")
+    proxy.wait_for("dev: file removed; its hosts no longer get a token")
     assert (status(local), stage.token_requests) == (200, 2)
     (stage.folder / "envs" / "uat.env").unlink()
-    proxy.wait_for("uat: its file is gone")
+    proxy.wait_for("uat: file removed")
     assert (status(stage.http), status(local), stage.token_requests) == (200, 401, 2)
 
 
@@ -41,11 +41,11 @@ def test_a_broken_edit_keeps_the_last_good_set_and_says_so(stage: Stage, curl: C
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     stage.env(stage.http, "SCOP=read")
-    proxy.wait_for("The environments stay as they were until this is mended")
+    proxy.wait_for("Keeping the previous environments until this is fixed")
     assert any("envs/qa.env: SCOP: unknown key (line 6), did you mean SCOPE?" in line for line in proxy.log)
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     stage.env(stage.http, "METHODS=GET")
-    proxy.wait_for("The environment files are mended")
+    proxy.wait_for("The environment files are fixed")
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     assert curl("--proxy", proxy.url, "--data", "x", f"{stage.http}/orders").status == 502
     assert stage.token_requests == 1

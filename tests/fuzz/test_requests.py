@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -17,10 +18,12 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 
 from credential_injector.oauth.answers import Answer, read_answer
+from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken
-from credential_injector.proxy import internals, routes
+from credential_injector.proxy import internals
 from credential_injector.proxy.addon import CredentialInjector
-from credential_injector.proxy.routes import Asking
+from credential_injector.proxy.routes import Routes
+from credential_injector.tokens.provider import Provider
 from tests.fuzz.inputs import (
     OWN,
     SECRET,
@@ -41,14 +44,16 @@ GOOD = Answer(200, {}, VALID)
 async def proxy(answer: Answer, lines: str = "") -> AsyncIterator[CredentialInjector]:
     """The add-on with one environment, whose token endpoint always answers the same."""
 
-    async def request_token(_: str, asking: Asking, asked_at: float) -> AccessToken:
-        return read_answer(answer, asking.request, asked_at)
+    async def open_endpoint(request: TokenRequest, _: Transport) -> Any:
+        async def token(asked_at: float, _: str) -> AccessToken:
+            return read_answer(answer, request, asked_at)
 
-    injector = CredentialInjector()
+        return SimpleNamespace(published=(), token=token)
+
+    injector = CredentialInjector(Routes(Provider(open_endpoint=open_endpoint)))
     with (
         tempfile.TemporaryDirectory() as folder,
         taddons.context(injector) as context,  # type: ignore[no-untyped-call]
-        patch.object(routes, "_request_token", request_token),
     ):
         write(Path(folder, "qa.env"), lines)
         context.options.add_option("stream_large_bodies", str | None, None, "")

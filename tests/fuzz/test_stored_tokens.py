@@ -5,23 +5,18 @@ import json
 import re
 import tempfile
 from pathlib import Path
-from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from credential_injector.oauth.token import AccessToken
-from credential_injector.tokens import redis_store
-from credential_injector.tokens import store as token_store
-from credential_injector.tokens.store import identify, shared
+from credential_injector.tokens.sharing import shared
 from tests.fuzz.inputs import NOW, REQUEST, TOKEN, as_bytes, json_values, mutated, nothing_secret_is_logged
-from tests.tokens.test_store import RedisServer, TokenEndpoint, client, opened, redis_server
+from tests.tokens.stores import RedisServer, TokenEndpoint, client, name_of, opened, redis_server
 
 __all__ = ["redis_server"]  # a fixture
 
-cheap = patch.object(token_store, "SCRYPT_COST", 2)
-with cheap:
-    IDENTITY = identify(REQUEST)
+IDENTITY = name_of(REQUEST)
 
 VALUES = json_values(st.just(TOKEN))
 TIMES = st.sampled_from([NOW - 60, NOW, NOW + 60, NOW + 3600]) | VALUES
@@ -64,18 +59,17 @@ def test_no_value_in_redis_costs_a_request_or_is_sent(redis_server: RedisServer,
             await connected.set(f"credential-injector:{IDENTITY}", value)
 
     # A second is not much on a busy machine, and a proxy that has lost its patience asks for a token of its own.
-    with nothing_secret_is_logged(), patch.object(redis_store, "REDIS_PATIENCE", 30):
+    with nothing_secret_is_logged():
         asyncio.run(put())
-        asyncio.run(ask(redis_server.url))
+        asyncio.run(ask(redis_server.url, redis_patience=30))
 
 
-async def ask(where: str) -> None:
+async def ask(where: str, **limits: float) -> None:
     """Two proxies, one after the other, that share this store: the second takes what the first has stored."""
     endpoint = TokenEndpoint()
-    with cheap:
-        for _ in range(2):
-            async with opened(where) as store:
-                check_token(await shared(store, REQUEST, endpoint)(NOW, None))
+    for _ in range(2):
+        async with opened(where, **limits) as store:
+            check_token(await shared(store, REQUEST, endpoint)(NOW, None))
     assert endpoint.requests <= 1
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,18 +32,16 @@ from mitmproxy.tls import TlsData
 
 from credential_injector.environments.folder import open_folder
 from credential_injector.oauth.fingerprints import fingerprint
-from credential_injector.oauth.refresh_token import RefreshToken
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken, NoToken
-from credential_injector.proxy import internals, record, routes
+from credential_injector.proxy import internals, record, startup_tuning
 from credential_injector.proxy.addon import CredentialInjector
 from credential_injector.proxy.policy import Policy
-from credential_injector.proxy.routes import Asking
+from credential_injector.proxy.routes import Routes
 from credential_injector.tokens import file_store
 from credential_injector.tokens import source as token_source
-from credential_injector.tokens import store as token_store
-from tests.fakes import answering
-from tests.fakes import http as http_answer
+from credential_injector.tokens.provider import Provider
+from credential_injector.tokens.sharing import keep
 
 SECRET = "canary-secret"
 
@@ -55,21 +54,43 @@ class Endpoint:
         self.ways: list[Transport] = []
         self.error: Exception | None = None
 
-    async def __call__(self, name: str, asking: Asking, asked_at: float) -> AccessToken:
-        request = asking.request
+        self.published: tuple[str, ...] = ()
+
+    async def open(self, request: TokenRequest, transport: Transport) -> Any:
+        """A provider's open_endpoint."""
+        return SimpleNamespace(published=self.published, token=partial(self.token, request, transport))
+
+    async def token(
+        self, request: TokenRequest, transport: Transport, asked_at: float, refresh_token: str = ""
+    ) -> AccessToken:
         self.asked.append(request.client_id)
-        self.ways.append(asking.transport)
+        self.ways.append(transport)
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
         return AccessToken(f"token-{request.client_id}-{len(self.asked)}", asked_at, asked_at + 3600)
 
 
+class Rotating(Endpoint):
+    """Replaces the refresh token with each answer but the first one."""
+
+    def __init__(self, *, keeps_first: bool = False) -> None:
+        super().__init__()
+        self.shown: list[str] = []
+        self._keeps_first = keeps_first
+
+    async def token(
+        self, request: TokenRequest, transport: Transport, asked_at: float, refresh_token: str = ""
+    ) -> AccessToken:
+        self.shown.append(refresh_token)
+        count = len(self.shown)
+        came = refresh_token if self._keeps_first and count == 1 else f"refresh-{count}"
+        return AccessToken(f"{count}", asked_at, asked_at + 60, refresh_token=came)
+
+
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Endpoint:
-    endpoint = Endpoint()
-    monkeypatch.setattr(routes, "_request_token", endpoint)
-    return endpoint
+def endpoint() -> Endpoint:
+    return Endpoint()
 
 
 class Proxy:
@@ -100,7 +121,7 @@ class Proxy:
 @pytest.fixture
 async def proxy(tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
     monkeypatch.chdir(tmp_path)
-    injector = CredentialInjector()
+    injector = CredentialInjector(Routes(Provider(open_endpoint=endpoint.open)))
     with taddons.context(injector) as context:  # type: ignore[no-untyped-call]
         context.options.add_option("stream_large_bodies", str | None, None, "")
         context.options.add_option("keep_host_header", bool, False, "")
@@ -300,62 +321,34 @@ async def test_the_authorization_server_is_reached_as_mitmproxy_reaches_others(
     assert endpoint.ways == [Transport(proxy=""), way, login, Transport(ca_file="ca.pem", proxy="")]
 
 
-async def test_a_refresh_token_that_memory_will_lose_is_told_once(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.undo()
-
-    class TokenEndpoint:
-        asked = 0
-        published = ()
-
-        def __init__(self, request: TokenRequest, transport: Transport, network: object) -> None:
-            pass
-
-        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
-            TokenEndpoint.asked += 1
-            # The first answer brings no other refresh token, all further ones do.
-            came = f"refresh-{TokenEndpoint.asked}" if TokenEndpoint.asked > 1 else SECRET
-            assert refresh_token == [SECRET, SECRET, "refresh-2", "refresh-3"][TokenEndpoint.asked - 1]
-            return AccessToken(f"{TokenEndpoint.asked}", asked_at, asked_at + 60, refresh_token=came)
-
-    monkeypatch.setattr(routes._import_token_endpoint(), "TokenEndpoint", TokenEndpoint)
+async def test_rotation_in_memory(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    """A refresh token that memory will lose is told once."""
+    endpoint = Rotating(keeps_first=True)
+    proxy.addon._routes.provider.open_endpoint = endpoint.open
     proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}")
     said: list[int] = []
     for _ in range(4):
         proxy.context.master.commands.call("inject.refresh", "qa")
-        while TokenEndpoint.asked == len(said):  # noqa: ASYNC110 - it runs beside this
+        while len(endpoint.shown) == len(said):  # noqa: ASYNC110 - it runs beside this
             await asyncio.sleep(0)
         await proxy.send()
         said.append(sum("the server has replaced the refresh token" in message for message in caplog.messages))
     assert said == [0, 1, 1, 1]
+    assert endpoint.shown == [SECRET, SECRET, "refresh-2", "refresh-3"]
     assert SECRET not in caplog.text
 
 
-async def test_a_refresh_token_outlives_a_change_of_the_way_to_the_server(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    shown: list[str] = []
-
-    class TokenEndpoint:
-        published = ()
-
-        def __init__(self, request: TokenRequest, transport: Transport, network: object) -> None:
-            pass
-
-        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
-            shown.append(refresh_token)
-            return AccessToken(f"{len(shown)}", asked_at, asked_at + 60, refresh_token=f"refresh-{len(shown)}")
-
-    monkeypatch.setattr(routes._import_token_endpoint(), "TokenEndpoint", TokenEndpoint)
+async def test_rotation_and_way(proxy: Proxy) -> None:
+    """A refresh token outlives a change of the way to the server."""
+    endpoint = Rotating()
+    proxy.addon._routes.provider.open_endpoint = endpoint.open
     proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}")
     await proxy.send()
     proxy.set(ssl_verify_upstream_trusted_ca="ca.pem")
     await proxy.send()
     proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}-2")
     await proxy.send()
-    assert shown == [SECRET, "refresh-1", f"{SECRET}-2"]
+    assert endpoint.shown == [SECRET, "refresh-1", f"{SECRET}-2"]
 
 
 async def test_no_token(proxy: Proxy, endpoint: Endpoint) -> None:
@@ -655,6 +648,7 @@ async def test_log(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     said = [record.getMessage() for record in caplog.records if record.name.startswith("credential_injector")]
     assert said == [
         "qa: https://api.example.com with tokens from https://login.example.com/t",
+        f"qa: token fetched ({fingerprint('token-qa-1')}), it lives for 60 min",
         "qa: first request with a token went to api.example.com",
     ]
     assert SECRET not in caplog.text
@@ -684,7 +678,7 @@ async def test_status_tells_token_counts_errors_and_files_that_are_not_in_use(pr
     assert status() == [
         "qa: https://api.example.com: no token (invalid_client): it answered 401; check CLIENT_ID, CLIENT_SECRET and"
         " TOKEN_ENDPOINT_AUTH_METHOD in …qa.env; next try in 60 s;"
-        " 0 requests with a token, 1 token requests, 0 sent again, 1 blocked"
+        " 0 requests with a token, 1 token request, 0 sent again, 1 blocked"
     ]
     endpoint.error = None
     proxy.context.master.commands.call("inject.refresh", "qa")
@@ -695,7 +689,7 @@ async def test_status_tells_token_counts_errors_and_files_that_are_not_in_use(pr
         " 2 requests with a token, 2 token requests, 0 sent again, 1 blocked"
     ]
     (proxy.folder / "qa.env").write_text("HOST=ftp://x")
-    await proxy.addon._routes._read_again()
+    await proxy.addon._routes.read_again()
     assert status()[1:] == [
         "not in use: …qa.env: HOST: origin 1 has an unknown scheme; expected http or https",
         "not in use: …qa.env: CLIENT_ID: is missing; expected a value",
@@ -712,7 +706,7 @@ async def test_a_request_that_waits_while_its_file_changes_finishes_with_what_it
     waiting = asyncio.ensure_future(proxy.send(flow))
     await asyncio.sleep(0)
     proxy.env("PREFIX=Token\nSCOPE=other")
-    await proxy.addon._routes._read_again()
+    await proxy.addon._routes.read_again()
     await waiting
     assert token(flow) == "Bearer token-qa-1"
     assert token(await proxy.send()) == "Token token-qa-2"
@@ -722,10 +716,10 @@ async def test_a_mistake_in_a_changed_file_is_told_once(proxy: Proxy, caplog: py
     proxy.env()
     (proxy.folder / "qa.env").write_text("HOST=ftp://x")
     for _ in range(3):
-        await proxy.addon._routes._read_again()
+        await proxy.addon._routes.read_again()
     assert len([message for message in caplog.messages if "unknown scheme" in message]) == 1
     proxy.env()
-    await proxy.addon._routes._read_again()
+    await proxy.addon._routes.read_again()
     assert token(await proxy.send()) == "Bearer token-qa-1"
 
 
@@ -761,7 +755,7 @@ async def test_at_the_end_each_environment_gets_a_line(proxy: Proxy, caplog: pyt
     for _ in range(3):
         await proxy.send()
     proxy.addon.done()
-    assert caplog.messages[-1] == "qa: 3 requests with a token, 1 token requests, 0 sent again, 0 blocked"
+    assert caplog.messages[-1] == "qa: 3 requests with a token, 1 token request, 0 sent again, 0 blocked"
     assert not any(message.startswith("dev: 0") for message in caplog.messages)
 
 
@@ -790,19 +784,6 @@ async def test_ending(proxy: Proxy, endpoint: Endpoint) -> None:
     assert endpoint.asked == []
 
 
-@pytest.mark.parametrize(("expires_in", "told"), [(3_600_000, True), (30 * 86400, False)])
-async def test_a_life_that_may_be_meant_in_milliseconds_is_told(
-    expires_in: int, told: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The API's 401 tells when such a token has really ended."""
-    answer = http_answer(200, {"access_token": "abc", "token_type": "Bearer", "expires_in": expires_in})
-    with answering(answer) as (url, _):
-        asking = Asking(TokenRequest(url, "me"), Transport(), RefreshToken(), routes.Routes()._token_endpoint)
-        token = await routes._request_token("qa", asking, 1_000_000.0)
-    assert token.expires_at == 1_000_000.0 + expires_in
-    assert sum("qa: the server says that its token lives for 41 days" in line for line in caplog.messages) == told
-
-
 async def test_without_any_file_it_says_how_to_make_one(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     proxy.set(inject_envs=str(proxy.folder))
     (line,) = caplog.messages
@@ -815,30 +796,29 @@ async def test_without_any_file_it_says_how_to_make_one(proxy: Proxy, caplog: py
 
 
 @pytest.mark.parametrize(("keys", "imported"), [("", True), ("GRANT_TYPE=static\nVALUE=it", False), (None, False)])
-async def test_what_asks_for_tokens_is_imported_soon_after_the_start_where_there_are_any_to_ask_for(
-    proxy: Proxy, keys: str | None, imported: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_preload(tmp_path: Path, keys: str | None, imported: bool) -> None:
+    """What asks for tokens is imported soon after the start where there are any to ask for."""
     done: list[str] = []
-    monkeypatch.setattr(routes, "IMPORT_AFTER", 0)
-    monkeypatch.setattr(routes, "_import_authorization_server", lambda: done.append("imported"))
+    routes = Routes()
     if keys is not None:
         credential = "" if keys else f"CLIENT_ID=me\nCLIENT_SECRET={SECRET}\n"
-        (proxy.folder / "qa.env").write_text(f"HOST=https://api.example.com\n{credential}{keys}\n")
-        proxy.set(inject_envs=str(proxy.folder))
+        (tmp_path / "qa.env").write_text(f"HOST=https://api.example.com\n{credential}{keys}\n")
+        routes.load(open_folder(str(tmp_path), []), None)
     before = asyncio.all_tasks()
-    proxy.addon._routes.prepare()
-    (preparing,) = asyncio.all_tasks() - before
-    await preparing
+    routes.preload_requests(partial(startup_tuning.preload_requests, pause=0, load=lambda: done.append("imported")))
+    (preloading,) = asyncio.all_tasks() - before
+    await preloading
     assert done == (["imported"] if imported else [])
 
 
-async def test_nothing_is_imported_any_more_when_mitmproxy_ends(proxy: Proxy) -> None:
+async def test_no_preload_at_the_end(proxy: Proxy) -> None:
+    """Nothing is imported any more when mitmproxy ends."""
     before = asyncio.all_tasks()
-    proxy.addon._routes.prepare()
-    (preparing,) = asyncio.all_tasks() - before
+    proxy.addon._routes.preload_requests()
+    (preloading,) = asyncio.all_tasks() - before
     proxy.addon.done()
-    await asyncio.wait([preparing])
-    assert preparing.cancelled()
+    await asyncio.wait([preloading])
+    assert preloading.cancelled()
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -854,27 +834,6 @@ async def test_garbage_is_collected_after_a_load_as_before(proxy: Proxy, enabled
         assert gc.isenabled() == enabled
     finally:
         gc.enable()
-
-
-async def test_a_dependency_is_imported_with_the_first_token_and_its_arrival_is_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    imported = routes._import_token_endpoint()
-
-    class TokenEndpoint:
-        def __init__(self, request: TokenRequest, transport: Transport, network: object) -> None:
-            pass
-
-        async def token(self, asked_at: float, refresh_token: str) -> AccessToken:
-            return AccessToken("canary", asked_at, asked_at + 3600)
-
-    monkeypatch.setattr(imported, "TokenEndpoint", TokenEndpoint)
-    request = TokenRequest(endpoint="https://login.example.com/t", client_id="abc")
-    await routes._request_token(
-        "qa", Asking(request, Transport(), RefreshToken(), routes.Routes()._token_endpoint), 1000.0
-    )
-    assert caplog.messages == [f"qa: token fetched ({fingerprint('canary')}), it lives for 60 min"]
 
 
 # --- Near misses, pages of other sites, token endpoints ---
@@ -954,32 +913,21 @@ async def test_trailer(proxy: Proxy) -> None:
     assert flow.response.trailers["x-echo"].startswith("Bearer <qa sha256:")
 
 
-async def test_a_token_endpoint_that_an_issuer_publishes_gets_no_token_either(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def published(_name: str, asking: Asking, asked_at: float) -> AccessToken:
-        asking._endpoint = SimpleNamespace(published=("https://api.example.com/published/token",))
-        return AccessToken("token", asked_at, asked_at + 3600)
-
-    monkeypatch.setattr(routes, "_request_token", published)
+async def test_published(proxy: Proxy, endpoint: Endpoint) -> None:
+    """A token endpoint that an issuer publishes gets no token either."""
+    endpoint.published = ("https://api.example.com/published/token",)
     (proxy.folder / "qa.env").write_text(
         f"HOST=https://api.example.com\nISSUER=https://api.example.com\nCLIENT_ID=me\nCLIENT_SECRET={SECRET}\n"
     )
     proxy.set(inject_envs=str(proxy.folder))
-    assert token(await proxy.send()) == "Bearer token"
+    assert token(await proxy.send()) == "Bearer token-me-1"
     assert token(await proxy.send(request("https://api.example.com/published/token"))) is None
 
 
-async def test_a_published_token_endpoint_is_known_even_where_it_gave_no_token(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A later request there brings its own credential, and has nothing to wait for."""
-
-    async def refused(_name: str, asking: Asking, asked_at: float) -> AccessToken:
-        asking._endpoint = SimpleNamespace(published=("https://api.example.com/published/token",))
-        raise NoToken("invalid_client", "no", lasting=True)
-
-    monkeypatch.setattr(routes, "_request_token", refused)
+async def test_published_without_token(proxy: Proxy, endpoint: Endpoint) -> None:
+    """A published token endpoint is known even where it gave no token: who asks there brings a credential."""
+    endpoint.published = ("https://api.example.com/published/token",)
+    endpoint.error = NoToken("invalid_client", "no", lasting=True)
     (proxy.folder / "qa.env").write_text(
         f"HOST=https://api.example.com\nISSUER=https://api.example.com\nCLIENT_ID=me\nCLIENT_SECRET={SECRET}\n"
     )
@@ -987,26 +935,6 @@ async def test_a_published_token_endpoint_is_known_even_where_it_gave_no_token(
     await proxy.send()
     flow = await proxy.send(request("https://api.example.com/published/token", authorization="Basic own"))
     assert (flow.response, flow.request.headers["authorization"]) == (None, "Basic own")
-
-
-async def test_all_logins_are_in_one_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one of them finds out about it, the others know."""
-    stores = list[object]()
-
-    def shared(store: object, request: TokenRequest, fetch: object, *_: object, **__: object) -> object:
-        stores.append(store)
-        return fetch
-
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    monkeypatch.setattr(token_store, "shared", shared)
-    for name in ("one", "two"):
-        (tmp_path / f"{name}.env").write_text(
-            f"HOST=https://{name}.example.com\nGRANT_TYPE=device_code\nISSUER=https://login.example.com\nCLIENT_ID={name}\n"
-        )
-    routes.Routes().load(open_folder(str(tmp_path), []), None)
-    assert len(stores) == 2
-    assert stores[0] is stores[1]
 
 
 async def test_a_login_from_the_store_brings_the_token_endpoint_with_it(
@@ -1021,7 +949,7 @@ async def test_a_login_from_the_store_brings_the_token_endpoint_with_it(
     (environment,) = open_folder(str(proxy.folder), []).read()
     url, now = "https://api.example.com/published/token", time.time()
     kept = AccessToken("kept", now, now + 3600, refresh_token="refresh", endpoints=(url,))
-    await token_store.keep(file_store.open_logins(), environment.token_request, kept)
+    await keep(file_store.open_logins(), environment.token_request, kept)
     proxy.set(inject_envs=str(proxy.folder))
     flow = await proxy.send(request(url, method="POST", authorization="Basic own"))
     assert (flow.response, flow.request.headers["authorization"]) == (None, "Basic own")

@@ -30,6 +30,7 @@ from credential_injector.origins.index import Destinations
 from credential_injector.origins.origin import parse_origin
 from credential_injector.proxy import web_guard
 from credential_injector.proxy.routes import Routes
+from credential_injector.tokens.provider import Provider
 from credential_injector.tokens.source import TokenSource
 from tests.tokens.test_source import Clock, TokenEndpoint, settle, source
 
@@ -168,17 +169,18 @@ async def test_no_garbage_is_looked_for_in_what_was_there_at_the_start(tmp_path:
 
 async def test_an_environment_that_is_replaced_goes_at_once(tmp_path: Path) -> None:
     """Not only when garbage is looked for, which it is not there."""
-    routes = loaded(tmp_path)
+
+    async def unreachable(*_: object) -> Any:
+        raise NoToken("unreachable", "nobody answers")
+
+    routes = loaded(tmp_path, into=Routes(Provider(open_endpoint=unreachable)))
     source = _source(routes, "api0")
-    source._fetch = endpoint = TokenEndpoint()
-    endpoint.fails_with = NoToken("unreachable", "nobody answers")
     with suppress(NoToken):
         await source.token()
     await settle()
-    endpoint.fails_with = None
     gone = weakref.ref(source)
     del source
-    routes.follow()  # mitmproxy has started
+    routes.watch()  # mitmproxy has started
     gc.disable()
     try:
         loaded(tmp_path, "AUDIENCE=another", into=routes)
@@ -236,7 +238,7 @@ async def change_of_one(folder: Path, environments: int) -> tuple[int, int]:
     with patch.object(Environment, "__eq__", equal):
         sys.settrace(line)  # of this thread
         try:
-            await routes._read_again()
+            await routes.read_again()
         finally:
             sys.settrace(tracing)
     assert [name for name in routes.names() if routes._table.routes[name].environment.methods] == [changed.stem]
@@ -256,7 +258,7 @@ async def test_the_routes_of_unchanged_files_stay(tmp_path: Path) -> None:
     routes = loaded(tmp_path)
     before = [routes.named(name) for name in routes.names()]
     (tmp_path / "api2.env").write_text((tmp_path / "api2.env").read_text() + "METHODS=GET\n")
-    await routes._read_again()
+    await routes.read_again()
     assert [routes.named(name) is route for name, route in zip(routes.names(), before, strict=True)] == [
         True,
         True,

@@ -7,7 +7,8 @@ from mitmproxy.test import taddons, tflow
 from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import record
 from credential_injector.proxy.retry import Retry
-from credential_injector.proxy.routes import Counts, Route
+from credential_injector.proxy.route_table import Route
+from credential_injector.status import Counts
 from credential_injector.tokens.source import TokenSource
 from tests.proxy.test_record import QA
 

@@ -1,11 +1,11 @@
 import pytest
 
-from credential_injector.oauth.token import NoToken
+from credential_injector.oauth.token import Failure
 from credential_injector.tokens.back_off import pause
 
-FAILED = NoToken("unreachable", "no")
-REFUSED = NoToken("invalid_client", "no", lasting=True)
-LATER = NoToken("http_429", "no", retry_after=30.0)
+FAILED = Failure("unreachable", "no")
+REFUSED = Failure("invalid_client", "no", lasting=True)
+LATER = Failure("http_429", "no", retry_after=30.0)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ LATER = NoToken("http_429", "no", retry_after=30.0)
         (LATER, LATER, True, 8.0, 30.0),
     ],
 )
-def test_how_long_it_waits(error: NoToken, before: NoToken | None, worked: bool, left: float, seconds: float) -> None:
+def test_how_long_it_waits(error: Failure, before: Failure | None, worked: bool, left: float, seconds: float) -> None:
     """The next try comes after so many seconds."""
     assert pause(error, before, failures=1, worked=worked, left=left, jitter=0.0) == seconds
 

@@ -19,6 +19,7 @@ from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.origins.origin import parse_origin
 from credential_injector.tokens.checkup import Checkup, check
 from credential_injector.tokens.file_store import open_file
+from credential_injector.tokens.provider import Provider
 from tests.certificates import Authority
 from tests.fakes import answering, http
 
@@ -37,7 +38,7 @@ def environment(endpoint: str, transport: Transport | None = None, **request: An
 
 def checked(answer: dict[str, Any], *headers: str, **request: Any) -> Checkup:
     with answering(http(200, answer, *headers)) as (endpoint, _):
-        return asyncio.run(check(environment(endpoint, **request), None))
+        return asyncio.run(check(environment(endpoint, **request), Provider()))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_without_a_date_nothing_is_said_of_the_clock(date: str) -> None:
 
 def test_a_refusal_tells_of_the_clock_too() -> None:
     with answering(http(400, {"error": "invalid_client"}, f"Date: {formatdate(0, usegmt=True)}")) as (endpoint, _):
-        found = asyncio.run(check(environment(endpoint), None))
+        found = asyncio.run(check(environment(endpoint), Provider()))
     refused, clock = found.problems
     assert "no token (invalid_client)" in refused
     assert "set it by network time" in clock
@@ -145,7 +146,7 @@ def test_the_servers_tls_is_told(tmp_path: Path, trusts: bool, insecure: bool, t
     context.load_cert_chain(tmp_path / "server.pem")
     transport = Transport(ca=authority.certificate if trusts else "", insecure_tls=insecure)
     with serve(DemoAuthorizationServer([Client("abc", "def")]).app, tls=context) as origin:
-        found = asyncio.run(check(environment(f"{origin}/oauth2/v2.0/token", transport), None))
+        found = asyncio.run(check(environment(f"{origin}/oauth2/v2.0/token", transport), Provider()))
     assert found.tls == tls
     assert problem in "".join(found.problems)
     assert found.ok == (not problem)
@@ -157,13 +158,13 @@ def test_a_refresh_token_that_is_used_up_by_a_checkup_is_replaced_in_the_store(t
     with answering(http(200, {**TOKEN, "refresh_token": "second"})) as (endpoint, received):
         same = environment(endpoint, grant_type=request.grant_type, values=request.values)
         for _ in range(2):
-            assert asyncio.run(check(same, store)).ok
+            assert asyncio.run(check(same, Provider(store))).ok
     assert [b"refresh_token=first" in one for one in received] == [True, False]
     assert b"refresh_token=second" in received[1]
 
 
 def test_a_credential_that_stands_in_the_file_is_asked_of_nobody() -> None:
-    found = asyncio.run(check(environment("", grant_type="static", values=(("VALUE", "abc"),)), None))
+    found = asyncio.run(check(environment("", grant_type="static", values=(("VALUE", "abc"),)), Provider()))
     assert (found.ok, found.endpoint, found.lifetime) == (True, "", None)
 
 
@@ -188,5 +189,5 @@ def test_a_checkup_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_t
 
     monkeypatch.setattr(store, "lock", watched)
     with answering(http(200, TOKEN)) as (endpoint, _):
-        assert asyncio.run(check(environment(endpoint, Transport(timeout=60)), store)).ok
+        assert asyncio.run(check(environment(endpoint, Transport(timeout=60)), Provider(store))).ok
     assert waits == [90]

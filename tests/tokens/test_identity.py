@@ -8,8 +8,8 @@ from credential_injector.environments.folder import Folder
 from credential_injector.oauth.refresh_token import RefreshToken
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken
-from credential_injector.tokens.provider import open_store
-from credential_injector.tokens.store import identify, identify_as_before, shared
+from credential_injector.tokens.sharing import identify, identify_as_before, shared
+from credential_injector.tokens.store import open_store
 from tests.certificates import KEYS, pem_of
 
 NOW = 1_700_000_000.0
@@ -63,10 +63,10 @@ async def test_former_name(tmp_path: Path, name: type) -> None:
     await store.write(name(LOGIN), AccessToken("old", NOW, NOW + 60, refresh_token="first"), NOW)
     refresh_token = RefreshToken()
 
-    async def fetch(asked_at: float, _replaces: str | None) -> AccessToken:
+    async def ask(asked_at: float) -> AccessToken:
         return AccessToken("new", asked_at, asked_at + 60, refresh_token=f"after {refresh_token.value}")
 
-    request = shared(store, LOGIN, fetch, refresh_token)
+    request = shared(store, LOGIN, ask, refresh_token)
     assert (await request(NOW, None)).value == "old"
     assert (await request(NOW + 60, None)).value == "new"
     stored = await store.read(identify(LOGIN))

@@ -29,7 +29,9 @@ from credential_injector.oauth.token import AccessToken, NoToken
 from credential_injector.origins.origin import parse_origin
 from credential_injector.tokens.file_store import open_file
 from credential_injector.tokens.login import Terminal, log_in
-from credential_injector.tokens.store import TokenStore, identify
+from credential_injector.tokens.provider import Provider
+from credential_injector.tokens.sharing import identify
+from credential_injector.tokens.store import TokenStore
 
 TOKEN = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "first"}
 DEVICE = {
@@ -96,7 +98,7 @@ class Person:
             self.pages.append(requests.get(target, timeout=30))
 
     def log_in(self, where: Environment, store: TokenStore, **terminal: Any) -> AccessToken:
-        return asyncio.run(log_in(where, store, Terminal(self.told.append, self.browse, **terminal)))
+        return asyncio.run(log_in(where, Provider(store), Terminal(self.told.append, self.browse, **terminal)))
 
 
 def good(asked: dict[str, str]) -> dict[str, str]:
@@ -310,7 +312,7 @@ def test_what_is_no_answer_to_the_login_finds_nothing(store: TokenStore) -> None
 
     server = Server(TOKEN)
     with environment(server) as where:
-        asyncio.run(log_in(where, store, Terminal(lambda _: None, browse)))
+        asyncio.run(log_in(where, Provider(store), Terminal(lambda _: None, browse)))
     assert [page for page in pages if page] == [b"404"] * 5 + [b"400", b"200"]
     assert len(server.asked) == 1
 

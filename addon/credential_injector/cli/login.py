@@ -45,6 +45,7 @@ def login(name: str, envs: str, tokens: str, browser: bool) -> None:
 
 async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -> Environment:
     from credential_injector.tokens.login import LOGINS, Terminal, log_in  # imports what opens connections
+    from credential_injector.tokens.provider import Provider
     from credential_injector.tokens.store import cause
 
     (environment,) = await in_thread(folder.read, "environment files")
@@ -59,9 +60,10 @@ async def _login(folder: Folder, store: "TokenStore | None", *, browser: bool) -
             await in_thread(partial(webbrowser.open, url), "browser")
 
     try:
-        token = await log_in(environment, store, Terminal(partial(click.echo, err=True), browse))
+        token = await log_in(environment, Provider(store), Terminal(partial(click.echo, err=True), browse))
     except NoToken as error:
-        raise click.ClickException(f"{environment.name}: {messages.failure(environment, error)}") from None
+        reason = messages.failure(environment, error, "" if store is None else store.option)
+        raise click.ClickException(f"{environment.name}: {reason}") from None
     except Exception as error:  # noqa: BLE001 - whatever the store raises
         raise click.ClickException(
             f"{environment.name}: the login cannot be stored ({cause(error)}); name another place with --tokens"

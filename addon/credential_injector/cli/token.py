@@ -8,9 +8,12 @@ import click
 from credential_injector import messages
 from credential_injector.cli.environments import complete, envs_option, find_folder, run_with_store, tokens_option
 from credential_injector.cli.output import write
+from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder
 from credential_injector.oauth.token import NoToken, Served
-from credential_injector.proxy.routes import Route, Routes
+from credential_injector.proxy.credential import HeaderCredential
+from credential_injector.threads import in_thread
+from credential_injector.tokens.provider import Named, Provider
 
 if TYPE_CHECKING:
     from credential_injector.tokens.store import TokenStore
@@ -35,12 +38,12 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
       credential-injector token qa --tokens ~/tokens.json --json
     """
     folder = find_folder(envs, name)
-    route, served = run_with_store(lambda store: _token(folder, store), tokens)
-    credential = route.credential
+    environment, served = run_with_store(lambda store: _token(folder, store), tokens)
+    credential = HeaderCredential(environment)
     headers = credential.headers(served.token)
     if form == "json":
         answer = {
-            "environment": route.environment.name,
+            "environment": environment.name,
             "access_token": served.token.value,
             "expires_at": None if served.seconds_left == float("inf") else int(served.token.expires_at),
             "source": served.source,
@@ -53,13 +56,15 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
         write(served.token.value)
 
 
-async def _token(folder: Folder, store: "TokenStore | None") -> tuple[Route, Served]:
-    routes = Routes()
-    routes.load(folder, store)
-    (name,) = routes.names()
-    route = routes.named(name)
-    assert route is not None  # noqa: S101 - its name has just come from there
+async def _token(folder: Folder, store: "TokenStore | None") -> tuple[Environment, Served]:
+    (environment,) = await in_thread(folder.read, "environment files")
+    request, provider = environment.token_request, Provider(store)
+    source = provider.source(request, environment.transport.completed(), Named(environment.name))
     try:
-        return route, await route.source.token()
+        served = await source.token()
     except NoToken as error:
-        raise click.ClickException(f"{name}: {messages.failure(route.environment, error)}") from None
+        reason = messages.failure(environment, error, source.kept_in)
+        raise click.ClickException(f"{environment.name}: {reason}") from None
+    if provider.store_of(request) is not None and await provider.loses(request):
+        click.echo(f"{environment.name}: {messages.lost_refresh_token(environment, source.kept_in)}", err=True)
+    return environment, served

@@ -14,6 +14,8 @@ class RefreshToken:
         """The last one that came, from the server or from a store; at first the file's. Empty: there is none."""
         self.replaced = False
         """The server has replaced one."""
+        self.unsaved = False
+        """The server has replaced one, and no store holds `value`, which came."""
         self.turn = asyncio.Lock()
         """Held by the token request that shows it, until the next one has come."""
         self._known: deque[str] = deque(maxlen=KNOWN)
@@ -21,7 +23,8 @@ class RefreshToken:
 
     def came(self, value: str) -> None:
         """The server answered with this one, which may be the one that was shown."""
-        self.replaced |= value != self.value
+        if value != self.value:
+            self.replaced = self.unsaved = True
         self.value = value
 
     def is_news(self, stored: str) -> bool:
@@ -34,9 +37,14 @@ class RefreshToken:
     def read(self, stored: str) -> None:
         """The store holds this one."""
         if self.is_news(stored):
-            self.value = stored
+            self.value, self.unsaved = stored, False
         self._known.append(stored)
 
     def writes(self, value: str) -> None:
         """The store is about to be told this one."""
         self._known.append(value)
+
+    def wrote(self, value: str) -> None:
+        """The store has been told."""
+        if value == self.value:
+            self.unsaved = False

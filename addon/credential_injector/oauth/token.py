@@ -19,6 +19,22 @@ REFRESH_SPACING = 1.0
 LONGEST_LIFETIME = 365 * 86400.0  # seconds; a longer life is a mistake, and makes dates overflow
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a token request came to instead of a token; `code` and `reason` are those of NoToken."""
+
+    code: str
+    reason: str
+    lasting: bool = False
+    """The server understood and said no: asking again soon is pointless."""
+    retry_after: float | None = None
+    """Seconds that the server asked us to wait."""
+
+    def raised(self, next_try: float = 0.0) -> "NoToken":
+        """An exception of its own for each raise: a traceback keeps alive all that was in use, and grows."""
+        return NoToken(self.code, self.reason, lasting=self.lasting, retry_after=self.retry_after, next_try=next_try)
+
+
 class NoToken(Exception):
     """There is no token.
 
@@ -40,19 +56,31 @@ class NoToken(Exception):
         lasting: bool = False,
         retry_after: float | None = None,
         next_try: float = 0.0,
-        tokens: str = "",
     ) -> None:
         super().__init__(f"{code}: {reason}")
-        self.code = code
-        self.reason = reason
-        self.lasting = lasting
-        """The server understood, and refused: asking again soon is of no use."""
-        self.retry_after = retry_after
-        """The seconds that the server asked us to wait."""
+        self.failure = Failure(code, reason, lasting, retry_after)
         self.next_try = next_try
-        """Seconds until the next token request may go out; 0 where one goes out now."""
-        self.tokens = tokens
-        """Where a login is to be stored, as the command line's --tokens names it; empty for its default."""
+        """Seconds until the next token request may go out. 0: it is under way."""
+
+    @property
+    def code(self) -> str:
+        """The failure's."""
+        return self.failure.code
+
+    @property
+    def reason(self) -> str:
+        """The failure's."""
+        return self.failure.reason
+
+    @property
+    def lasting(self) -> bool:
+        """The failure's."""
+        return self.failure.lasting
+
+    @property
+    def retry_after(self) -> float | None:
+        """The failure's."""
+        return self.failure.retry_after
 
 
 def is_sendable(value: str) -> bool:
@@ -104,4 +132,6 @@ class Status(NamedTuple):
 
     token: AccessToken | None
     seconds_left: float
-    error: NoToken | None
+    failure: Failure | None
+    next_try: float
+    """Seconds until the next token request may go out after the failure."""

@@ -16,6 +16,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 from mitmproxy.types import Choice
 
+from credential_injector import messages
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import NoToken
@@ -25,10 +26,11 @@ from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.outcome import Outcome
 from credential_injector.proxy.policy import Policy
 from credential_injector.proxy.retry import Retry
-from credential_injector.proxy.routes import Route, Routes
+from credential_injector.proxy.route_table import Route
+from credential_injector.proxy.routes import Routes
 from credential_injector.proxy.server_connections import Connections
 from credential_injector.proxy.web_guard import WebGuard
-from credential_injector.tokens.provider import open_store
+from credential_injector.tokens.store import open_store
 
 if TYPE_CHECKING:
     from credential_injector.tokens.store import TokenStore
@@ -43,8 +45,8 @@ class CredentialInjector:
 
     name = "credential_injector"
 
-    def __init__(self) -> None:
-        self._routes = Routes()
+    def __init__(self, routes: Routes | None = None) -> None:
+        self._routes = routes or Routes()
         self._store: TokenStore | None = None
         self._connections = connections = Connections()
         self._policy = policy = Policy(self._routes)
@@ -80,7 +82,9 @@ class CredentialInjector:
         # Cached: reading `ctx.options` deep-copies the value each time.
         self._policy.ssl_insecure = ctx.options.ssl_insecure
         self._policy.replays_go_upstream = options.replays_go_upstream()
-        self._routes.reach(ca_file=ctx.options.ssl_verify_upstream_trusted_ca or "", proxy=options.upstream_proxy())
+        self._routes.set_defaults(
+            ca_file=ctx.options.ssl_verify_upstream_trusted_ca or "", proxy=options.upstream_proxy()
+        )
         for option in updated & self._uses.keys():
             try:
                 self._uses[option](getattr(ctx.options, option))
@@ -106,8 +110,8 @@ class CredentialInjector:
 
     def running(self) -> None:
         self._running = True
-        self._routes.follow()
-        self._routes.prepare()
+        self._routes.watch()
+        self._routes.preload_requests()
         options.warn_of_open_door()
 
     def done(self) -> Awaitable[None] | None:
@@ -118,14 +122,14 @@ class CredentialInjector:
         internals.leave_for_next_script(_CONNECTIONS, self._connections.export())
         for line in self._routes.summary():
             logger.info(line)
-        return self._routes.farewell()
+        return self._routes.provider.unfinished_refreshes()
 
     # --- Commands -----------------------------------------------------------------------------------------------------
 
     @command.command("inject.status")  # type: ignore[untyped-decorator]
     def status(self) -> Sequence[str]:
         """Each environment: its hosts, its token, what has happened, the last error and the next try."""
-        return self._routes.status()
+        return messages.overview(self._routes.status())
 
     @command.command("inject.environments")  # type: ignore[untyped-decorator]
     def environments(self) -> Sequence[str]:

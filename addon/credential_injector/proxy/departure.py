@@ -17,7 +17,7 @@ from credential_injector import messages
 from credential_injector.oauth.token import AccessToken, Served
 from credential_injector.proxy import flows, internals, masking, options
 from credential_injector.proxy.masking import Mask
-from credential_injector.proxy.routes import Route
+from credential_injector.proxy.route_table import Route
 
 
 class _Sent(NamedTuple):

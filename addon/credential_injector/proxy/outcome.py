@@ -10,7 +10,7 @@ from credential_injector.environments.environment import Environment
 from credential_injector.oauth.token import NoToken, Served
 from credential_injector.proxy import flows, internals, record
 from credential_injector.proxy.policy import Verdict
-from credential_injector.proxy.routes import Route
+from credential_injector.proxy.route_table import Route
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Outcome:
 
     def no_token(self, flow: http.HTTPFlow, route: Route, error: NoToken) -> None:
         """There is no token for the request: WITHOUT_TOKEN says what becomes of it."""
-        reason = messages.no_token(route.environment, error)
+        reason = messages.no_token(route.environment, error, route.source.kept_in)
         if route.environment.without_token == "pass":  # noqa: S105 - not a password
             self.decline(flow, Verdict("skip", route, "no token", f"{reason} (WITHOUT_TOKEN=pass)"))
         else:

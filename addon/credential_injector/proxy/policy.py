@@ -14,7 +14,8 @@ from credential_injector.origins.hosts import is_address, is_loopback, is_name
 from credential_injector.origins.index import Destination, difference
 from credential_injector.origins.origin import PAGE_ORIGIN, Origin
 from credential_injector.proxy.masking import Headers
-from credential_injector.proxy.routes import Route, Routes
+from credential_injector.proxy.route_table import Route
+from credential_injector.proxy.routes import Routes
 
 # RFC 9110 section 5.6.2, and RFC 9112 section 3.2.1. Deleting what is allowed is the fastest way to find what is not.
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -18,7 +18,7 @@ from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import NoToken
 from credential_injector.proxy import internals, record
 from credential_injector.proxy.credential import Again
-from credential_injector.proxy.routes import Route
+from credential_injector.proxy.route_table import Route
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Retry:
         try:
             stays = await self._send_again(flow, route)
         except NoToken as error:
-            stays = messages.no_token(environment, error)
+            stays = messages.no_token(environment, error, route.source.kept_in)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a CancelledError would hang the flow
             stays = messages.own_error(error)
         if stays is not None:

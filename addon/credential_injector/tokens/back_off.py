@@ -1,6 +1,6 @@
 """How long a failed token request keeps the next one from going out. Pure: no clock, no I/O."""
 
-from typing import Protocol
+from credential_injector.oauth.token import Failure
 
 REFUSED_FOR = 60.0  # seconds for which a refusal (wrong secret, wrong scope) is remembered
 FIRST_BACK_OFF = 1.0  # seconds after the first failure of another kind; doubled with each further one
@@ -8,13 +8,6 @@ FIRST_BACK_OFF = 1.0  # seconds after the first failure of another kind; doubled
 # keep requests waiting for a server that has been back for a long time.
 LONGEST_BACK_OFF = 5.0
 JITTER = 0.2  # of a back-off, at random, so that many proxies do not return together
-
-
-class Failure(Protocol):
-    """The part of NoToken that decides."""
-
-    lasting: bool
-    retry_after: float | None
 
 
 def pause(error: Failure, before: Failure | None, *, failures: int, worked: bool, left: float, jitter: float) -> float:

@@ -11,21 +11,21 @@ from urllib.parse import urlsplit
 from credential_injector import messages, permissions
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder
-from credential_injector.oauth.answers import granted_scope, server_time, token_scope
+from credential_injector.oauth.answers import Answer, granted_scope, server_time, token_scope
 from credential_injector.oauth.endpoint import TokenEndpoint
 from credential_injector.oauth.grants import FIXED
-from credential_injector.oauth.refresh_token import RefreshToken
 from credential_injector.oauth.request import TokenRequest
+from credential_injector.oauth.server import Network
 from credential_injector.oauth.token import LEEWAY, AccessToken, NoToken
+from credential_injector.status import FailureStatus
 from credential_injector.threads import in_thread
 from credential_injector.tokens import upstream_tls
-from credential_injector.tokens.provider import store_of
-from credential_injector.tokens.source import TokenSource
-from credential_injector.tokens.store import shared
+from credential_injector.tokens.provider import Named, Provider
 
 if TYPE_CHECKING:
     from credential_injector.tokens.store import TokenStore
 
+AT_ONCE = 32  # environments: each takes some file descriptors, and a process may have no more than 256
 # Of whether these are granted, the answer says nothing that could be compared: the first is answered by a refresh
 # token, and Entra ID's second stands for all that the client may have.
 _INCOMPARABLE = ("offline_access", "/.default")
@@ -56,6 +56,8 @@ class Checkup:
     """What came of TLS to the API, by origin, where it is https and no wildcard: `upstream_tls.Trial.result`."""
     notes: tuple[str, ...] = ()
     """A line for each: what may be wrong, which cannot be told from here."""
+    failure: FailureStatus | None = None
+    """Why there is no token; also the first line of `problems`, but for those about its file."""
 
     @property
     def ok(self) -> bool:
@@ -71,14 +73,17 @@ async def check_folder(
     wrong: dict[str, list[str]] = {}
     for mistake in mistakes:
         wrong.setdefault(mistake.partition(": ")[0], []).append(mistake)
+    provider, network, turns = Provider(store), Network(), asyncio.Semaphore(AT_ONCE)
 
     async def one(environment: Environment) -> Checkup:
-        whence = environment.token_request.server_url
-        tell(f"{environment.name}: {f'asking {whence} for a token' if whence else 'reading'} ...")
-        done, trials = await asyncio.gather(
-            check(environment, store, folder.secret_files(environment.name), trust.ca_file),
-            _try_origins(environment, trust),
-        )
+        secret_files = folder.secret_files(environment.name)
+        async with turns:
+            whence = environment.token_request.server_url
+            tell(f"{environment.name}: {f'asking {whence} for a token' if whence else 'reading'} ...")
+            done, trials = await asyncio.gather(
+                check(environment, provider, network, secret_files=secret_files, ca_file=trust.ca_file),
+                _try_origins(environment, trust),
+            )
         problems = [f"{origin}: {trial.problem}" for origin, trial in trials.items() if trial.problem]
         notes = [f"{origin}: {trial.note}" for origin, trial in trials.items() if trial.note]
         return replace(
@@ -94,7 +99,12 @@ async def check_folder(
 
 
 async def check(
-    environment: Environment, store: "TokenStore | None", secret_files: Sequence[Path] = (), ca_file: str = ""
+    environment: Environment,
+    provider: Provider,
+    network: Network | None = None,
+    *,
+    secret_files: Sequence[Path] = (),
+    ca_file: str = "",
 ) -> Checkup:
     """Ask for one token, as the proxy would, and look at what comes back.
 
@@ -106,33 +116,23 @@ async def check(
         problems.append(permissions.warning(exposed))
     if request.grant_type in FIXED:
         return Checkup(environment.name, environment.file, problems=tuple(problems))
-    endpoint = TokenEndpoint(request, environment.transport.completed(ca_file))
-    loop, asked = asyncio.get_running_loop(), list[tuple[float, float]]()
-
-    refresh_token = RefreshToken(request.value("REFRESH_TOKEN"))
-
-    async def fetch(asked_at: float, _replaces: str | None) -> AccessToken:
-        began = loop.time()
-        try:
-            return await endpoint.token(asked_at, refresh_token.value)
-        finally:
-            asked.append((asked_at, loop.time() - began))
-
-    where = store_of(request, store)
-    source = TokenSource(
-        fetch if where is None else shared(where, request, fetch, refresh_token, timeout=environment.transport.timeout)
-    )
+    transport = environment.transport.completed(ca_file)
+    endpoint = _Timed(TokenEndpoint(request, transport, network))
+    source = provider.source(request, transport, Named(environment.name), endpoint)
     source.refresh()
-    token, skew, scope = None, None, _Scope()
+    token, failed, skew, scope = None, None, None, _Scope()
     try:
         token = (await source.token()).token
     except NoToken as error:
-        problems.append(messages.failure(environment, error))
-    problems += _lost(environment, token) if where is None else []
-    if endpoint.last is not None:
-        skew = _skew(server_time(endpoint.last), *asked[-1])
-    if token is not None and endpoint.last is not None:
-        scope = _scope(environment, granted_scope(endpoint.last), token_scope(token.value))
+        failed = error.failure
+        problems.append(messages.failure(environment, failed, source.kept_in))
+    if await provider.loses(request):
+        problems.append(messages.lost_refresh_token(environment, source.kept_in))
+    answer = endpoint.last
+    if answer is not None:
+        skew = _skew(server_time(answer), endpoint.asked_at, endpoint.took)
+    if token is not None and answer is not None:
+        scope = _scope(environment, granted_scope(answer), token_scope(token.value))
         problems += [scope.problem] if scope.problem else []
     if skew is not None and abs(skew) >= LEEWAY:
         ahead = "behind" if skew > 0 else "ahead of"
@@ -141,7 +141,7 @@ async def check(
         environment.name,
         environment.file,
         endpoint=request.server_url,
-        tls=_tls(request, insecure=environment.transport.insecure_tls, answered=endpoint.last is not None),
+        tls=_tls(request, insecure=environment.transport.insecure_tls, answered=answer is not None),
         lifetime=None if token is None or math.isinf(token.expires_at) else token.expires_at - token.issued_at,
         scope=scope.granted,
         more_scope=scope.more,
@@ -149,7 +149,36 @@ async def check(
         problems=tuple(problems),
         unconfirmed_scope=scope.unconfirmed,
         notes=(scope.note,) if scope.note else (),
+        failure=None if failed is None else messages.failure_status(environment, failed, source.kept_in),
     )
+
+
+class _Timed:
+    """A token endpoint, and when it was asked last."""
+
+    def __init__(self, endpoint: TokenEndpoint) -> None:
+        self._endpoint = endpoint
+        self.asked_at = self.took = 0.0
+        """Unix seconds, and seconds."""
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """The endpoint's."""
+        return self._endpoint.published
+
+    @property
+    def last(self) -> Answer | None:
+        """The endpoint's."""
+        return self._endpoint.last
+
+    async def token(self, asked_at: float, refresh_token: str = "") -> AccessToken:
+        """The endpoint's."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            return await self._endpoint.token(asked_at, refresh_token)
+        finally:
+            self.asked_at, self.took = asked_at, loop.time() - began
 
 
 async def _try_origins(environment: Environment, trust: upstream_tls.Trust) -> dict[str, upstream_tls.Trial]:
@@ -191,16 +220,6 @@ def _scope(environment: Environment, granted: Sequence[str] | None, claimed: Seq
     if claimed is not None and unconfirmed:
         note = f"the token, a JWT, does not name {' '.join(unconfirmed)}; if the API answers 403, {ask}"
     return _Scope(tuple(wanted), unconfirmed, len(named - {*short, *short.values()}), note=note)
-
-
-def _lost(environment: Environment, token: AccessToken | None) -> list[str]:
-    given = environment.token_request.value("REFRESH_TOKEN") or None
-    if token is None or token.refresh_token == given:
-        return []
-    return [
-        "the server has replaced the refresh token, and without a store the new one is lost; put another one into"
-        f" {environment.file}, and name a file with --tokens that is mitmproxy's inject_tokens, too"
-    ]
 
 
 def _tls(request: TokenRequest, *, insecure: bool, answered: bool) -> str:

@@ -19,16 +19,14 @@ import filelock
 
 from credential_injector import permissions
 from credential_injector.oauth.token import AccessToken
-from credential_injector.tokens.store import TokenStore
+from credential_injector.tokens.store import DEFAULT_LIMITS, Limits, TokenStore
 from credential_injector.tokens.stored_token import entry_of, kept_until, parsed, token_of
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FILE_PATIENCE = 5.0  # seconds for reading or writing the file; on a network disk that hangs, it would take for ever
 LOCK_POLL = 0.05  # seconds
-LARGEST_FILE = 64 << 20  # bytes
 FILE_VERSION = 1
 LOGINS = "~/.mitmproxy/credential-injector.tokens"  # in the folder of mitmproxy's own secrets, whose name never changes
 
@@ -36,15 +34,15 @@ LOGINS = "~/.mitmproxy/credential-injector.tokens"  # in the folder of mitmproxy
 logging.getLogger("filelock").setLevel(logging.WARNING)
 
 
-def open_file(where: str) -> "TokenStore":
+def open_file(where: str, limits: Limits = DEFAULT_LIMITS) -> TokenStore:
     """The store in a file. Opens nothing yet. Raises ValueError without repeating `where`."""
     path = _file(where)
     if permissions.others_can_read(path):
         logger.warning(f"inject_tokens: {permissions.warning([path])}")
-    return _FileStore(path, str(path))
+    return _FileStore(path, str(path), limits)
 
 
-def open_logins() -> "TokenStore":
+def open_logins() -> TokenStore:
     """The user's own file, for what a person logged in for where no store is named."""
     path = Path(LOGINS)
     with suppress(OSError, RuntimeError):  # that it cannot be used is told when it is
@@ -59,12 +57,12 @@ def _file(where: str) -> Path:
         path = Path(where).expanduser().resolve()
         folder, taken = path.parent.is_dir(), path.exists() and not path.is_file()
     except (OSError, RuntimeError, ValueError):
-        raise ValueError("is malformed, a file's path was expected") from None
+        raise ValueError("is malformed; expected a file's path") from None
     if taken:
-        raise ValueError("is not a file, a file's path was expected")
+        raise ValueError("is not a file; expected a file's path")
     if not folder:
         raise ValueError(
-            "is in a folder that does not exist, a file in a folder that does, or redis://host:6379/0, was expected"
+            "is in a folder that does not exist; expected a file in a folder that does, or redis://host:6379/0"
         )
     return path
 
@@ -72,8 +70,8 @@ def _file(where: str) -> Path:
 class _FileStore(TokenStore):
     """A JSON file: `{"version": 1, "tokens": {identity: entry}}`, each entry as `entry_of` makes it."""
 
-    def __init__(self, path: Path, option: str) -> None:
-        super().__init__(str(path), option)
+    def __init__(self, path: Path, option: str, limits: Limits = DEFAULT_LIMITS) -> None:
+        super().__init__(str(path), option, limits)
         self._path = path
         self._hung: concurrent.futures.Future[Any] | None = None
         """What did not return in time. Until it does, another thread would hang as well."""
@@ -103,11 +101,11 @@ class _FileStore(TokenStore):
         result: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
-            with _lock(self._beside("lock"), FILE_PATIENCE):
+            with _lock(self._beside("lock"), self.limits.file_patience):
                 done = function()
             result.set_result(done)
 
-        await self._returns(result, run, FILE_PATIENCE)
+        await self._returns(result, run, self.limits.file_patience)
         return result.result()
 
     @asynccontextmanager
@@ -125,7 +123,7 @@ class _FileStore(TokenStore):
                 ended.wait()
 
         try:
-            await self._returns(held, hold, wait + FILE_PATIENCE)
+            await self._returns(held, hold, wait + self.limits.file_patience)
             yield
         finally:
             ended.set()
@@ -154,10 +152,10 @@ class _FileStore(TokenStore):
     def _read(self) -> Mapping[str, AccessToken]:
         try:
             with self._path.open("rb") as file:
-                content = file.read(LARGEST_FILE + 1)
+                content = file.read(self.limits.largest_file + 1)
         except FileNotFoundError:
             return {}
-        said = parsed(content) if len(content) <= LARGEST_FILE else None
+        said = parsed(content) if len(content) <= self.limits.largest_file else None
         if isinstance(said, dict) and said.get("version") == FILE_VERSION and isinstance(said.get("tokens"), dict):
             entries = {identity: token_of(entry) for identity, entry in said["tokens"].items()}
             return {identity: token for identity, token in entries.items() if token is not None}
@@ -174,7 +172,7 @@ class _FileStore(TokenStore):
         tokens = {**self._read(), identity: token}
         entries = {identity: entry_of(token) for identity, token in tokens.items() if kept_until(token) > now}
         content = json.dumps({"version": FILE_VERSION, "tokens": entries})
-        if len(content) > LARGEST_FILE:
+        if len(content) > self.limits.largest_file:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         # Under the lock nobody else writes it. One that is there was left by a process that was killed.
         new = self._beside("new")

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from credential_injector import messages
@@ -22,12 +22,9 @@ from credential_injector.oauth.endpoint import TokenEndpoint
 from credential_injector.oauth.grants import GRANTS
 from credential_injector.oauth.request import TokenRequest, parse_endpoint
 from credential_injector.oauth.token import AccessToken, NoToken
-from credential_injector.tokens.provider import store_of
+from credential_injector.tokens.provider import Provider
+from credential_injector.tokens.sharing import unshared
 from credential_injector.tokens.source import TokenSource
-from credential_injector.tokens.store import keep
-
-if TYPE_CHECKING:
-    from credential_injector.tokens.store import TokenStore
 
 T = TypeVar("T")
 
@@ -52,7 +49,7 @@ class Terminal:
     progress: float = PROGRESS
 
 
-async def log_in(environment: Environment, store: "TokenStore | None", terminal: Terminal) -> AccessToken:
+async def log_in(environment: Environment, provider: Provider, terminal: Terminal) -> AccessToken:
     """Let a person log in to this environment, whose grant is one of LOGINS, and store what comes from it.
 
     Raises NoToken, and whatever the store raises.
@@ -61,14 +58,13 @@ async def log_in(environment: Environment, store: "TokenStore | None", terminal:
     endpoint = TokenEndpoint(request, environment.transport.completed())
     loop = asyncio.get_running_loop()
 
-    async def fetch(asked_at: float, _replaces: str | None) -> AccessToken:
+    async def ask(asked_at: float) -> AccessToken:
         began = loop.time()
         way = _Way(environment.name, request, endpoint, terminal, lambda: asked_at + loop.time() - began)
         return await LOGINS[request.grant_type](way)
 
-    token = (await TokenSource(fetch).token()).token
-    if (where := store_of(request, store)) is not None:
-        await keep(where, request, token, request_timeout=environment.transport.timeout)
+    token = (await TokenSource(unshared(ask)).token()).token
+    await provider.keep(request, token, request_timeout=environment.transport.timeout)
     return token
 
 

@@ -12,17 +12,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 from credential_injector.oauth.token import AccessToken
 from credential_injector.origins.hosts import is_loopback, normalise_host
-from credential_injector.tokens.store import TokenStore
+from credential_injector.tokens.store import DEFAULT_LIMITS, Limits, TokenStore
 from credential_injector.tokens.stored_token import entry_of, kept_until, parsed, token_of
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-REDIS_PATIENCE = 1.0  # seconds for one command, its connection included
-LOCK_LIFE = 3.0  # seconds for which a lock outlives its owner, who renews it
 LOCK_POLL = 0.1  # seconds
-LARGEST_VALUE = 4 << 20  # bytes of one token; a token endpoint's answer holds 1 MiB at most
 
 # Its debug records tell of every attempt at a lock, and mitmweb's event log keeps debug records.
 logging.getLogger("redis").setLevel(logging.WARNING)
@@ -35,16 +32,16 @@ _RENEW = (
 )
 
 
-def open_redis(url: str) -> TokenStore:
+def open_redis(url: str, limits: Limits = DEFAULT_LIMITS) -> TokenStore:
     """The store at a redis://, rediss:// or unix:// URL. Opens nothing yet. Raises ValueError without repeating it."""
-    client = _client(url)
+    client = _client(url, limits.redis_patience)
     parts = urlsplit(url)
     if parts.scheme == "redis" and parts.hostname and not is_loopback(normalise_host(parts.hostname)):
         logger.warning("inject_tokens: redis:// sends tokens unencrypted to another machine; rediss:// encrypts them")
-    return _RedisStore(client)
+    return _RedisStore(client, limits)
 
 
-def _client(url: str) -> Any:
+def _client(url: str, patience: float) -> Any:
     try:
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
@@ -53,11 +50,11 @@ def _client(url: str) -> Any:
         raise ValueError(
             "needs the package redis; to install it: pip install 'mitmproxy-credential-injector[redis]'"
         ) from None
-    malformed = "is malformed, a URL such as redis://:password@host:6379/0 was expected"
+    malformed = "is malformed; expected a URL such as redis://:password@host:6379/0"
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": REDIS_PATIENCE,
-        "socket_timeout": REDIS_PATIENCE,
+        "socket_connect_timeout": patience,
+        "socket_timeout": patience,
     }
     try:
         parts = urlsplit(url)
@@ -77,8 +74,8 @@ def _client(url: str) -> Any:
 class _RedisStore(TokenStore):
     """A key for each identity, which lives as long as its token, and one for its lock."""
 
-    def __init__(self, client: Any) -> None:
-        super().__init__("Redis", "redis://...")  # its URL may hold a password
+    def __init__(self, client: Any, limits: Limits = DEFAULT_LIMITS) -> None:
+        super().__init__("Redis", "redis://...", limits)  # its URL may hold a password
         self._client = client
         self._cut_off: dict[str, str] = {}
         """Value -> key of the locks that a command that was cut off may yet take."""
@@ -108,7 +105,7 @@ class _RedisStore(TokenStore):
     async def _acquire(self, key: str, value: str, wait: float) -> bool:
         loop = asyncio.get_running_loop()
         end = loop.time() + wait
-        while not await self._in_time(self._client.set(key, value, nx=True, px=round(LOCK_LIFE * 1000))):
+        while not await self._in_time(self._client.set(key, value, nx=True, px=round(self.limits.lock_life * 1000))):
             if loop.time() >= end:
                 return False
             await asyncio.sleep(LOCK_POLL)
@@ -116,9 +113,9 @@ class _RedisStore(TokenStore):
 
     async def _renew(self, key: str, value: str) -> None:
         while True:
-            await asyncio.sleep(LOCK_LIFE / 3)
+            await asyncio.sleep(self.limits.lock_life / 3)
             with suppress(Exception):
-                await self._in_time(self._client.eval(_RENEW, 1, key, value, round(LOCK_LIFE * 1000)))
+                await self._in_time(self._client.eval(_RENEW, 1, key, value, round(self.limits.lock_life * 1000)))
 
     async def _release(self, key: str, value: str) -> None:
         with suppress(Exception):  # it ends by itself
@@ -136,10 +133,10 @@ class _RedisStore(TokenStore):
         from redis.exceptions import ResponseError
 
         try:
-            value = await self._in_time(self._client.getrange(_key(identity), 0, LARGEST_VALUE))
+            value = await self._in_time(self._client.getrange(_key(identity), 0, self.limits.largest_value))
         except ResponseError:
             return None  # it is no string; writing replaces it
-        return token_of(parsed(value)) if len(value) <= LARGEST_VALUE else None
+        return token_of(parsed(value)) if len(value) <= self.limits.largest_value else None
 
     async def write(self, identity: str, token: AccessToken, now: float) -> None:
         life = int((kept_until(token) - now) * 1000)
@@ -151,7 +148,7 @@ class _RedisStore(TokenStore):
         await self._client.aclose()
 
     async def _in_time(self, command: Awaitable[T]) -> T:
-        async with asyncio.timeout(REDIS_PATIENCE):
+        async with asyncio.timeout(self.limits.redis_patience):
             return await command
 
 

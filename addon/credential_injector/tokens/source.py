@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from credential_injector.oauth.token import AccessToken, NoToken, Served, Status
+from credential_injector.oauth.token import AccessToken, Failure, NoToken, Served, Status
 from credential_injector.tokens.back_off import pause
 
 COOL_DOWN = 60.0  # seconds for which nothing is renewed for a URL where the API refused a token that was new
@@ -17,16 +17,12 @@ CLOCK_STEP = 0.1  # seconds by which the wall clock and the monotonic one differ
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    error: NoToken
+class _Remembered:
+    failure: Failure
     failed_at: float
     retry_at: float
     slow: bool
     """Whoever waited for it waited long."""
-
-    def again(self, next_try: float = 0.0) -> NoToken:
-        """A new object, as each raise grows a traceback."""
-        return NoToken(**{**vars(self.error), "next_try": next_try})
 
 
 class TokenSource:
@@ -45,15 +41,18 @@ class TokenSource:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
+        kept_in: str = "",
     ) -> None:
         self._fetch = fetch
+        self.kept_in = kept_in
+        """Where its tokens are stored, as the command line's --tokens names it; empty for the default."""
         self._clock = clock
         self._monotonic = monotonic
         self._jitter = jitter
         self._token: AccessToken | None = None
         self._last: str | None = None
         """The fingerprint of the last token: the current one, or one that was discarded."""
-        self._failure: _Failure | None = None
+        self._failure: _Remembered | None = None
         self._failures = 0
         self._flight: asyncio.Task[None] | None = None
         self._cool: dict[str, float] = {}
@@ -81,7 +80,7 @@ class TokenSource:
         if (served := self.cached()) is not None:
             return served
         if self._probes and self._failure is not None and self._flight is not None and not self._flight.done():
-            raise self._failure.again()
+            raise self._failure.failure.raised()
         for _ in range(2):
             if self._remembered(now := self._clock()) is not None:
                 break
@@ -132,8 +131,12 @@ class TokenSource:
         """How it stands."""
         now, token = self._clock(), self._token
         usable = token is not None and token.issued_at <= now < token.usable_until
+        error = self._remembered(now)
         return Status(
-            token if usable else None, token.expires_at - now if token and usable else 0.0, self._remembered(now)
+            token if usable else None,
+            token.expires_at - now if token and usable else 0.0,
+            None if error is None else error.failure,
+            0.0 if error is None else error.next_try,
         )
 
     def holds(self, fingerprint: str) -> bool:
@@ -155,7 +158,7 @@ class TokenSource:
         failure = self._failure
         if failure is None or not failure.failed_at <= now < failure.retry_at:
             return None
-        return failure.again(failure.retry_at - now)
+        return failure.failure.raised(failure.retry_at - now)
 
     def _fly(self) -> asyncio.Task[None]:
         """The token request that is under way, or a new one."""
@@ -175,10 +178,10 @@ class TokenSource:
             self._anew = False
             self._token, self._last, self._failure, self._failures = token, token.fingerprint, None, 0
         except NoToken as error:
-            self._remember(error, self._monotonic() - began)
+            self._remember(error.failure, self._monotonic() - began)
         except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests must hear of it
             reason = f"an error of the add-on's own, {type(error).__name__}"
-            self._remember(NoToken("internal", reason), self._monotonic() - began)
+            self._remember(Failure("internal", reason), self._monotonic() - began)
 
     async def _usable(self) -> AccessToken:
         """A token that may be sent. Raises NoToken."""
@@ -197,16 +200,15 @@ class TokenSource:
             replaces = token.fingerprint
         raise NoToken("clock", "this machine's clock was set while the token was on its way, twice")
 
-    def _remember(self, error: NoToken, took: float) -> None:
+    def _remember(self, failure: Failure, took: float) -> None:
         self._failures += 1
         now, token = self._clock(), self._token
         retry_at = now + pause(
-            error,
-            None if self._failure is None else self._failure.error,
+            failure,
+            None if self._failure is None else self._failure.failure,
             failures=self._failures,
             worked=self._last is not None,
             left=token.usable_until - now if token is not None and token.issued_at <= now else 0.0,
             jitter=self._jitter(),
         )
-        # A new object: the traceback of the one that was raised refers to all that was in use, this source included.
-        self._failure = _Failure(NoToken(**vars(error)), now, retry_at, slow=took >= SLOW)
+        self._failure = _Remembered(failure, now, retry_at, slow=took >= SLOW)

@@ -1,0 +1,142 @@
+"""A set of environments -> a table: which destination belongs to which, and where its tokens come from.
+
+A table is built beside the event loop, and replaced as a whole.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from credential_injector.environments.environment import Environment
+from credential_injector.environments.folder import Folder
+from credential_injector.oauth.grants import FIXED
+from credential_injector.oauth.request import TokenRequest, Transport
+from credential_injector.origins.hosts import LONGEST_NAME, is_loopback
+from credential_injector.origins.index import Destinations
+from credential_injector.origins.origin import Origin
+from credential_injector.proxy.credential import HeaderCredential
+from credential_injector.status import Counts
+from credential_injector.tokens.source import TokenSource
+
+logger = logging.getLogger(__name__)
+
+LISTED = 20  # environments that are named one by one in the log when they are loaded
+
+Key = tuple[TokenRequest, Transport]
+"""Environments with the same one share a token source."""
+NewSource = Callable[[TokenRequest, Transport], TokenSource]
+
+
+class Route:
+    """What one destination's requests need, put together once."""
+
+    __slots__ = ("counts", "credential", "environment", "source")
+
+    def __init__(self, environment: Environment, source: TokenSource, counts: Counts) -> None:
+        self.environment = environment
+        self.source = source
+        self.counts = counts
+        self.credential = HeaderCredential(environment)
+
+
+class Table(NamedTuple):
+    """What a set of environments comes to."""
+
+    environments: tuple[Environment, ...] = ()
+    routes: Mapping[str, Route] = {}
+    """By the environments' names."""
+    sources: Mapping[Key, TokenSource] = {}
+    names: Mapping[Key, list[str]] = {}
+    """The environments that share a source."""
+    counts: Mapping[str, Counts] = {}
+    destinations: Destinations[Route] = Destinations()
+    of_host: Callable[[str], Route | None] = lambda _: None
+    endpoints: frozenset[str] = frozenset()
+    """The token endpoints that the files name."""
+    new: tuple[Environment, ...] = ()
+    """Those that the table before did not have, or not like this."""
+    gone: tuple[str, ...] = ()
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether any environment's credential comes from a token request."""
+        return any(request.grant_type not in FIXED for request, _ in self.sources)
+
+
+def build(
+    environments: tuple[Environment, ...],
+    before: Table,
+    defaults: Mapping[str, str],
+    counts: Mapping[str, Counts],
+    new_source: NewSource,
+) -> Table:
+    """The table that follows the one before: what did not change stays. A thread may do it: it takes a while.
+
+    `defaults` are the fields of Transport that a file need not name, `counts` those of all environments ever used.
+    """
+    keys = [(one.token_request, one.transport.completed(**defaults)) for one in environments]
+    sources: dict[Key, TokenSource] = {}
+    names: dict[Key, list[str]] = {}
+    routes: dict[str, Route] = {}
+    new = []
+    for environment, key in zip(environments, keys, strict=True):
+        name = environment.name
+        if key not in sources:
+            sources[key] = before.sources.get(key) or new_source(*key)
+        names.setdefault(key, []).append(name)
+        route = before.routes.get(name)
+        if route is None or (route.environment is not environment and route.environment != environment):
+            new.append(environment)
+        if route is None or route.environment is not environment or route.source is not sources[key]:
+            count = route.counts if route is not None else counts.get(name) or Counts()
+            route = Route(environment, sources[key], count)
+        routes[name] = route
+    entries = [(origin, route) for route in routes.values() for origin in route.environment.origins]
+    return Table(
+        environments,
+        routes,
+        sources,
+        names,
+        {name: route.counts for name, route in routes.items()},
+        Destinations(entries),
+        _by_host(entries),
+        frozenset(request.endpoint for request, _ in keys if request.endpoint),
+        tuple(new),
+        tuple(sorted(before.routes.keys() - routes.keys())),
+    )
+
+
+def log_changes(table: Table, folder: Folder | None) -> None:
+    """Tell which environments are new and which are gone, and what to do where there are none."""
+    for environment in table.new[:LISTED]:
+        origins = ", ".join(map(str, environment.origins))
+        whence = environment.token_request.server_url
+        credential = f"tokens from {whence}" if whence else f"the credential in {environment.file}"
+        logger.info(f"{environment.name}: {origins} with {credential}")
+    if len(table.new) > LISTED:
+        logger.info(f"... and {len(table.new) - LISTED} more environments")
+    for name in table.gone[:LISTED]:
+        logger.info(f"{name}: file removed; its hosts no longer get a token")
+    if len(table.gone) > LISTED:
+        logger.info(f"... and {len(table.gone) - LISTED} more files removed")
+    if not table.environments and folder is not None:
+        todo = folder.found_instead() or (
+            "To make one, write HOST=https://api.example.com, CLIENT_ID=... and CLIENT_SECRET=..., a line each, to"
+            f" {folder.path / 'dev.env'}"
+        )
+        logger.warning(f"No environment file in {folder.path.absolute()}: every request passes untouched. {todo}")
+
+
+def _by_host(entries: Iterable[tuple[Origin, Route]]) -> Callable[[str], Route | None]:
+    """A look-up by host alone, in which the names of this machine count as one.
+
+    Cached: each request to a host that no environment names asks for it.
+    """
+
+    def known(host: str) -> str:
+        return "localhost" if is_loopback(host) else host
+
+    hosts = Destinations((Origin("", known(origin.host), 0, "", origin.wildcard), route) for origin, route in entries)
+    find = lru_cache(maxsize=1024)(lambda host: hosts.find("", known(host), 0, "/"))
+    return lambda host: find(host) if len(host) <= LONGEST_NAME else None
