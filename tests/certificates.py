@@ -3,7 +3,7 @@
 import datetime
 import ipaddress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -32,13 +32,24 @@ def pem_of(key: Any, *, passphrase: str = "") -> str:
     return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), "ascii")
 
 
+_USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
+
 class Authority:
     """A certificate authority."""
 
     def __init__(self) -> None:
-        self._key = KEYS["P-256"]()
+        self._key = cast(Any, KEYS["P-256"]())
         basic = x509.BasicConstraints(True, None)
         certificate = _unsigned("test CA", "test CA", self._key).add_extension(basic, True)
+        # Python 3.13 verifies strictly (RFC 5280).
+        signs = {"key_cert_sign": True, "crl_sign": True}
+        usage = x509.KeyUsage(**{**dict.fromkeys(_USAGES, False), **signs})
+        identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        certificate = certificate.add_extension(usage, True).add_extension(identifier, False)
         self.certificate = _signed(certificate, self._key)
 
     def issue(self, name: str, *alternatives: str, days: int = 2, since: int = -2) -> tuple[str, str]:
@@ -50,7 +61,8 @@ class Authority:
         names: list[x509.GeneralName] = [
             x509.IPAddress(ipaddress.ip_address(one)) if one[0].isdigit() else x509.DNSName(one) for one in alternatives
         ]
-        certificate = _unsigned(name, "test CA", key, days, since)
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        certificate = _unsigned(name, "test CA", key, days, since).add_extension(identifier, False)
         if names:
             certificate = certificate.add_extension(x509.SubjectAlternativeName(names), False)
         return _signed(certificate, self._key), pem_of(key)

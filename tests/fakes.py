@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 
 @contextmanager
@@ -153,6 +154,25 @@ def keeping(answer: bytes, tls: ssl.SSLContext | None = None) -> Iterator[tuple[
             yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/token", seen
         finally:
             seen.may_answer.set()
+
+
+@contextmanager
+def hanging_name_server(host: str) -> Iterator[list[threading.Thread]]:
+    """Who looks this host's name up waits until the end. Yields the threads that did."""
+    look_up, asking, ended = socket.getaddrinfo, list[threading.Thread](), threading.Event()
+
+    def hangs(name: Any, *args: Any, **kwargs: Any) -> Any:
+        if name != host:
+            return look_up(name, *args, **kwargs)
+        asking.append(threading.current_thread())
+        ended.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    with patch.object(socket, "getaddrinfo", hangs):
+        try:
+            yield asking
+        finally:
+            ended.set()
 
 
 @contextmanager

@@ -153,8 +153,9 @@ class Broken(TokenStore):
 class RedisServer:
     """A real redis-server on a free port of this machine."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
         self.folder = folder
+        self._certificate = certificate
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"redis://:canary-password@127.0.0.1:{self.port}/3"
@@ -162,7 +163,12 @@ class RedisServer:
 
     def start(self) -> None:
         program = tool("redis-server", package="redis-server")
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--requirepass", "canary-password"]
+        port = ["--port", str(self.port)]
+        if self._certificate is not None:
+            file = str(self._certificate)
+            port = ["--port", "0", "--tls-port", str(self.port), "--tls-cert-file", file, "--tls-key-file", file]
+            port += ["--tls-auth-clients", "no", "--tls-ca-cert-file", file]
+        options = [*port, "--bind", "127.0.0.1", "--save", "", "--requirepass", "canary-password"]
         self.process = subprocess.Popen(
             [program, *options], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -16,6 +16,8 @@ from credential_injector.oauth.request import TokenRequest
 from credential_injector.tokens import file_store
 from credential_injector.tokens import store as token_store
 from credential_injector.tokens.sharing import Fetch, shared
+from tests.certificates import Authority
+from tests.fakes import hanging_name_server
 from tests.tokens.stores import (
     NOW,
     OTHER,
@@ -148,6 +150,36 @@ async def test_slow(caplog: pytest.LogCaptureFixture) -> None:
     assert asyncio.get_running_loop().time() - began < 2
     assert len(warnings(caplog)) == 1
     assert "canary" not in caplog.text
+
+
+async def test_name_server(caplog: pytest.LogCaptureFixture) -> None:
+    """A name server that hangs costs no request, and no thread of those that the process waits for at its end."""
+    began = asyncio.get_running_loop().time()
+    with hanging_name_server("redis.test") as asking:
+        async with opened("redis://:canary@redis.test", redis_patience=0.2) as store:
+            fetch = shared(store, REQUEST, TokenEndpoint())
+            assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-2"]
+        assert asking
+        assert all(thread.daemon for thread in asking)
+    assert asyncio.get_running_loop().time() - began < 2
+    assert "Redis cannot be used (no answer in time)" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "works"), [("localhost", True), ("127.0.0.1", False)])
+async def test_tls(tmp_path: Path, name: str, works: bool) -> None:
+    """A rediss:// server proves the name that the URL has, whatever its address is."""
+    authority = Authority()
+    (tmp_path / "ca.pem").write_text(authority.certificate)
+    certificate = authority.file(tmp_path, "server", name)
+    server = RedisServer(tmp_path, certificate)
+    server.start()
+    try:
+        url = f"rediss://:canary-password@localhost:{server.port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
+        async with opened(url) as store:
+            await shared(store, REQUEST, TokenEndpoint())(NOW, None)
+            assert store.broken == (not works)
+    finally:
+        server.kill()
 
 
 async def test_log(redis: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,9 +5,12 @@ import os
 import selectors
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+from credential_injector.threads import in_thread
 
 ATTEMPT_DELAY = 0.25  # seconds until the next address is tried as well (RFC 8305 section 5)
 MOST_ADDRESSES = 6  # of one name: each attempt takes a file descriptor
@@ -45,6 +48,30 @@ def connect(host: str, port: int, given_up: Callable[[], bool], *, delay: float 
         finally:
             for other in list(attempts.get_map().values()):
                 other.fileobj.close()  # type: ignore[union-attr]  # each is a socket
+
+
+async def connected(host: str, port: int) -> socket.socket:
+    """`connect`, until nobody waits for it any more. Raises OSError, or UnicodeError.
+
+    asyncio would look the name up in its pool of threads. A name server that hangs fills that pool, which others wait
+    for, and so does the end of the process.
+    """
+    given_up, made = threading.Event(), list[socket.socket]()
+
+    def run() -> socket.socket:
+        made.append(connect(host, port, given_up.is_set))
+        return made[0]
+
+    def close_if_given_up() -> None:
+        if given_up.is_set() and made:
+            made[0].close()
+
+    try:
+        return await in_thread(run, "connection", close_if_given_up)
+    except BaseException:
+        given_up.set()
+        close_if_given_up()
+        raise
 
 
 def _attempt(

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+from credential_injector.oauth.addresses import connected
 from credential_injector.oauth.token import AccessToken
 from credential_injector.origins.hosts import is_loopback, normalise_host
 from credential_injector.tokens.store import DEFAULT_LIMITS, Limits, TokenStore
@@ -65,10 +66,33 @@ def _client(url: str, patience: float) -> Any:
         if parts.scheme == "rediss":
             options["ssl_check_hostname"] = True  # redis 5 would take anybody's certificate
         client: Any = Redis.from_url(url, **options)
+        if parts.scheme != "unix":
+            pool = client.connection_pool
+            pool.connection_class = _dialled(pool.connection_class)
         client.connection_pool.make_connection()  # which finds the options that nobody knows
     except Exception:  # noqa: BLE001 - its text may repeat the password
         raise ValueError(malformed) from None
     return client
+
+
+def _dialled(connection_class: Any) -> Any:
+    """Connections that look their server's name up in a thread of their own (see `connected`).
+
+    HACK: redis's undocumented `_connect` and `_connection_arguments`, as they are in redis 5.0 to 7.4.
+    """
+
+    class Dialled(connection_class):  # type: ignore[misc]  # its type is known when it runs
+        async def _connect(self) -> None:
+            self._dialled = await connected(self.host, self.port)
+            await super()._connect()
+
+        def _connection_arguments(self) -> dict[str, Any]:
+            arguments = dict(super()._connection_arguments())
+            host = arguments.pop("host")
+            del arguments["port"]
+            return {**arguments, "sock": self._dialled, **({"server_hostname": host} if "ssl" in arguments else {})}
+
+    return Dialled
 
 
 class _RedisStore(TokenStore):

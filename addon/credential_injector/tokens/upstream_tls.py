@@ -8,6 +8,7 @@ from typing import Literal
 
 import certifi
 
+from credential_injector.oauth.addresses import connected
 from credential_injector.origins.origin import Origin
 
 DEADLINE = 10.0  # seconds for all of a trial
@@ -60,7 +61,8 @@ async def attempt(origin: Origin, trust: Trust, file: str, deadline: float = DEA
     """
     try:
         async with asyncio.timeout(deadline):
-            _, writer = await asyncio.open_connection(origin.host, origin.port, ssl=trust.context)
+            sock = await connected(origin.host, origin.port)
+            _, writer = await asyncio.open_connection(sock=sock, ssl=trust.context, server_hostname=origin.host)
     except ssl.SSLCertVerificationError as error:
         advice = _ADVICE.get(error.verify_code, _AUTHORITY).format(file=file)
         cause = error.verify_message.rstrip(".")
