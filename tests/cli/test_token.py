@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run, Server, env, start
+from tests.fakes import answering, http
 
 
 def test_forms(run: Run, tmp_path: Path, server: Server) -> None:
@@ -73,3 +74,17 @@ def test_mistake(run: Run, tmp_path: Path, lines: list[str], arguments: list[str
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_lost_refresh_token(run: Run, tmp_path: Path, broken: bool) -> None:
+    """A token whose refresh token was replaced, and could not be stored, comes with a word of it."""
+    if broken:
+        (tmp_path / "tokens.json.lock").mkdir()
+    answer = {"access_token": "abc", "token_type": "Bearer", "expires_in": 300, "refresh_token": "second"}
+    with answering(http(200, answer)) as (endpoint, _):
+        env(tmp_path, "qa", endpoint, "GRANT_TYPE=refresh_token", "REFRESH_TOKEN=first")
+        done = run("token", "qa", "--tokens", "tokens.json")
+    assert (done.returncode, done.stdout) == (0, "abc\n")
+    lost = "qa: the server has replaced the refresh token, and the new one is lost, as it could not be stored in "
+    assert (lost in done.stderr, "put one into envs/qa.env" in done.stderr) == (broken, broken)

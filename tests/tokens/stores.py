@@ -118,7 +118,7 @@ class Broken(TokenStore):
     """Fails where it is told to."""
 
     def __init__(self, *fails: str) -> None:
-        super().__init__("the store", limits=QUICK)
+        super().__init__("the store", "the store", QUICK)
         self.fails = set(fails)
         self.token: AccessToken | None = None
         self.locked = self.waiting = 0

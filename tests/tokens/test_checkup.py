@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import json
+import os
 import re
 import ssl
+import subprocess
+import sys
 import time
 from contextlib import AbstractAsyncContextManager
 from email.utils import formatdate
@@ -15,13 +18,16 @@ import pytest
 
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
 from credential_injector.environments.environment import Environment
+from credential_injector.oauth.connections import MOST_KEPT
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.origins.origin import parse_origin
-from credential_injector.tokens.checkup import Checkup, check
+from credential_injector.status import FailureStatus
+from credential_injector.tokens.checkup import AT_ONCE, Checkup, check
 from credential_injector.tokens.file_store import open_file
 from credential_injector.tokens.provider import Provider
 from tests.certificates import Authority
-from tests.fakes import answering, http
+from tests.fakes import answering, http, keeping
+from tests.tokens.stores import Broken
 
 TOKEN = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3600}
 
@@ -191,3 +197,62 @@ def test_a_checkup_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_t
     with answering(http(200, TOKEN)) as (endpoint, _):
         assert asyncio.run(check(environment(endpoint, Transport(timeout=60)), Provider(store))).ok
     assert waits == [90]
+
+
+@pytest.mark.parametrize("fails", ["lock", "read", "write"])
+def test_rotation_without_store(fails: str) -> None:
+    """A refresh token that a checkup uses up and a broken store does not take is told, with where it would be."""
+    with answering(http(200, {**TOKEN, "refresh_token": "second"})) as (endpoint, _):
+        refreshing = environment(endpoint, grant_type="refresh_token", values=(("REFRESH_TOKEN", "first"),))
+
+        async def run() -> Checkup:
+            store = Broken(fails)
+            try:
+                return await check(refreshing, Provider(store))
+            finally:
+                await store.close()
+
+        found = asyncio.run(run())
+    assert not found.ok
+    (problem,) = found.problems
+    assert problem == (
+        "the server has replaced the refresh token, and the new one is lost, as it could not be stored in the store;"
+        " mend that, then put one into envs/qa.env"
+    )
+
+
+def test_failure() -> None:
+    """A failure is told as values, too."""
+    with answering(http(400, {"error": "invalid_scope"})) as (endpoint, _):
+        found = asyncio.run(check(environment(endpoint), Provider()))
+    assert found.failure == FailureStatus(
+        "invalid_scope", f"{endpoint} answered 400", "check SCOPE in envs/qa.env", next_try=0.0
+    )
+    assert found.problems == (f"no token (invalid_scope): {endpoint} answered 400; check SCOPE in envs/qa.env",)
+
+
+MANY = """
+import asyncio, resource, sys
+from pathlib import Path
+from credential_injector.environments.folder import open_folder
+from credential_injector.tokens.checkup import check_folder
+from credential_injector.tokens.store import open_store
+from credential_injector.tokens.upstream_tls import Trust
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+began = list()
+checkups = asyncio.run(check_folder(open_folder(sys.argv[1]), None, Trust(), began.append))
+print(len(checkups), len(began), sum(one.ok for one in checkups), {one.problems for one in checkups})
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_many(tmp_path: Path) -> None:
+    """300 environments are checked with the 256 file descriptors that macOS lets a process have, 32 at once."""
+    with keeping(http(200, TOKEN, keep=True)) as (endpoint, seen):
+        for number in range(300):
+            lines = f"HOST=https://127.0.0.1:1/{number}", f"TOKEN_ENDPOINT={endpoint}/{number}", f"CLIENT_ID={number}"
+            (tmp_path / f"e{number}.env").write_text("\n".join([*lines, "CLIENT_SECRET=def", ""]))
+        done = subprocess.run([sys.executable, "-c", MANY, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split(" ", 3)[:3] == ["300", "300", "300"], done.stdout
+    assert seen.most_open <= AT_ONCE + MOST_KEPT
