@@ -61,9 +61,8 @@ def checked(answer: dict[str, Any], *headers: str, **request: Any) -> Checkup:
         ("read", 7, ("read",), 0, ""),
     ],
 )
-def test_the_granted_scope_is_compared_with_the_one_that_was_asked_for(
-    asked: str, granted: Any, scope: tuple[str, ...], more: int, missing: str
-) -> None:
+def test_scope(asked: str, granted: Any, scope: tuple[str, ...], more: int, missing: str) -> None:
+    """The granted scope is compared with the one that was asked for."""
     found = checked({**TOKEN, "scope": granted}, scope=asked)
     assert (found.scope, found.more_scope, found.lifetime) == (scope, more, 3600)
     assert ["; ".join(found.problems).partition(";")[0]] == [f"not granted: {missing}" if missing else ""]
@@ -91,10 +90,8 @@ def jwt(**claims: Any) -> str:
         (jwt(scope=""), "admin", ("admin",), 0, "the token, a JWT, does not name admin"),
     ],
 )
-def test_a_scope_that_the_answer_does_not_name_is_confirmed_by_the_token_alone(
-    token: str, asked: str, unconfirmed: tuple[str, ...], more: int, note: str
-) -> None:
-    """RFC 6749 section 5.1: the answer may leave it out where it is what was asked for. So nothing is wrong."""
+def test_scope_in_token(token: str, asked: str, unconfirmed: tuple[str, ...], more: int, note: str) -> None:
+    """A scope that the answer does not name (RFC 6749 section 5.1) is confirmed by the token alone."""
     found = checked({**TOKEN, "access_token": token}, scope=asked)
     assert (found.ok, found.scope, found.unconfirmed_scope) == (True, tuple(asked.split()), unconfirmed)
     assert (found.more_scope, len(found.notes)) == (more, bool(note))
@@ -102,7 +99,8 @@ def test_a_scope_that_the_answer_does_not_name_is_confirmed_by_the_token_alone(
     assert "canary" not in repr(found)
 
 
-def test_a_scope_that_the_answer_names_is_not_looked_for_in_the_token() -> None:
+def test_scope_in_answer() -> None:
+    """A scope that the answer names is not looked for in the token."""
     found = checked({**TOKEN, "access_token": jwt(scope="read"), "scope": "admin"}, scope="admin")
     assert (found.ok, found.scope, found.unconfirmed_scope, found.notes) == (True, ("admin",), (), ())
 
@@ -116,7 +114,8 @@ def test_a_scope_that_the_answer_names_is_not_looked_for_in_the_token() -> None:
         (-600, "clock is (59.|6..) s ahead of the server's"),
     ],
 )
-def test_a_clock_that_is_wrong_is_found_by_the_servers_date(ahead: int, problem: str) -> None:
+def test_clock(ahead: int, problem: str) -> None:
+    """A clock that is wrong is found by the server's Date."""
     found = checked(TOKEN, f"Date: {formatdate(time.time() + ahead, usegmt=True)}")
     assert found.clock_skew == pytest.approx(ahead, abs=10)
     assert found.ok == (not problem)
@@ -124,12 +123,14 @@ def test_a_clock_that_is_wrong_is_found_by_the_servers_date(ahead: int, problem:
 
 
 @pytest.mark.parametrize("date", ["Date: yesterday", "X-Date: 1"])
-def test_without_a_date_nothing_is_said_of_the_clock(date: str) -> None:
+def test_no_date(date: str) -> None:
+    """Without a Date nothing is said of the clock."""
     found = checked(TOKEN, date)
     assert (found.clock_skew, found.ok) == (None, True)
 
 
-def test_a_refusal_tells_of_the_clock_too() -> None:
+def test_refusal_and_clock() -> None:
+    """A refusal tells of the clock, too."""
     with answering(http(400, {"error": "invalid_client"}, f"Date: {formatdate(0, usegmt=True)}")) as (endpoint, _):
         found = asyncio.run(check(environment(endpoint), Provider()))
     refused, clock = found.problems
@@ -145,7 +146,8 @@ def test_a_refusal_tells_of_the_clock_too() -> None:
         (False, False, "", "name the authority that issued it in CA_FILE in"),
     ],
 )
-def test_the_servers_tls_is_told(tmp_path: Path, trusts: bool, insecure: bool, tls: str, problem: str) -> None:
+def test_tls(tmp_path: Path, trusts: bool, insecure: bool, tls: str, problem: str) -> None:
+    """Whether the server is verified is told."""
     authority = Authority()
     (tmp_path / "server.pem").write_text("".join(authority.issue("server", "127.0.0.1")))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -158,7 +160,8 @@ def test_the_servers_tls_is_told(tmp_path: Path, trusts: bool, insecure: bool, t
     assert found.ok == (not problem)
 
 
-def test_a_refresh_token_that_is_used_up_by_a_checkup_is_replaced_in_the_store(tmp_path: Path) -> None:
+def test_rotation_in_store(tmp_path: Path) -> None:
+    """A refresh token that is used up by a checkup is replaced in the store."""
     store = open_file(str(tmp_path / "tokens.json"))
     request = environment("", grant_type="refresh_token", values=(("REFRESH_TOKEN", "first"),)).token_request
     with answering(http(200, {**TOKEN, "refresh_token": "second"})) as (endpoint, received):
@@ -169,13 +172,15 @@ def test_a_refresh_token_that_is_used_up_by_a_checkup_is_replaced_in_the_store(t
     assert b"refresh_token=second" in received[1]
 
 
-def test_a_credential_that_stands_in_the_file_is_asked_of_nobody() -> None:
+def test_fixed() -> None:
+    """A credential taken from the file needs no token request."""
     found = asyncio.run(check(environment("", grant_type="static", values=(("VALUE", "abc"),)), Provider()))
     assert (found.ok, found.endpoint, found.lifetime) == (True, "", None)
 
 
 @pytest.mark.parametrize(("next_one", "lost"), [("second", True), ("first", False), (None, False)])
-def test_a_refresh_token_that_a_checkup_without_a_store_uses_up_is_told(next_one: str | None, lost: bool) -> None:
+def test_rotation_in_memory(next_one: str | None, lost: bool) -> None:
+    """A refresh token that a checkup without a store uses up is told."""
     found = checked(
         {**TOKEN, "refresh_token": next_one}, grant_type="refresh_token", values=(("REFRESH_TOKEN", "first"),)
     )
@@ -183,9 +188,8 @@ def test_a_refresh_token_that_a_checkup_without_a_store_uses_up_is_told(next_one
     assert "second" not in repr(found)
 
 
-def test_a_checkup_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkup waits for the lock as long as the file lets a token request take."""
     store = open_file(str(tmp_path / "tokens.json"))
     lock, waits = store.lock, list[float]()
 

@@ -117,9 +117,10 @@ def stored(store: TokenStore, where: Environment) -> AccessToken | None:
 # --- In a browser ---
 
 
-def test_the_code_is_exchanged_with_the_verifier_of_its_challenge_and_the_refresh_token_is_stored(
+def test_code(
     store: TokenStore,
 ) -> None:
+    """The code is exchanged with the verifier of its challenge, and the refresh token is stored."""
     server, person = Server(TOKEN), Person(good)
     with environment(server, SCOPE="read") as where:
         token = person.log_in(where, store)
@@ -142,9 +143,8 @@ def test_the_code_is_exchanged_with_the_verifier_of_its_challenge_and_the_refres
     assert "canary" not in page.text + "".join(person.told)
 
 
-def test_a_login_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_take(
-    store: TokenStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock(store: TokenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A login waits for the lock as long as the file lets a token request take."""
     lock, waits = store.lock, list[float]()
 
     def watched(identity: str, wait: float) -> AbstractAsyncContextManager[bool]:
@@ -157,7 +157,8 @@ def test_a_login_waits_for_the_lock_as_long_as_the_file_lets_a_token_request_tak
     assert waits == [90]
 
 
-def test_no_two_logins_have_the_same_state_or_challenge(store: TokenStore) -> None:
+def test_state(store: TokenStore) -> None:
+    """No two logins have the same state or challenge."""
     people = [Person(good), Person(good)]
     with environment(Server(TOKEN)) as where:
         for person in people:
@@ -176,7 +177,8 @@ def test_no_two_logins_have_the_same_state_or_challenge(store: TokenStore) -> No
         lambda asked: [("code", "canary-of-another"), ("state", asked["state"]), ("state", "another")],
     ],
 )
-def test_an_answer_with_another_state_is_refused_and_the_login_goes_on(store: TokenStore, foreign: Any) -> None:
+def test_other_state(store: TokenStore, foreign: Any) -> None:
+    """An answer with another state is refused, and the login goes on."""
     server, person = Server(TOKEN), Person(foreign, good)
     with environment(server) as where:
         person.log_in(where, store)
@@ -194,9 +196,8 @@ def test_an_answer_with_another_state_is_refused_and_the_login_goes_on(store: To
         ({"code": ""}, "login_refused"),
     ],
 )
-def test_a_refused_login_is_told_without_the_servers_words(
-    store: TokenStore, answer: dict[str, str], code: str
-) -> None:
+def test_refused(store: TokenStore, answer: dict[str, str], code: str) -> None:
+    """A refused login is told without the server's words."""
     server, person = Server(TOKEN), Person(lambda asked: {**answer, "state": asked["state"]})
     with environment(server) as where, pytest.raises(NoToken) as error:
         person.log_in(where, store)
@@ -221,8 +222,8 @@ def publishing(server: Server, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_an_answer_that_names_another_issuer_is_refused(store: TokenStore, own: bool) -> None:
-    """RFC 9207: the code must not come to another server than it is from."""
+def test_other_issuer(store: TokenStore, own: bool) -> None:
+    """An answer that names another issuer is refused (RFC 9207)."""
     server = Server(TOKEN)
     with serve(publishing(server)) as origin, environment(server, AUTHORIZATION_ENDPOINT="") as told:
         where = replace(told, token_request=replace(told.token_request, endpoint="", issuer=origin))
@@ -261,10 +262,10 @@ ISS = "authorization_response_iss_parameter_supported"
         (None, [("iss", "https://a.example")], ""),
     ],
 )
-def test_an_answer_is_refused_where_it_may_be_of_another_server(
+def test_other_server(
     store: TokenStore, published: dict[str, Any] | None, more: list[tuple[str, str]], refused: str
 ) -> None:
-    """RFC 9207 section 2.4, and RFC 6749 section 3.1: no parameter is there twice. None: the file names no ISSUER."""
+    """An answer is refused where it may be of another server (RFC 9207 section 2.4, RFC 6749 section 3.1)."""
     server = Server(TOKEN)
     endpoint = "" if published is not None else "https://login.example.com/authorize"
     with (
@@ -286,8 +287,8 @@ def test_an_answer_is_refused_where_it_may_be_of_another_server(
     assert len(server.asked) == (not refused)
 
 
-def test_what_is_no_answer_to_the_login_finds_nothing(store: TokenStore) -> None:
-    """A browser asks for an icon, too, and anything on this machine can ask for anything."""
+def test_no_answer(store: TokenStore) -> None:
+    """What is no answer to the login finds nothing: a browser asks for an icon, too."""
     pages: list[bytes] = []
 
     def ask(redirect_uri: str, answer: str) -> None:
@@ -317,7 +318,8 @@ def test_what_is_no_answer_to_the_login_finds_nothing(store: TokenStore) -> None
     assert len(server.asked) == 1
 
 
-def test_the_redirect_uri_of_the_file_is_listened_at_and_sent(store: TokenStore) -> None:
+def test_redirect_uri(store: TokenStore) -> None:
+    """The redirect URI of the file is listened at and sent."""
     server, person = Server(TOKEN), Person(good)
     fixed = f"http://127.0.0.1:{free_port()}/signed/in"
     with environment(server, REDIRECT_URI=fixed) as where:
@@ -325,7 +327,8 @@ def test_the_redirect_uri_of_the_file_is_listened_at_and_sent(store: TokenStore)
     assert person.asked["redirect_uri"] == server.asked[0]["redirect_uri"] == fixed
 
 
-def test_a_port_that_is_taken_is_told(store: TokenStore) -> None:
+def test_port_taken(store: TokenStore) -> None:
+    """A port that is taken is told."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
@@ -341,16 +344,16 @@ def test_a_port_that_is_taken_is_told(store: TokenStore) -> None:
     ("endpoint", "prompt"),
     [("https://login.example.com/authorize", "consent"), ("https://login.example.com/authorize?prompt=login", "login")],
 )
-def test_offline_access_asks_for_consent_unless_the_file_says_otherwise(
-    store: TokenStore, endpoint: str, prompt: str
-) -> None:
+def test_consent(store: TokenStore, endpoint: str, prompt: str) -> None:
+    """offline_access asks for consent unless the file says otherwise."""
     person = Person(good)
     with environment(Server(TOKEN), SCOPE="openid offline_access", AUTHORIZATION_ENDPOINT=endpoint) as where:
         person.log_in(where, store)
     assert person.asked["prompt"] == prompt
 
 
-def test_audience_and_resource_are_asked_for_in_the_browser(store: TokenStore) -> None:
+def test_audience(store: TokenStore) -> None:
+    """Audience and resource are asked for in the browser."""
     person = Person(good)
     with environment(Server(TOKEN)) as where:
         request = replace(where.token_request, audience=("https://api.example.com",), resource=("urn:a", "urn:b"))
@@ -359,7 +362,8 @@ def test_audience_and_resource_are_asked_for_in_the_browser(store: TokenStore) -
     assert (query["audience"], query["resource"]) == (["https://api.example.com"], ["urn:a", "urn:b"])
 
 
-def test_the_wait_ends_with_what_to_do_after_words_of_progress(store: TokenStore) -> None:
+def test_deadline(store: TokenStore) -> None:
+    """The wait ends with what to do, after words of progress."""
     person = Person()
     with environment(Server(TOKEN)) as where, pytest.raises(NoToken, match="login_required: nobody has logged in with"):
         person.log_in(where, store, deadline=0.2, progress=0.05)
@@ -379,9 +383,10 @@ def test_the_wait_ends_with_what_to_do_after_words_of_progress(store: TokenStore
         (["authorization_pending", "access_denied"], [1.0, 1.0], "access_denied"),
     ],
 )
-def test_a_device_code_is_asked_for_until_the_server_decides(
+def test_device_code(
     store: TokenStore, monkeypatch: pytest.MonkeyPatch, errors: list[str], pauses: list[float], outcome: str
 ) -> None:
+    """A device code is asked for until the server decides."""
     paused: list[float] = []
     sleep = asyncio.sleep
 
@@ -409,9 +414,8 @@ def test_a_device_code_is_asked_for_until_the_server_decides(
 
 
 @pytest.mark.parametrize(("interval", "pause"), [(None, 5.0), ("7", 5.0), (0, 1.0), (10**400, 60.0), (math.nan, 1.0)])
-def test_an_odd_interval_is_made_a_reasonable_one(
-    store: TokenStore, monkeypatch: pytest.MonkeyPatch, interval: object, pause: float
-) -> None:
+def test_interval(store: TokenStore, monkeypatch: pytest.MonkeyPatch, interval: object, pause: float) -> None:
+    """An odd interval is made a reasonable one."""
     paused: list[float] = []
 
     async def at_once(seconds: float) -> None:
@@ -436,7 +440,8 @@ def test_an_odd_interval_is_made_a_reasonable_one(
         {"verification_uri": None},
     ],
 )
-def test_an_answer_that_a_person_should_not_be_shown_is_refused(store: TokenStore, answer: dict[str, Any]) -> None:
+def test_hostile_answer(store: TokenStore, answer: dict[str, Any]) -> None:
+    """An answer that a person should not be shown is refused."""
     person = Person()
     with (
         environment(Server({**DEVICE, **answer}), "device_code") as where,
@@ -471,7 +476,8 @@ def env(folder: Path, *lines: str) -> None:
     )
 
 
-def test_the_browser_is_opened_and_a_refusal_ends_the_command(tmp_path: Path) -> None:
+def test_browser(tmp_path: Path) -> None:
+    """The browser is opened, and a refusal ends the command."""
     env(tmp_path)
     browser = tmp_path / "browser.py"
     browser.write_text(
@@ -491,7 +497,8 @@ def test_the_browser_is_opened_and_a_refusal_ends_the_command(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for one process")
-def test_ctrl_c_ends_the_wait_without_a_traceback(tmp_path: Path) -> None:
+def test_ctrl_c(tmp_path: Path) -> None:
+    """Ctrl-C ends the wait without a traceback."""
     env(tmp_path)
     with command(tmp_path, "qa", "--no-browser") as process:
         assert process.stderr is not None
@@ -502,7 +509,8 @@ def test_ctrl_c_ends_the_wait_without_a_traceback(tmp_path: Path) -> None:
     assert (process.returncode, told.strip()) == (1, "Error: qa: login given up; nothing was stored")
 
 
-def test_a_grant_that_needs_no_login_is_a_wrong_call(tmp_path: Path) -> None:
+def test_wrong_grant(tmp_path: Path) -> None:
+    """A grant that needs no login is a wrong call."""
     env(tmp_path, "CLIENT_SECRET=canary")
     with command(tmp_path, "qa") as process:
         _, told = process.communicate(timeout=60)
@@ -521,9 +529,8 @@ def test_a_grant_that_needs_no_login_is_a_wrong_call(tmp_path: Path) -> None:
         (TOKEN, True, 1, "Error: qa: the login cannot be stored ("),
     ],
 )  # fmt: skip
-def test_what_a_login_cannot_do_is_told(
-    tmp_path: Path, answer: dict[str, Any], blocked: bool, code: int, told: str
-) -> None:
+def test_cannot(tmp_path: Path, answer: dict[str, Any], blocked: bool, code: int, told: str) -> None:
+    """What a login cannot do is told."""
     if blocked:
         (tmp_path / ".mitmproxy").write_text("a file, where a folder is needed")
     with serve(Server(DEVICE, answer)) as origin:

@@ -53,7 +53,8 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_token_is_fetched_once_and_then_reused() -> None:
+async def test_reuse() -> None:
+    """A token is fetched once and then reused."""
     endpoint, clock = TokenEndpoint(), Clock()
     tokens = source(endpoint, clock)
     assert tokens.cached() is None
@@ -68,7 +69,8 @@ async def test_a_token_is_fetched_once_and_then_reused() -> None:
 
 
 @pytest.mark.parametrize(("lifetime", "leeway"), [(3600.0, 10.0), (50.0, 5.0), (3.0, 0.3)])
-async def test_a_token_is_not_sent_in_its_last_moments(lifetime: float, leeway: float) -> None:
+async def test_leeway(lifetime: float, leeway: float) -> None:
+    """A token is not sent in its last moments."""
     clock = Clock()
     endpoint = TokenEndpoint(lifetime)
     tokens = source(endpoint, clock)
@@ -80,7 +82,8 @@ async def test_a_token_is_not_sent_in_its_last_moments(lifetime: float, leeway: 
     assert (await tokens.token()).token.value == "token-2"
 
 
-async def test_a_clock_that_was_set_back_makes_the_token_unknown() -> None:
+async def test_clock_set_back() -> None:
+    """A clock that was set back makes the token unknown."""
     clock = Clock()
     endpoint = TokenEndpoint()
     tokens = source(endpoint, clock)
@@ -91,7 +94,8 @@ async def test_a_clock_that_was_set_back_makes_the_token_unknown() -> None:
     assert endpoint.requests == 2
 
 
-async def test_requests_that_wait_together_share_one_token_request() -> None:
+async def test_single_flight() -> None:
+    """Requests that wait together share one token request."""
     endpoint = TokenEndpoint()
     endpoint.may_answer.clear()
     tokens = source(endpoint, Clock())
@@ -103,7 +107,8 @@ async def test_requests_that_wait_together_share_one_token_request() -> None:
     assert endpoint.requests == 1
 
 
-async def test_a_failure_is_shared_by_those_who_waited() -> None:
+async def test_shared_failure() -> None:
+    """A failure is shared by those who waited."""
     endpoint = TokenEndpoint()
     endpoint.may_answer.clear()
     endpoint.fails_with = NoToken("invalid_client", "no", lasting=True)
@@ -117,7 +122,8 @@ async def test_a_failure_is_shared_by_those_who_waited() -> None:
     assert endpoint.requests == 1
 
 
-async def test_one_that_goes_away_strands_nobody() -> None:
+async def test_cancelled() -> None:
+    """One that goes away strands nobody."""
     endpoint = TokenEndpoint()
     endpoint.may_answer.clear()
     tokens = source(endpoint, Clock())
@@ -130,7 +136,8 @@ async def test_one_that_goes_away_strands_nobody() -> None:
     assert endpoint.requests == 1
 
 
-async def test_a_refusal_is_remembered_for_a_minute() -> None:
+async def test_refusal() -> None:
+    """A refusal is remembered for a minute."""
     endpoint, clock = TokenEndpoint(), Clock()
     endpoint.fails_with = NoToken("invalid_client", "no", lasting=True)
     tokens = source(endpoint, clock)
@@ -146,7 +153,8 @@ async def test_a_refusal_is_remembered_for_a_minute() -> None:
     assert (await tokens.token()).token.value == "token-2"
 
 
-async def test_other_failures_back_off_further_each_time_and_start_over_after_a_success() -> None:
+async def test_back_off() -> None:
+    """Other failures back off further each time, and start over after a success."""
     endpoint, clock = TokenEndpoint(lifetime=1.0), Clock()
     tokens = source(endpoint, clock)
 
@@ -164,7 +172,8 @@ async def test_other_failures_back_off_further_each_time_and_start_over_after_a_
     assert await pause() == 1.0
 
 
-async def test_the_server_may_say_how_long_to_wait() -> None:
+async def test_retry_after() -> None:
+    """The server may say how long to wait."""
     endpoint, clock = TokenEndpoint(), Clock()
     endpoint.fails_with = NoToken("http_429", "slow down", retry_after=7.0)
     tokens = source(endpoint, clock)
@@ -173,7 +182,8 @@ async def test_the_server_may_say_how_long_to_wait() -> None:
     assert error.value.next_try == 7.0
 
 
-async def test_a_server_that_says_not_to_wait_is_given_a_moment_all_the_same() -> None:
+async def test_retry_after_zero() -> None:
+    """A server that says not to wait is given a moment all the same."""
     endpoint = TokenEndpoint()
     endpoint.fails_with = NoToken("http_503", "no", retry_after=0.0)
     with pytest.raises(NoToken) as error:
@@ -181,7 +191,8 @@ async def test_a_server_that_says_not_to_wait_is_given_a_moment_all_the_same() -
     assert error.value.next_try == 1.0
 
 
-async def test_jitter_shortens_a_back_off_by_a_fifth_at_most() -> None:
+async def test_jitter() -> None:
+    """Jitter shortens a back-off by a fifth at most."""
     endpoint = TokenEndpoint()
     endpoint.fails_with = NoToken("unreachable", "no")
     with pytest.raises(NoToken) as error:
@@ -195,8 +206,8 @@ LATER = NoToken("http_429", "later", retry_after=30.0)
 
 @pytest.mark.parametrize("blip", [REFUSED, LATER], ids=["refused", "told to wait"])
 @pytest.mark.parametrize("lifetime", [20.0, 130.0, 3600.0])
-async def test_one_bad_answer_to_a_refresh_is_seen_by_nobody(lifetime: float, blip: NoToken) -> None:
-    """There is another try before the token at hand ends."""
+async def test_blip(lifetime: float, blip: NoToken) -> None:
+    """One bad answer to a refresh is seen by nobody: the next try comes before the token at hand ends."""
     endpoint, clock = TokenEndpoint(lifetime), Clock()
     tokens = source(endpoint, clock)
     await tokens.token()
@@ -210,7 +221,8 @@ async def test_one_bad_answer_to_a_refresh_is_seen_by_nobody(lifetime: float, bl
     assert endpoint.requests == 3
 
 
-async def test_a_refusal_of_what_worked_before_is_remembered_when_it_comes_twice_in_a_row() -> None:
+async def test_refused_twice() -> None:
+    """A refusal of what worked before is remembered when it comes twice in a row."""
     endpoint, clock = TokenEndpoint(3600.0), Clock()
     tokens = source(endpoint, clock)
     await tokens.token()
@@ -227,7 +239,8 @@ async def test_a_refusal_of_what_worked_before_is_remembered_when_it_comes_twice
     assert endpoint.requests == 3
 
 
-async def test_without_a_token_at_hand_one_refusal_of_what_worked_before_is_tried_again_soon() -> None:
+async def test_refused_once() -> None:
+    """Without a token at hand one refusal of what worked before is tried again soon."""
     endpoint, clock = TokenEndpoint(60.0), Clock()
     tokens = source(endpoint, clock)
     await tokens.token()
@@ -268,8 +281,8 @@ class Hanging:
         return waited
 
 
-async def test_one_request_at_a_time_finds_out_whether_a_server_still_hangs() -> None:
-    """The others get what the last one found, at once."""
+async def test_hanging_server() -> None:
+    """One request at a time finds out whether a server still hangs; the others fail at once."""
     hanging = Hanging()
     assert await hanging.ask(5) == [True] * 5
     for _ in range(3):
@@ -278,28 +291,32 @@ async def test_one_request_at_a_time_finds_out_whether_a_server_still_hangs() ->
     assert hanging.endpoint.requests == 4
 
 
-async def test_what_was_found_of_a_server_that_hung_is_forgotten_with_time() -> None:
+async def test_hung_long_ago() -> None:
+    """What was found of a server that hung is forgotten with time."""
     hanging = Hanging()
     await hanging.ask(1)
     hanging.clock.now += 61
     assert await hanging.ask(3) == [True] * 3
 
 
-async def test_where_the_server_said_no_quickly_all_wait_for_the_next_answer() -> None:
+async def test_quick_refusal() -> None:
+    """Where the server said no quickly all wait for the next answer."""
     hanging = Hanging(took=0.5)
     await hanging.ask(1)
     hanging.clock.now += 1
     assert await hanging.ask(3) == [True] * 3
 
 
-async def test_a_clock_that_was_set_back_lets_nobody_believe_that_a_server_hangs() -> None:
+async def test_set_back_and_slow() -> None:
+    """A clock that was set back lets nobody believe that a server hangs."""
     hanging = Hanging()
     await hanging.ask(1)
     hanging.clock.now -= 3600
     assert await hanging.ask(3) == [True] * 3
 
 
-async def test_a_clock_that_was_set_back_does_not_prolong_a_failure() -> None:
+async def test_set_back_and_failure() -> None:
+    """A clock that was set back does not prolong a failure."""
     endpoint, clock = TokenEndpoint(), Clock()
     endpoint.fails_with = NoToken("invalid_client", "no", lasting=True)
     tokens = source(endpoint, clock)
@@ -310,7 +327,8 @@ async def test_a_clock_that_was_set_back_does_not_prolong_a_failure() -> None:
     await tokens.token()
 
 
-async def test_a_token_that_expires_on_its_way_is_a_remembered_failure() -> None:
+async def test_late() -> None:
+    """A token that expires on its way is a remembered failure."""
     clock = Clock()
 
     async def slow(asked_at: float, replaces: str | None) -> AccessToken:
@@ -325,8 +343,8 @@ async def test_a_token_that_expires_on_its_way_is_a_remembered_failure() -> None
 
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0, 10 * 365 * 86400.0, -0.05])
-async def test_a_clock_that_is_set_while_the_token_is_on_its_way_costs_another_token_request(step: float) -> None:
-    """The requests that wait for it get the other one: nobody knows how old the first is."""
+async def test_set_on_the_way(step: float) -> None:
+    """A clock that is set while the token is on its way costs another token request."""
     clock, asked = Clock(), list[tuple[float, str | None]]()
     began = clock.now
 
@@ -340,8 +358,8 @@ async def test_a_clock_that_is_set_while_the_token_is_on_its_way_costs_another_t
     assert asked == [(began, None), (began + step, fingerprint("token-1"))]
 
 
-async def test_a_clock_that_is_set_when_the_token_has_come_costs_no_request() -> None:
-    """Before those who waited for it have their turn."""
+async def test_set_on_arrival() -> None:
+    """A clock that is set when the token has come costs no request."""
     clock, endpoint = Clock(), TokenEndpoint()
 
     def set_back() -> None:
@@ -357,7 +375,8 @@ async def test_a_clock_that_is_set_when_the_token_has_come_costs_no_request() ->
     assert [one.token.value for one in served] == ["token-2", "token-2"]
 
 
-async def test_a_clock_that_is_set_again_and_again_is_told_as_such() -> None:
+async def test_set_again_and_again() -> None:
+    """A clock that is set again and again is told as such."""
     clock, asked = Clock(), list[float]()
 
     async def fetch(asked_at: float, replaces: str | None) -> AccessToken:
@@ -370,7 +389,8 @@ async def test_a_clock_that_is_set_again_and_again_is_told_as_such() -> None:
     assert (error.value.code, len(asked)) == ("clock", 2)
 
 
-async def test_an_error_of_ours_is_a_failure_without_its_text() -> None:
+async def test_own_error() -> None:
+    """An error of ours is a failure without its text."""
     endpoint = TokenEndpoint()
     endpoint.fails_with = RuntimeError("canary")
     with pytest.raises(NoToken) as error:
@@ -384,7 +404,8 @@ async def test_an_error_of_ours_is_a_failure_without_its_text() -> None:
 
 
 @pytest.mark.parametrize(("lifetime", "window"), [(3600.0, 60.0), (100.0, 50.0), (3.0, 1.5)])
-async def test_in_its_last_minute_a_token_serves_on_while_one_refresh_runs(lifetime: float, window: float) -> None:
+async def test_refresh_ahead(lifetime: float, window: float) -> None:
+    """In its last minute a token serves on while one refresh runs."""
     endpoint, clock = TokenEndpoint(lifetime), Clock()
     tokens = source(endpoint, clock)
     await tokens.token()
@@ -402,7 +423,8 @@ async def test_in_its_last_minute_a_token_serves_on_while_one_refresh_runs(lifet
     assert value(tokens) == "token-2"
 
 
-async def test_without_traffic_there_is_no_token_request() -> None:
+async def test_no_traffic() -> None:
+    """Without traffic there is no token request."""
     endpoint, clock = TokenEndpoint(100.0), Clock()
     tokens = source(endpoint, clock)
     await tokens.token()
@@ -412,7 +434,8 @@ async def test_without_traffic_there_is_no_token_request() -> None:
     assert endpoint.requests == 1
 
 
-async def test_a_valid_token_outlives_failed_refreshes_which_are_spaced() -> None:
+async def test_failed_refreshes() -> None:
+    """A valid token outlives failed refreshes, which are spaced."""
     endpoint, clock = TokenEndpoint(3600.0), Clock()
     tokens = source(endpoint, clock)
     await tokens.token()
@@ -431,7 +454,8 @@ async def test_a_valid_token_outlives_failed_refreshes_which_are_spaced() -> Non
     assert endpoint.requests - 1 == 12
 
 
-async def test_a_server_that_hands_the_same_token_out_again_is_not_asked_for_ever() -> None:
+async def test_same_token() -> None:
+    """A server that hands the same token out again is not asked for ever."""
     clock = Clock()
     asked = []
     expires_at = clock.now + 3600
@@ -449,7 +473,8 @@ async def test_a_server_that_hands_the_same_token_out_again_is_not_asked_for_eve
     assert len(asked) <= 10
 
 
-def test_a_refresh_does_not_start_in_the_second_in_which_the_token_came() -> None:
+def test_refresh_spacing() -> None:
+    """A refresh does not start in the second in which the token came."""
     assert AccessToken("x", 100.0, 101.5).refresh_from == 101.0
     assert AccessToken("x", 100.0, 104.0).refresh_from == 102.0
 
@@ -457,7 +482,8 @@ def test_a_refresh_does_not_start_in_the_second_in_which_the_token_came() -> Non
 # --- A refused token ---
 
 
-async def test_a_refused_token_is_replaced_once_for_all_who_ask() -> None:
+async def test_renewed() -> None:
+    """A refused token is replaced once for all who ask."""
     endpoint = TokenEndpoint()
     tokens = source(endpoint, Clock())
     refused = (await tokens.token()).token.fingerprint
@@ -470,7 +496,8 @@ async def test_a_refused_token_is_replaced_once_for_all_who_ask() -> None:
     assert endpoint.requests == 2
 
 
-async def test_a_late_refusal_of_an_old_token_does_not_cost_its_successor() -> None:
+async def test_late_refusal() -> None:
+    """A late refusal of an old token does not cost its successor."""
     endpoint = TokenEndpoint()
     tokens = source(endpoint, Clock())
     old = (await tokens.token()).token.fingerprint
@@ -480,7 +507,8 @@ async def test_a_late_refusal_of_an_old_token_does_not_cost_its_successor() -> N
     assert (served.token.value, endpoint.requests) == ("token-2", 2)
 
 
-async def test_while_it_cools_down_a_refused_token_is_not_replaced() -> None:
+async def test_cool_down() -> None:
+    """While it cools down a refused token is not replaced."""
     endpoint, clock = TokenEndpoint(), Clock()
     tokens = source(endpoint, clock)
     refused = (await tokens.token()).token.fingerprint
@@ -493,7 +521,8 @@ async def test_while_it_cools_down_a_refused_token_is_not_replaced() -> None:
     assert await tokens.renewed(refused) is not None
 
 
-async def test_where_no_other_token_can_be_had_the_refused_one_stays() -> None:
+async def test_no_other() -> None:
+    """Where there is no other token the refused one stays."""
     endpoint = TokenEndpoint()
     tokens = source(endpoint, Clock())
     refused = (await tokens.token()).token.fingerprint
@@ -504,8 +533,8 @@ async def test_where_no_other_token_can_be_had_the_refused_one_stays() -> None:
     assert value(tokens) == "token-1"
 
 
-async def test_where_three_urls_refuse_new_tokens_the_tokens_are_at_fault() -> None:
-    """One URL that refuses every token says nothing about others."""
+async def test_three_urls() -> None:
+    """Where three URLs refuse new tokens the tokens are at fault; one URL says nothing about others."""
     tokens = source(TokenEndpoint(), Clock())
     first = (await tokens.token()).token.fingerprint
     for url in ("/1", "/2"):
@@ -517,7 +546,8 @@ async def test_where_three_urls_refuse_new_tokens_the_tokens_are_at_fault() -> N
     assert await tokens.renewed(second.token.fingerprint, "/other") is None
 
 
-async def test_a_server_that_hands_the_refused_token_out_again_starts_the_cool_down() -> None:
+async def test_same_token_refused() -> None:
+    """A server that hands the refused token out again starts the cool-down."""
     clock = Clock()
     asked = []
 
@@ -531,7 +561,8 @@ async def test_a_server_that_hands_the_refused_token_out_again_starts_the_cool_d
     assert len(asked) == 2
 
 
-async def test_fetch_is_told_which_token_it_replaces() -> None:
+async def test_replaces() -> None:
+    """The fetch is told which token it replaces."""
     endpoint, clock = TokenEndpoint(3600.0), Clock()
     tokens = source(endpoint, clock)
     first = (await tokens.token()).token.fingerprint
@@ -543,7 +574,9 @@ async def test_fetch_is_told_which_token_it_replaces() -> None:
     assert endpoint.replaced == [None, first, second.token.fingerprint]
 
 
-async def test_a_token_of_another_process_is_told_as_such() -> None:
+async def test_stored() -> None:
+    """A token of another process is told as such."""
+
     async def fetch(asked_at: float, replaces: str | None) -> AccessToken:
         return AccessToken("theirs", asked_at - 60, asked_at + 60, stored=True)
 
@@ -552,7 +585,8 @@ async def test_a_token_of_another_process_is_told_as_such() -> None:
     assert (await tokens.token()).source == "cached"
 
 
-async def test_a_refresh_that_somebody_asked_for_takes_no_token_from_a_store() -> None:
+async def test_refresh_and_store() -> None:
+    """A refresh that somebody asked for takes no token from a store."""
     replaced = []
 
     async def fetch(asked_at: float, replaces: str | None) -> AccessToken:
@@ -570,7 +604,8 @@ async def test_a_refresh_that_somebody_asked_for_takes_no_token_from_a_store() -
     assert value(tokens) == "token-3"
 
 
-def test_a_token_shows_its_fingerprint_and_never_itself() -> None:
+def test_repr() -> None:
+    """A token shows its fingerprint and never itself."""
     token = AccessToken("canary", 0.0, 60.0)
     assert "canary" not in repr(token)
     assert token.fingerprint == fingerprint("canary")

@@ -50,10 +50,8 @@ def serving(certificate: Path, client_authority: Path | None = None) -> Iterator
         ([], 2, "NOT TRUSTED", "Hostname mismatch"),
     ],
 )
-def test_a_certificate_is_for_the_host_and_has_not_expired(
-    tmp_path: Path, names: list[str], days: int, result: str, told: str
-) -> None:
-    """Its subject's common name, here that of the host, does not count."""
+def test_certificate(tmp_path: Path, names: list[str], days: int, result: str, told: str) -> None:
+    """A certificate names the host, and not only as its common name, and has not expired."""
     with serving(PUBLIC.file(tmp_path, "localhost", *names, days=days)) as origin:
         trial = tried(origin if names else origin.replace("127.0.0.1", "localhost"), folder=tmp_path)
     assert (trial.result, trial.note) == (result, "")
@@ -61,7 +59,8 @@ def test_a_certificate_is_for_the_host_and_has_not_expired(
     assert bool(trial.problem) == bool(told)
 
 
-def test_an_unknown_authority_is_named_to_mitmproxy(tmp_path: Path) -> None:
+def test_unknown_authority(tmp_path: Path) -> None:
+    """An unknown authority is to be named to mitmproxy."""
     (tmp_path / "own.pem").write_text("".join(self_signed("127.0.0.1")))
     for certificate in (Authority().file(tmp_path, "company", "127.0.0.1"), tmp_path / "own.pem"):
         with serving(certificate) as origin:
@@ -70,20 +69,23 @@ def test_an_unknown_authority_is_named_to_mitmproxy(tmp_path: Path) -> None:
         assert "--set ssl_verify_upstream_trusted_ca=ca.pem, here with --upstream-ca ca.pem" in trial.problem
 
 
-def test_without_a_file_the_authorities_are_mitmproxys_own(tmp_path: Path) -> None:
+def test_public_authorities(tmp_path: Path) -> None:
+    """Without a file the authorities are mitmproxy's own."""
     with serving(PUBLIC.file(tmp_path, "server", "127.0.0.1")) as origin:
         assert asyncio.run(attempt(parse_origin(origin), Trust(), "qa.env")).result == "NOT TRUSTED"
     assert len(Trust().context.get_ca_certs()) > 100
 
 
-def test_a_server_without_tls_is_a_mistake_in_the_file(tmp_path: Path) -> None:
+def test_no_tls(tmp_path: Path) -> None:
+    """A server without TLS is a mistake in the file."""
     with answering(b"HTTP/1.1 400 Whatever\r\n\r\n", reads=False) as (url, _):
         trial = tried(url.replace("http:", "https:").removesuffix("/token"), folder=tmp_path)
     assert trial.result == "NO TLS"
     assert "check scheme and port of HOST in qa.env" in trial.problem
 
 
-def test_a_server_that_wants_a_certificate_may_get_mitmproxys(tmp_path: Path) -> None:
+def test_client_certificate(tmp_path: Path) -> None:
+    """A server that wants a certificate may get mitmproxy's."""
     (tmp_path / "clients.pem").write_text(Authority().certificate)
     with serving(PUBLIC.file(tmp_path, "server", "127.0.0.1"), tmp_path / "clients.pem") as origin:
         trial = tried(origin, folder=tmp_path)
@@ -106,10 +108,10 @@ def closed() -> Iterator[tuple[str, object]]:
         (lambda: answering(60.0, reads=False), "(no answer within 0 s)"),
     ],
 )
-def test_a_server_that_cannot_be_reached_is_no_mistake(
+def test_unreachable(
     tmp_path: Path, server: Callable[[], AbstractContextManager[tuple[str, object]]], told: str
 ) -> None:
-    """The network may be down, and mitmproxy may have an upstream proxy."""
+    """A server that cannot be reached is no mistake: mitmproxy may have an upstream proxy."""
     with server() as (url, _):
         origin = url.replace("http:", "https:").removesuffix("/token")
         trial = tried(origin, folder=tmp_path, deadline=0.3 if "0 s" in told else 30)
@@ -118,7 +120,8 @@ def test_a_server_that_cannot_be_reached_is_no_mistake(
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".invalid"])
-def test_a_name_that_is_not_known_is_told(tmp_path: Path, host: str) -> None:
+def test_unknown_name(tmp_path: Path, host: str) -> None:
+    """A name that is not known is told."""
     trial = tried(f"https://{host}", folder=tmp_path)
     assert (trial.result, trial.problem) == ("not reached", "")
     assert "check HOST in qa.env, and the network or VPN" in trial.note

@@ -1,4 +1,4 @@
-"""A token when it is needed: reuse, refresh ahead, single flight, back off. The only reader of the clock."""
+"""The current token of an identity: reused, refreshed ahead, asked for once. Alone reads the clock."""
 
 import asyncio
 import random
@@ -28,10 +28,9 @@ class _Remembered:
 class TokenSource:
     """The tokens of one identity.
 
-    `fetch` makes one token request; it is given the time at which it is made (unix seconds) and the fingerprint of the
-    token that is to be replaced, and raises NoToken.
-    `clock` is the wall clock: a monotonic one stands still while a laptop sleeps, and tokens expire meanwhile.
-    `monotonic` tells how long a token request took, and, beside it, whether somebody set the clock meanwhile.
+    `fetch` gets a token, now (in unix seconds), that is another one than that of this fingerprint; it raises NoToken.
+    `clock` is the wall clock, as tokens expire while a laptop sleeps, and a monotonic clock stands still then.
+    `monotonic` measures how long a token request took, and so whether somebody set the clock meanwhile.
     """
 
     def __init__(
@@ -51,62 +50,62 @@ class TokenSource:
         self._jitter = jitter
         self._token: AccessToken | None = None
         self._last: str | None = None
-        """The fingerprint of the last token: the current one, or one that was discarded."""
+        """The fingerprint of the last token, current or discarded."""
         self._failure: _Remembered | None = None
         self._failures = 0
-        self._flight: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._cool: dict[str, float] = {}
-        """Until when nothing is renewed, by URL."""
+        """By URL: until when no token is renewed for it."""
         self._probes = False
-        """The token request that is under way finds out whether the last failure, a slow one, still stands."""
-        self._anew = False
-        """A token from a store is not enough: somebody asked for a new one."""
+        """The token request under way tries again after a slow failure; other requests do not wait for it."""
+        self._bypass_store = False
+        """Somebody asked for a new token: do not take one from the store."""
 
     def cached(self) -> Served | None:
-        """The token at hand, if it may still be sent. Awaits nothing; near its end it starts a refresh beside it."""
+        """The token at hand, if it may still be sent. Awaits nothing; near its end a background refresh starts."""
         token = self._token
         if token is None:
             return None
         now = self._clock()
-        # Earlier than it was issued: the clock was set back, and how long the token still lives is unknown.
+        # Before it was issued: the clock was set back, so nobody knows how long the token still lives.
         if not token.issued_at <= now < token.usable_until:
             return None
         if now >= token.refresh_from and self._remembered(now) is None:
-            self._fly()
+            self._start()
         return Served(token, "cached", token.expires_at - now)
 
     async def token(self) -> Served:
-        """The token at hand, or a new one; many callers share one token request. Raises NoToken."""
+        """The token at hand, or a new one. Many callers share one token request. Raises NoToken."""
         if (served := self.cached()) is not None:
             return served
-        if self._probes and self._failure is not None and self._flight is not None and not self._flight.done():
+        if self._probes and self._failure is not None and self._task is not None and not self._task.done():
             raise self._failure.failure.raised()
         for _ in range(2):
             if self._remembered(now := self._clock()) is not None:
                 break
-            # A client that goes away cancels its own wait, not the token request that others wait for.
-            await asyncio.shield(self._fly())
+            # A client that leaves cancels its own wait, not the token request that others share.
+            await asyncio.shield(self._start())
             if (served := self.cached()) is not None:
                 return served._replace(source="store" if served.token.stored else "fetched")
             now = self._clock()
-        # In no variable: its traceback refers to this frame, which would keep it, and this source, alive.
+        # Not in a variable: the traceback refers to this frame, so that would keep both, and this source, alive.
         raise self._remembered(now) or NoToken("late", "the token expired before the request had its turn")
 
     async def renewed(self, refused: str, url: str = "") -> Served | None:
-        """Another token than the one that the API refused there, told by its fingerprint; many callers share one.
+        """Another token than the one of this fingerprint, which the API refused at this URL. Many callers share one.
 
-        None while nothing is renewed, as the API has refused a new token, too. Raises NoToken.
+        None while the URL cools down, as the API has refused a new token there, too. Raises NoToken.
         """
         now = self._clock()
         if self._token is not None and self.holds(refused):
-            # Only the current token: a late refusal of an old one says nothing about its successor.
+            # A late refusal of an old token says nothing about its successor.
             if self._cools(now, url):
                 return None
             discarded, self._token = self._token, None
             try:
                 served = await self.token()
             except NoToken:
-                # The 401 may have been about something else, and a valid token is better than none.
+                # The 401 may have been about something else: a valid token is better than none.
                 self._token = self._token or discarded
                 raise
         else:
@@ -117,10 +116,10 @@ class TokenSource:
         return served._replace(source="refreshed")
 
     def refresh(self) -> None:
-        """Start a token request now, whatever was remembered. The token at hand serves until another one has come."""
+        """Start a token request now, and forget failures. The token at hand serves until another one has come."""
         self._failure, self._failures, self._cool = None, 0, {}
-        self._anew = True
-        self._fly()
+        self._bypass_store = True
+        self._start()
 
     @property
     def used(self) -> bool:
@@ -128,7 +127,7 @@ class TokenSource:
         return self._last is not None or self._failure is not None
 
     def status(self) -> Status:
-        """How it stands."""
+        """The token at hand, and why there is no newer one."""
         now, token = self._clock(), self._token
         usable = token is not None and token.issued_at <= now < token.usable_until
         error = self._remembered(now)
@@ -140,11 +139,11 @@ class TokenSource:
         )
 
     def holds(self, fingerprint: str) -> bool:
-        """Whether this is the current token's."""
+        """Whether this is the current token's fingerprint."""
         return self._token is not None and self._token.fingerprint == fingerprint
 
     def cool_down(self, url: str = "") -> None:
-        """The API refused a token there that was new: another one would not please it either."""
+        """The API refused a new token at this URL: renew none for it for a while."""
         now = self._clock()
         self._cool = {one: until for one, until in self._cool.items() if now < until <= now + COOL_DOWN}
         self._cool.setdefault(url, now + COOL_DOWN)
@@ -154,32 +153,32 @@ class TokenSource:
         return url in cooling or len(cooling) >= MOST_COOLING
 
     def _remembered(self, now: float) -> NoToken | None:
-        """The last failure, while it forbids another token request."""
+        """The last failure, while it keeps another token request from going out."""
         failure = self._failure
         if failure is None or not failure.failed_at <= now < failure.retry_at:
             return None
         return failure.failure.raised(failure.retry_at - now)
 
-    def _fly(self) -> asyncio.Task[None]:
-        """The token request that is under way, or a new one."""
-        if self._flight is None or self._flight.done():
+    def _start(self) -> asyncio.Task[None]:
+        """The token request under way, or a new one."""
+        if self._task is None or self._task.done():
             failure, now = self._failure, self._clock()
             self._probes = (
                 failure is not None and failure.slow and failure.failed_at <= now < failure.retry_at + SLOW_FOR
             )
-            self._flight = asyncio.create_task(self._request(), name="token request")
-        return self._flight
+            self._task = asyncio.create_task(self._request(), name="token request")
+        return self._task
 
     async def _request(self) -> None:
-        """One token request. It ends with a token or a remembered failure, and never raises into those who wait."""
+        """One token request. It keeps the token or the failure, and never raises into those who wait."""
         began = self._monotonic()
         try:
             token = await self._usable()
-            self._anew = False
+            self._bypass_store = False
             self._token, self._last, self._failure, self._failures = token, token.fingerprint, None, 0
         except NoToken as error:
             self._remember(error.failure, self._monotonic() - began)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the waiting requests must hear of it
+        except Exception as error:  # noqa: BLE001 - the requests that wait must learn of any error
             reason = f"an error of the add-on's own, {type(error).__name__}"
             self._remember(Failure("internal", reason), self._monotonic() - began)
 
@@ -189,14 +188,14 @@ class TokenSource:
         for _ in range(2):
             asked_at, began = self._clock(), self._monotonic()
             token = await self._fetch(asked_at, replaces)
-            if self._anew and token.stored:
+            if self._bypass_store and token.stored:
                 token = await self._fetch(self._clock(), token.fingerprint)
             now, took = self._clock(), self._monotonic() - began
             if token.issued_at <= now < token.usable_until:
                 return token
             if now >= asked_at and abs(now - asked_at - took) < CLOCK_STEP:
                 raise NoToken("late", f"the token expired while it was on its way, which took {took:.1f} s")
-            # Its times are those of the clock as it was. Nobody knows how old it is: the machine may have slept.
+            # The clock was set, or the machine slept: nobody knows how old the token is.
             replaces = token.fingerprint
         raise NoToken("clock", "this machine's clock was set while the token was on its way, twice")
 
