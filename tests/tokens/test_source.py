@@ -210,7 +210,7 @@ async def test_blip(lifetime: float, blip: NoToken) -> None:
     """One bad answer to a refresh is seen by nobody: the next try comes before the token at hand ends."""
     endpoint, clock = TokenEndpoint(lifetime), Clock()
     tokens = source(endpoint, clock)
-    await tokens.token()
+    clock.now = (await tokens.token()).token.refresh_from - 1
     endpoint.fails_with = blip
     while value(tokens) == "token-1":
         clock.now += 0.1
@@ -465,7 +465,7 @@ async def test_same_token() -> None:
         return AccessToken("same", asked_at, expires_at)
 
     tokens = TokenSource(same, clock=clock)
-    await tokens.token()
+    clock.now = (await tokens.token()).token.refresh_from - 1
     while clock.now < expires_at - 0.5:
         clock.now += 0.05
         tokens.cached()
