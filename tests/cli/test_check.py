@@ -131,7 +131,7 @@ def test_unreadable_ca(run: Run, tmp_path: Path, file: str, told: str) -> None:
     env(tmp_path, "qa", "https://login.example.com/token")
     done = run("check", "--upstream-ca", file)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"Error: --upstream-ca: {told}, a file of PEM certificates was expected\n"
+    assert done.stderr == f"Error: --upstream-ca: {told}; expected a file of PEM certificates\n"
 
 
 def test_concurrency(run: Run, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from credential_injector.tokens.store import TokenStore
 
 AT_ONCE = 32  # environments: each takes some file descriptors, and a process may have no more than 256
-# Of whether these are granted, the answer says nothing that could be compared: the first is answered by a refresh
-# token, and Entra ID's second stands for all that the client may have.
+# Granted without being named: the first is answered by a refresh token, and Entra ID's second stands for all that the
+# client may have.
 _INCOMPARABLE = ("offline_access", "/.default")
 
 
@@ -38,24 +38,25 @@ class Checkup:
     name: str
     file: str
     endpoint: str = ""
-    """Where its tokens come from; empty where the credential stands in the file."""
+    """Where its tokens come from; empty for a credential taken from the file."""
     tls: str = ""
     """Whether the server that issues the tokens is verified."""
     lifetime: float | None = None
     """Seconds for which the token lives. None: there is no token, or it does not expire."""
     scope: tuple[str, ...] = ()
-    """What was asked for and granted: of what else was granted, only the number is told, as its names are not ours."""
+    """What was asked for and granted."""
     more_scope: int = 0
+    """The number of other names that were granted. They are the server's words, so they are not shown."""
     clock_skew: float | None = None
-    """Seconds by which the server's clock is ahead of this machine's; it tells whole seconds only."""
+    """Whole seconds by which the server's clock is ahead of this machine's."""
     problems: tuple[str, ...] = ()
-    """A line for each: what is wrong, and what to do about it."""
+    """A line for each thing that is wrong, and what to do about it."""
     unconfirmed_scope: tuple[str, ...] = ()
     """What of `scope` neither the answer nor the token names."""
     api_tls: Mapping[str, str] = field(default_factory=dict)
     """What came of TLS to the API, by origin, where it is https and no wildcard: `upstream_tls.Trial.result`."""
     notes: tuple[str, ...] = ()
-    """A line for each: what may be wrong, which cannot be told from here."""
+    """A line for each thing that may be wrong, but cannot be known from here."""
     failure: FailureStatus | None = None
     """Why there is no token; also the first line of `problems`, but for those about its file."""
 
@@ -68,7 +69,7 @@ class Checkup:
 async def check_folder(
     folder: Folder, store: "TokenStore | None", trust: upstream_tls.Trust, tell: Callable[[str], None]
 ) -> list[Checkup]:
-    """Check every environment of a folder; `tell` shows what is begun. A file that is wrong has a checkup, too."""
+    """Check every environment of a folder, also one whose file is wrong. `tell` shows a line when each begins."""
     environments, mistakes = await in_thread(folder.survey, "environment files")
     wrong: dict[str, list[str]] = {}
     for mistake in mistakes:

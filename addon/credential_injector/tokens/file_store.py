@@ -30,12 +30,12 @@ LOCK_POLL = 0.05  # seconds
 FILE_VERSION = 1
 LOGINS = "~/.mitmproxy/credential-injector.tokens"  # in the folder of mitmproxy's own secrets, whose name never changes
 
-# Its debug records tell of every attempt at a lock, and mitmweb's event log keeps debug records.
+# It logs each attempt at a lock at level debug, and mitmweb's event log keeps debug records.
 logging.getLogger("filelock").setLevel(logging.WARNING)
 
 
 def open_file(where: str, limits: Limits = DEFAULT_LIMITS) -> TokenStore:
-    """The store in a file. Opens nothing yet. Raises ValueError without repeating `where`."""
+    """The store in a file, which is not opened yet. Raises ValueError, whose text does not repeat `where`."""
     path = _file(where)
     if permissions.others_can_read(path):
         logger.warning(f"inject_tokens: {permissions.warning([path])}")
@@ -43,9 +43,9 @@ def open_file(where: str, limits: Limits = DEFAULT_LIMITS) -> TokenStore:
 
 
 def open_logins() -> TokenStore:
-    """The user's own file, for what a person logged in for where no store is named."""
+    """The user's own file: keeps logins where no store is named."""
     path = Path(LOGINS)
-    with suppress(OSError, RuntimeError):  # that it cannot be used is told when it is
+    with suppress(OSError, RuntimeError):  # using it says so
         path = path.expanduser()
         path.parent.mkdir(mode=0o700, exist_ok=True)
     return _FileStore(path, option="")
@@ -53,7 +53,7 @@ def open_logins() -> TokenStore:
 
 def _file(where: str) -> Path:
     try:
-        # A link is followed here: os.replace would replace the link itself, and its locks would be others.
+        # Follow links now: os.replace would replace the link, and its locks would have other names.
         path = Path(where).expanduser().resolve()
         folder, taken = path.parent.is_dir(), path.exists() and not path.is_file()
     except (OSError, RuntimeError, ValueError):
@@ -74,13 +74,13 @@ class _FileStore(TokenStore):
         super().__init__(str(path), option, limits)
         self._path = path
         self._hung: concurrent.futures.Future[Any] | None = None
-        """What did not return in time. Until it does, another thread would hang as well."""
+        """What did not return in time. Until it does, another thread would hang, too."""
 
     @asynccontextmanager
     async def lock(self, identity: str, wait: float) -> AsyncIterator[bool]:
         async with AsyncExitStack() as lock:
-            # 16 bits of the identity: two that share a lock only wait for each other, and the folder's listing is of
-            # no use to whoever guesses at a secret.
+            # Only 16 bits of the identity, so that the folder's listing does not help to guess a secret. Identities
+            # that share a lock wait for each other.
             path = self._beside(f"lock-{identity[-4:]}")
             try:
                 await lock.enter_async_context(self._locked(path, wait))
@@ -97,7 +97,7 @@ class _FileStore(TokenStore):
         await self._in_time(partial(self._write, identity, token, now))
 
     async def _in_time(self, function: Callable[[], T]) -> T:
-        """Readers need the lock as well: Windows cannot replace a file that somebody reads."""
+        """Call it with the file locked, for a reader too: Windows cannot replace a file that somebody reads."""
         result: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
@@ -112,7 +112,7 @@ class _FileStore(TokenStore):
     async def _locked(self, path: Path, wait: float) -> AsyncIterator[None]:
         """Hold a file's lock. Raises filelock.Timeout after `wait` seconds, or OSError.
 
-        One thread takes, holds and frees it: whoever is cancelled, at whatever moment, leaves nothing locked behind.
+        One thread takes, holds and frees it, so that a caller who is cancelled at any moment leaves nothing locked.
         """
         held: concurrent.futures.Future[None] = concurrent.futures.Future()
         ended = threading.Event()
@@ -174,13 +174,13 @@ class _FileStore(TokenStore):
         content = json.dumps({"version": FILE_VERSION, "tokens": entries})
         if len(content) > self.limits.largest_file:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        # Under the lock nobody else writes it. One that is there was left by a process that was killed.
+        # Nobody else writes it while the lock is held. If it exists, a killed process left it.
         new = self._beside("new")
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(content)
         with suppress(OSError):
-            new.chmod(0o600)  # a umask may have taken too much; a disk without modes is not our concern
+            new.chmod(0o600)  # the umask may take even our own access; some disks have no modes
         new.replace(self._path)
 
     def _beside(self, suffix: str) -> Path:
@@ -195,7 +195,7 @@ def _lock(path: Path, wait: float, given_up: threading.Event | None = None) -> I
     for turn in range(math.ceil(wait / LOCK_POLL) + 1):
         if turn and given_up.wait(LOCK_POLL):
             break
-        # filelock makes a folder that is gone, and lets everybody read it.
+        # filelock would make a missing folder, readable by everybody.
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         with suppress(filelock.Timeout):

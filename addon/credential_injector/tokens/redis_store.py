@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 LOCK_POLL = 0.1  # seconds
 
-# Its debug records tell of every attempt at a lock, and mitmweb's event log keeps debug records.
+# It logs each attempt at a lock at level debug, and mitmweb's event log keeps debug records.
 logging.getLogger("redis").setLevel(logging.WARNING)
 
 
-# Only its owner's value: another may hold it by now.
+# Only while it has its owner's value: another may hold the lock by now.
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
 _RENEW = (
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) else return 0 end"
@@ -34,7 +34,7 @@ _RENEW = (
 
 
 def open_redis(url: str, limits: Limits = DEFAULT_LIMITS) -> TokenStore:
-    """The store at a redis://, rediss:// or unix:// URL. Opens nothing yet. Raises ValueError without repeating it."""
+    """The store at a redis://, rediss:// or unix:// URL, not opened yet. Raises ValueError without it."""
     client = _client(url, limits.redis_patience)
     parts = urlsplit(url)
     if parts.scheme == "redis" and parts.hostname and not is_loopback(normalise_host(parts.hostname)):
@@ -60,16 +60,16 @@ def _client(url: str, patience: float) -> Any:
     try:
         parts = urlsplit(url)
         parse_qsl(parts.query, strict_parsing=bool(parts.query))
-        # A password with an unquoted '/', '?' or '#' in it would be taken for a host's name, and looked up.
+        # An unquoted '/', '?' or '#' in a password would make a part of it a host's name, which is looked up.
         if parts.fragment or not re.fullmatch(r"/.+" if parts.scheme == "unix" else r"/?[0-9]*", parts.path):
             raise ValueError(malformed)
         if parts.scheme == "rediss":
-            options["ssl_check_hostname"] = True  # redis 5 would take anybody's certificate
+            options["ssl_check_hostname"] = True  # the default of redis 5 takes anybody's certificate
         client: Any = Redis.from_url(url, **options)
         if parts.scheme != "unix":
             pool = client.connection_pool
             pool.connection_class = _dialled(pool.connection_class)
-        client.connection_pool.make_connection()  # which finds the options that nobody knows
+        client.connection_pool.make_connection()  # raises for unknown options
     except Exception:  # noqa: BLE001 - its text may repeat the password
         raise ValueError(malformed) from None
     return client
@@ -96,13 +96,13 @@ def _dialled(connection_class: Any) -> Any:
 
 
 class _RedisStore(TokenStore):
-    """A key for each identity, which lives as long as its token, and one for its lock."""
+    """A key for each identity, which expires with its token, and one for its lock."""
 
     def __init__(self, client: Any, limits: Limits = DEFAULT_LIMITS) -> None:
         super().__init__("Redis", "redis://...", limits)  # its URL may hold a password
         self._client = client
         self._cut_off: dict[str, str] = {}
-        """Value -> key of the locks that a command that was cut off may yet take."""
+        """Value -> key of the locks that an interrupted command may still take."""
 
     @asynccontextmanager
     async def lock(self, identity: str, wait: float) -> AsyncIterator[bool]:
@@ -142,13 +142,13 @@ class _RedisStore(TokenStore):
                 await self._in_time(self._client.eval(_RENEW, 1, key, value, round(self.limits.lock_life * 1000)))
 
     async def _release(self, key: str, value: str) -> None:
-        with suppress(Exception):  # it ends by itself
+        with suppress(Exception):  # the lock expires by itself
             await self._in_time(self._client.eval(_RELEASE, 1, key, value))
 
     async def _release_cut_off(self) -> None:
-        """Free what was taken after all: Redis runs a command even if whoever sent it has gone meanwhile."""
+        """Free locks taken after all: Redis runs a command even if its sender has gone."""
         if self._cut_off:
-            await self._in_time(self._client.ping())  # by then it has run whatever had come before
+            await self._in_time(self._client.ping())  # it answers when it has run what came before
         for value, key in list(self._cut_off.items()):
             await self._in_time(self._client.eval(_RELEASE, 1, key, value))
             self._cut_off.pop(value, None)

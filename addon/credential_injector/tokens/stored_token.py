@@ -1,4 +1,4 @@
-"""A token as stores keep it. Anybody may have written it: what is not exactly as expected is no token."""
+"""A token as stores keep it. Anybody may have written it, so what is not exactly as expected is no token."""
 
 import json
 import math
@@ -23,7 +23,7 @@ def entry_of(token: AccessToken) -> dict[str, object]:
 
 
 def kept_until(token: AccessToken) -> float:
-    """Unix seconds. A refresh token may live long, and nobody says how long."""
+    """Unix seconds. Nobody says how long a refresh token lives."""
     return token.issued_at + LONGEST_LIFETIME if token.refresh_token else token.expires_at
 
 

@@ -40,22 +40,22 @@ class Trust:
         try:
             self.context.load_verify_locations(ca_file or certifi.where())
         except OSError:  # of which ssl.SSLError is one
-            raise ValueError("cannot be read, a file of PEM certificates was expected") from None
+            raise ValueError("cannot be read; expected a file of PEM certificates") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of a TLS handshake."""
+    """The result of a TLS handshake."""
 
     result: Literal["verified", "NOT TRUSTED", "NO TLS", "not reached"]
     problem: str = ""
     """Why mitmproxy refuses this server, and what to do."""
     note: str = ""
-    """Why this cannot be told, and what to do: mitmproxy may be set up to get there all the same."""
+    """Why it is not known, and what to do: mitmproxy may be set up to get there all the same."""
 
 
 async def attempt(origin: Origin, trust: Trust, file: str, deadline: float = DEADLINE) -> Trial:
-    """Connect to an https origin, and see whether it is the server that mitmproxy would take for it.
+    """Connect to an https origin, and verify its server as mitmproxy would.
 
     `file` is the environment's, as messages name it.
     """
@@ -77,7 +77,7 @@ async def attempt(origin: Origin, trust: Trust, file: str, deadline: float = DEA
     except (OSError, UnicodeError) as error:
         note = f"it cannot be reached from here ({_cause(error, deadline)}), so its certificate was not seen"
         return Trial("not reached", note=f"{note}; check HOST in {file}, and the network or VPN")
-    writer.transport.abort()  # a server that does not close its side would hold up a close
+    writer.transport.abort()  # close() would wait for the server
     return Trial("verified")
 
 
