@@ -110,6 +110,21 @@ def test_no_token_request_begins_when_mitmproxy_is_ending(
     assert logins.refused == []
 
 
+def test_summary(stage: Stage, curl: Curl, logins: Logins) -> None:
+    """It counts the request that waited for its token until the end, which has been blocked before."""
+    with stage.mitmproxy("mitmdump") as proxy:
+        logins.answers["first"].clear()
+        get(stage, curl, proxy.url, "first")
+        eventually(lambda: logins.asked == ["first"])
+        proxy.process.send_signal(signal.SIGINT)
+        proxy.wait_for("first: 0 requests with a token, 1 token requests?, 0 sent again, 1 blocked")
+        logins.answers["first"].set()
+        assert proxy.process.wait(30) == 0
+    told = [line.partition("first: ")[2] for line in proxy.log]
+    (blocked,) = (number for number, line in enumerate(told) if line.startswith("request blocked: the add-on ended"))
+    assert told[blocked + 1].startswith("0 requests with a token")
+
+
 @pytest.mark.parametrize("case", ["slow", "changed"])
 def test_what_is_under_way_is_waited_for(stage: Stage, curl: Curl, logins: Logins, case: str) -> None:
     """As long as a token request may take, and where the environment has changed meanwhile, too."""

@@ -29,6 +29,7 @@ from credential_injector.proxy.retry import Retry
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
 from credential_injector.proxy.server_connections import Connections
+from credential_injector.proxy.waiting import Waiting
 from credential_injector.proxy.web_guard import WebGuard
 from credential_injector.tokens.store import open_store
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CONNECTIONS = "credential_injector_connections"
+_ENDED = "the add-on ended while it waited for its token"
 
 
 class CredentialInjector:
@@ -55,6 +57,7 @@ class CredentialInjector:
             lambda flow: policy.may_carry(FlowRequest(flow, connections)), self._outcome.withdraw, connections.of
         )
         self._retry = Retry(self._routes.named)
+        self._waiting = Waiting()
         self._failures: dict[str, str] = {}
         """Why the server of a request that waits for it could not be verified, by the flow's id."""
         self._uses: dict[str, Callable[[Any], None]] = {
@@ -120,6 +123,8 @@ class CredentialInjector:
         self._routes.close()
         self._departure.finish_all()
         internals.leave_for_next_script(_CONNECTIONS, self._connections.export())
+        for flow, route in self._waiting.end():  # before the summary, which counts them
+            self._outcome.block(flow, route, _ENDED)
         for line in self._routes.summary():
             logger.info(line)
         return self._routes.provider.unfinished_refreshes()
@@ -175,17 +180,17 @@ class CredentialInjector:
         """Get the token, then ask the policy again: options may have changed, or a token endpoint become known."""
         try:
             try:
-                served = await route.source.token()
+                served = await self._waiting.token(flow, route)
             except NoToken as error:
                 if (objection := self._policy.objection(FlowRequest(flow, self._connections), route)) is not None:
                     self._outcome.decline(flow, objection)
                 else:
                     self._outcome.no_token(flow, route, error)
                 return
-            if self._ended:
-                self._outcome.block(flow, route, "the add-on ended while it waited for its token")
-            elif not flow.live:
+            if served is None or not flow.live:
                 return
+            if self._ended:
+                self._outcome.block(flow, route, _ENDED)
             elif (objection := self._policy.objection(FlowRequest(flow, self._connections), route)) is not None:
                 self._outcome.decline(flow, objection)
             else:
