@@ -8,6 +8,7 @@ from credential_injector import messages
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import NoToken
+from credential_injector.status import Counts
 
 REQUEST = TokenRequest(endpoint="https://login.example.com/token", client_id="abc")
 QA = Environment(name="qa", file="envs/qa.env", origins=(), token_request=REQUEST)
@@ -53,3 +54,18 @@ def test_blame(code: str, said: str) -> None:
     failure = messages.failure(QA, NoToken(code, "why"))
     assert failure.startswith(f"no token ({code}): why; {said}")
     assert "TOKEN_ENDPOINT" not in failure
+
+
+@pytest.mark.parametrize(
+    ("grant_type", "counted", "said"),
+    [
+        ("client_credentials", Counts(), "0 requests with a token, 0 token requests, 0 sent again, 0 blocked"),
+        ("password", Counts(1, 1, 1, 1), "1 request with a token, 1 token request, 1 sent again, 1 blocked"),
+        ("static", Counts(1), "1 request with a credential, 0 sent again, 0 blocked"),
+        ("basic", Counts(2, blocked=3), "2 requests with a credential, 0 sent again, 3 blocked"),
+        ("", Counts(2, 2), "2 requests with a token, 2 token requests, 0 sent again, 0 blocked"),
+    ],
+)
+def test_counts(grant_type: str, counted: Counts, said: str) -> None:
+    """One is singular, and what needs no token request is called a credential."""
+    assert messages.counts(counted, grant_type) == said

@@ -64,7 +64,7 @@ def not_connected(environment: Environment, error: str, upstream: str = "") -> s
 
     `error` is mitmproxy's own, and `upstream` the address of the proxy through which mitmproxy goes out, if any.
     """
-    stays = f"so the {noun(environment)} never left"
+    stays = f"so the {noun(environment.token_request.grant_type)} never left"
     if error.startswith("Certificate verify failed: "):  # the words of mitmproxy, then OpenSSL's
         why = error.removeprefix("Certificate verify failed: ")
         advice = next(
@@ -92,9 +92,9 @@ def not_connected(environment: Environment, error: str, upstream: str = "") -> s
     )
 
 
-def noun(environment: Environment) -> str:
-    """What the environment's requests get."""
-    return "credential" if environment.token_request.grant_type in FIXED else "token"
+def noun(grant_type: str) -> str:
+    """What the requests of an environment with this grant get."""
+    return "credential" if grant_type in FIXED else "token"
 
 
 def certificate_advice(environment: Environment) -> str:
@@ -148,7 +148,7 @@ def lost_refresh_token(environment: Environment, tokens: str) -> str:
     todo = advice(environment, Failure("login_required", ""), tokens) if logs_in else f"put one into {environment.file}"
     return (
         "the server has replaced the refresh token, and the new one is lost, as it could not be stored in"
-        f" {tokens or 'the file of logins'}; mend that, then {todo}"
+        f" {tokens or 'the file of logins'}; fix that, then {todo}"
     )
 
 
@@ -197,11 +197,11 @@ def status(now: EnvironmentStatus) -> str:
         left = duration(now.token.seconds_left)
         states.append(f"token {now.token.fingerprint} ({now.token.source}), {left} left")
     elif now.failure is None:
-        states.append("no token yet")
+        states.append(f"no {noun(now.grant_type)} yet")
     if (failed := now.failure) is not None:
         why = f"no token ({failed.code}): {failed.reason}; {failed.advice}"
         states.append(f"{why}; {_next_try(failed.next_try)}")
-    return f"{now.name}: {', '.join(now.origins)}: {'; '.join(states)}; {counts(now.counts)}"
+    return f"{now.name}: {', '.join(now.origins)}: {'; '.join(states)}; {counts(now.counts, now.grant_type)}"
 
 
 def overview(now: Overview) -> list[str]:
@@ -209,10 +209,11 @@ def overview(now: Overview) -> list[str]:
     return [*map(status, now.environments), *(f"not in use: {mistake}" for mistake in now.mistakes)]
 
 
-def counts(counted: Counts) -> str:
-    """What has happened in an environment."""
+def counts(counted: Counts, grant_type: str = "") -> str:
+    """What has happened in an environment with this grant."""
+    asked = "" if grant_type in FIXED else f" {_many(counted.token_requests, 'token request')},"
     return (
-        f"{_many(counted.injected, 'request')} with a token, {_many(counted.token_requests, 'token request')},"
+        f"{_many(counted.injected, 'request')} with a {noun(grant_type)},{asked}"
         f" {counted.replays} sent again, {counted.blocked} blocked"
     )
 

@@ -68,7 +68,7 @@ def test_output(tmp_path: Path, command: list[str], where: str) -> None:
     *progress, error = done.stderr.splitlines()
     assert done.returncode == 1
     assert re.fullmatch(r"Error: standard output cannot be written \([A-Z][\w ]+\); check the .* it goes to", error)
-    assert progress == (["key: reading ..."] if command == ["check"] else [])
+    assert progress == (["key: checking its file and its API ..."] if command == ["check"] else [])
 
 
 def test_completion(tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ async def test_fixed_credential(
     assert not (proxy.folder / "tokens").exists()
     (status,) = proxy.context.master.commands.call("inject.status")
     assert f": {kind} credential; " in status
-    assert "0 token requests" in status
+    assert "2 requests with a credential, 0 sent again" in status
     assert f"qa: https://api.example.com with the credential in {proxy.folder / 'qa.env'}" in caplog.messages
     told = f"{flow.comment} {flow.metadata} {status} {caplog.text}"
     assert SECRET not in told

@@ -221,7 +221,7 @@ def test_rotation_without_store(fails: str) -> None:
     (problem,) = found.problems
     assert problem == (
         "the server has replaced the refresh token, and the new one is lost, as it could not be stored in the store;"
-        " mend that, then put one into envs/qa.env"
+        " fix that, then put one into envs/qa.env"
     )
 
 

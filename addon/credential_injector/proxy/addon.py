@@ -244,7 +244,8 @@ class CredentialInjector:
         route = self._departure.answers(flow)
         if route is not None and not route.counts.answered:
             route.counts.answered = True
-            logger.info(f"{route.environment.name}: first request with a token went to {flow.request.host}")
+            gets = messages.noun(route.environment.token_request.grant_type)
+            logger.info(f"{route.environment.name}: first request with a {gets} went to {flow.request.host}")
         self._retry.buffer_answer(flow)
 
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:

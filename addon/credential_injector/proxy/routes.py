@@ -115,7 +115,12 @@ class Routes:
 
     def summary(self) -> list[str]:
         """A line for each environment in which anything has happened."""
-        return [f"{name}: {messages.counts(one)}" for name, one in self._counts.items() if one != Counts()]
+        grants = {name: one.environment.token_request.grant_type for name, one in self._table.routes.items()}
+        return [
+            f"{name}: {messages.counts(one, grants.get(name, ''))}"
+            for name, one in self._counts.items()
+            if one != Counts()
+        ]
 
     # --- Changes ------------------------------------------------------------------------------------------------------
 

@@ -80,7 +80,8 @@ async def check_folder(
         secret_files = folder.secret_files(environment.name)
         async with turns:
             whence = environment.token_request.server_url
-            tell(f"{environment.name}: {f'asking {whence} for a token' if whence else 'reading'} ...")
+            doing = f"asking {whence} for a token" if whence else "checking its file and its API"
+            tell(f"{environment.name}: {doing} ...")
             done, trials = await asyncio.gather(
                 check(environment, provider, network, secret_files=secret_files, ca_file=trust.ca_file),
                 _try_origins(environment, trust),
