@@ -35,7 +35,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Reporting(config))
 
 
-LONG = ("test_attacks", "test_life_cycle", "test_start", "test_connections", "test_login", "test_requests")
+LONG = [
+    "test_attacks",
+    "test_life_cycle",
+    "test_start",
+    "test_retry",
+    "test_connections",
+    "test_redact",
+    "test_main_job",
+    "test_afterwards",
+    "test_oidc_provider",
+    "test_login",
+    "test_endurance",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -94,7 +94,7 @@ class Reporting:
     def pytest_terminal_summary(self) -> None:
         longest = sorted(self._by_file.items(), key=lambda item: -item[1])
         slowest = ", ".join(f"{file} {seconds:.0f} s" for file, seconds in longest[:5])
-        if self._total > 1:
+        if longest and self._total > 1:
             self._terminal.write_line(f"slowest files: {slowest}")
         if self._attacks and hasattr(self._config, "cache"):
             file = self._config.cache.mkdir("attacks") / "matrix.txt"

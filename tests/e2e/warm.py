@@ -59,7 +59,9 @@ def serve(path: str) -> Callable[[], int | None] | None:
     while True:
         watched: list[Any] = [0, woken, listener, *clients.values()]
         ready, _, _ = select.select(watched, [], [])
-        if 0 in ready:
+        if 0 in ready:  # whoever started it has ended, maybe by a signal
+            for pid in clients:
+                os.kill(pid, signal.SIGTERM)
             return None
         if woken in ready:
             os.read(woken, 4096)

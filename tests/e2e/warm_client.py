@@ -29,7 +29,7 @@ def pass_on(number: int, _: object) -> None:
 
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, pass_on)
-code = os.waitstatus_to_exitcode(int(server.recv(LENGTH)))
+code = os.waitstatus_to_exitcode(int(server.recv(LENGTH) or signal.SIGTERM))  # nothing: warm.py has ended
 if code < 0:
     os.kill(os.getpid(), signal.SIGKILL)
 os._exit(code)
