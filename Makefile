@@ -27,10 +27,10 @@ web: $(VENV)/.installed
 test: $(VENV)/.installed-dev $(NODE)/node_modules/.installed
 	$(PYTEST)
 
-check: static $(NODE)/node_modules/.installed
+check: static types $(NODE)/node_modules/.installed
 	$(PYTEST) --cov --cov-fail-under=95
 
-static: types
+static: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
