@@ -1,4 +1,4 @@
-"""Which files of a folder are env files, and what to do about those whose names only look like it."""
+"""Which files of a folder are env files, and what to do with those that only look like one."""
 
 import re
 from collections.abc import Iterator

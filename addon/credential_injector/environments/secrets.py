@@ -43,7 +43,7 @@ def _written(pipe: int) -> bytes:
         elif more is not None and content:
             return content
         elif more is not None:
-            select.select([], [], [], PIPE_STEP)  # nobody writes yet: it is at its end, again and again
+            select.select([], [], [], PIPE_STEP)  # nobody writes yet, so every read ends at once
     raise TimeoutError(errno.ETIMEDOUT, f"nobody wrote into it and closed it within {PIPE_DEADLINE:.0f} s")
 
 

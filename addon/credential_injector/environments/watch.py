@@ -1,4 +1,4 @@
-"""When something in a few folders may have changed."""
+"""Follows the files of a few folders: tells when something may have changed."""
 
 import asyncio
 import logging
@@ -10,11 +10,11 @@ from credential_injector.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
-# Milliseconds: changes that come together, as when an editor replaces a file, are told together.
+# Milliseconds. Changes that come together, as when an editor replaces a file, are one change.
 DEBOUNCE = 200
 STEP = 50
-# What the system does not tell is found after this time: a changed target of a symlink, a folder that was replaced, a
-# file on a network disk.
+# A poll after this time finds what the system does not report: a changed target of a symlink, a replaced folder, a file
+# on a network disk.
 UNSEEN = 1000
 POLL_DUTY_CYCLE = 0.01
 
@@ -48,7 +48,7 @@ async def changes(
             )
             change = asyncio.ensure_future(anext(seen))
             try:
-                await asyncio.sleep(0)  # now it watches, and what changed before can be told without a gap
+                await asyncio.sleep(0)  # it begins to watch before the first look, so that no change is missed
                 while True:
                     begun = loop.time()
                     yield
@@ -63,7 +63,7 @@ async def changes(
             finally:
                 change.cancel()
         except FileNotFoundError:
-            continue  # a watched folder has gone in this moment
+            continue  # a watched folder was removed meanwhile
         except (OSError, RuntimeError) as error:  # as when all of inotify's instances are in use
             logger.warning(f"{shown}: the system does not watch it ({error}); looking there each second instead")
             break
@@ -74,10 +74,10 @@ async def changes(
 
 
 def _rest(took: float) -> float:
-    """Seconds without a poll after one that took so long.
+    """Seconds without a poll after a look that took so long.
 
-    For 10,000 environments, where a look for what the system does not tell takes half a second: it takes no more than
-    this share of the time. To delete it, return 0.
+    Only for 10,000 environments, where a look takes half a second: polls take at most this share of the time. To delete
+    it, return 0.
     """
     return took / POLL_DUTY_CYCLE
 
