@@ -16,11 +16,11 @@ Server = tuple[DemoAuthorizationServer, str]
 """An authorization server, and its token endpoint."""
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "credential_injector.cli", *arguments],
         cwd=folder,
-        env={**os.environ, "HOME": str(folder), "USERPROFILE": str(folder)},
+        env={**os.environ, "HOME": str(folder), "USERPROFILE": str(folder), "PYTHONUNBUFFERED": "1", **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

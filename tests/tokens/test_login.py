@@ -5,12 +5,8 @@ import base64
 import hashlib
 import json
 import math
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -449,95 +445,3 @@ def test_hostile_answer(store: TokenStore, answer: dict[str, Any]) -> None:
     ):
         person.log_in(where, store)
     assert "canary" not in f"{error.value}{person.told}"
-
-
-# --- The command ---
-
-
-def command(folder: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-    home = {"HOME": str(folder), "USERPROFILE": str(folder)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "credential_injector.cli", "login", *arguments],
-        cwd=folder,
-        env={**os.environ, **home, "PYTHONUNBUFFERED": "1", **environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def env(folder: Path, *lines: str) -> None:
-    (folder / "envs").mkdir()
-    endpoints = "TOKEN_ENDPOINT=http://127.0.0.1:9/token\nAUTHORIZATION_ENDPOINT=https://login.example.com/authorize"
-    grant = "GRANT_TYPE=authorization_code"
-    (folder / "envs" / "qa.env").write_text(
-        "\n".join(["HOST=https://api.example.com", "CLIENT_ID=abc", *(lines or [endpoints, grant]), ""])
-    )
-
-
-def test_browser(tmp_path: Path) -> None:
-    """The browser is opened, and a refusal ends the command."""
-    env(tmp_path)
-    browser = tmp_path / "browser.py"
-    browser.write_text(
-        "import sys, urllib.parse as up, urllib.request as ur, urllib.error as ue\n"
-        "asked = dict(up.parse_qsl(up.urlsplit(sys.argv[1]).query))\n"
-        "answer = up.urlencode({'error': 'access_denied', 'state': asked['state']})\n"
-        "try: ur.urlopen(asked['redirect_uri'] + '?' + answer)\n"
-        "except ue.HTTPError as error: print(error.code)\n"
-    )
-    with command(tmp_path, "qa", BROWSER=f"{sys.executable} {browser} %s") as process:
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert told.splitlines()[-1] == (
-        "Error: qa: no token (access_denied): the authorization server refused the login; ask whoever runs the"
-        " authorization server to allow this client"
-    )
-
-
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for one process")
-def test_ctrl_c(tmp_path: Path) -> None:
-    """Ctrl-C ends the wait without a traceback."""
-    env(tmp_path)
-    with command(tmp_path, "qa", "--no-browser") as process:
-        assert process.stderr is not None
-        shown = [process.stderr.readline() for _ in range(3)]
-        assert "code_challenge_method=S256" in shown[-1]
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    assert (process.returncode, told.strip()) == (1, "Error: qa: login given up; nothing was stored")
-
-
-def test_wrong_grant(tmp_path: Path) -> None:
-    """A grant that needs no login is a wrong call."""
-    env(tmp_path, "CLIENT_SECRET=canary")
-    with command(tmp_path, "qa") as process:
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert told == (
-        "Error: envs/qa.env: GRANT_TYPE=client_credentials needs no login; only authorization_code and device_code do\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("answer", "blocked", "code", "told"),
-    [
-        ({**TOKEN, "refresh_token": None}, False, 0,
-         "qa: the server gave no refresh token, so the login lasts for 60 min; for a longer one, SCOPE may need"
-         " offline_access\n"),
-        (TOKEN, True, 1, "Error: qa: the login cannot be stored ("),
-    ],
-)  # fmt: skip
-def test_cannot(tmp_path: Path, answer: dict[str, Any], blocked: bool, code: int, told: str) -> None:
-    """What a login cannot do is told."""
-    if blocked:
-        (tmp_path / ".mitmproxy").write_text("a file, where a folder is needed")
-    with serve(Server(DEVICE, answer)) as origin:
-        lines = f"DEVICE_AUTHORIZATION_ENDPOINT={origin}/device", f"TOKEN_ENDPOINT={origin}/token"
-        env(tmp_path, "GRANT_TYPE=device_code", *lines)
-        with command(tmp_path, "qa") as process:
-            printed, said = process.communicate(timeout=60)
-    assert (process.returncode, printed) == (code, "" if code else "qa: logged in\n")
-    assert told in said
-    assert "Traceback" not in said
