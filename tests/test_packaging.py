@@ -132,9 +132,9 @@ def test_installed(clone: Path, tmp_path: Path) -> None:
 
 
 def test_sdist(clone: Path, tmp_path: Path) -> None:
-    """It holds what the repository tracks but for results and a picture, and nothing that lies about in a clone."""
+    """It holds what the repository tracks but for results, and nothing that lies about in a clone."""
     names = set(content(built("sdist", clone, tmp_path)))
-    git = [tool("git", package="git"), "ls-files", "--", ":!benchmarks/results", ":!docs/mitmweb.png"]
+    git = [tool("git", package="git"), "ls-files", "--", ":!benchmarks/results"]
     tracked = subprocess.run(git, cwd=ROOT, check=True, capture_output=True, text=True, timeout=10).stdout.split()
     assert {name for name in tracked if (ROOT / name).exists()} - names == set()
     assert {name for name in names.difference(tracked) if not name.endswith(".py")} == {"PKG-INFO"}

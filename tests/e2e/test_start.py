@@ -279,7 +279,7 @@ def test_a_changed_script_is_loaded_anew_and_goes_on(stage: Stage, curl: Curl) -
     stage.env(stage.http, "METHODS=GET")
     proxy = stage.mitmdump(script=script)
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
-    package = folder / "addon" / "credential_injector" / "record.py"
+    package = folder / "addon" / "credential_injector" / "proxy" / "record.py"
     package.write_text(package.read_text().replace("request blocked", "REQUEST BLOCKED"))
     os.utime(script, (script.stat().st_atime + 10, script.stat().st_mtime + 10))
     proxy.wait_for("with tokens from", times=2)

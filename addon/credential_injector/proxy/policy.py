@@ -143,9 +143,8 @@ class Policy:
         client = request.client
         admitted = client is not None and self._admits(client)
         if not (admitted or request.is_authenticated or request.is_replay):
-            reason = (
-                f"client {client or 'unknown'} is not in inject_clients ({self._clients}); add it there to let it in"
-            )
+            who = f"client {client or 'unknown'}"
+            reason = f"{who} is not in inject_clients ({self._clients}); add it there to let it in"
             return Verdict("skip", route, "client", reason)
         if self._routes.is_token_endpoint(destination):
             reason = "it goes to the token endpoint, where clients bring their own credentials"
