@@ -94,7 +94,9 @@ def test_fingerprint(grant: str, shown: str | None) -> None:
     one = HeaderCredential(replace(QA, token_request=TokenRequest(grant_type=grant)))
     assert one.fingerprint(TOKEN) == shown
     assert one.described(TOKEN) == f"- Authorization: Bearer <{shown or 'secret'}>"
-    assert one.recorded(TOKEN) == {"token": shown, "header": "Authorization"} | ({"token_length": 12} if shown else {})
+    record: dict[str, object] = {"token": None}
+    one.record(TOKEN, record)
+    assert record == {"token": shown, "header": "Authorization"} | ({"token_length": 12} if shown else {})
     assert one.masks(TOKEN)[0].placeholder == f"<qa {shown or 'secret'}>"
 
 

@@ -54,7 +54,7 @@ class CredentialInjector:
         self._policy = policy = Policy(self._routes)
         self._outcome = Outcome()
         self._departure = Departure(
-            lambda flow: policy.may_carry(FlowRequest(flow, connections)), self._outcome.withdraw, connections.of
+            lambda flow: policy.may_carry(FlowRequest(flow, connections)), self._outcome.withdraw, connections
         )
         self._retry = Retry(self._routes.named)
         self._waiting = Waiting()
@@ -156,11 +156,12 @@ class CredentialInjector:
         if flow.response is not None or flow.error is not None or not flow.live:
             return None
         try:
-            if flow.is_replay == "request" and record.was_injected(flow):
+            replays = flow.is_replay == "request" and record.was_injected(flow)
+            if replays:
                 credential.take_back(flow.request.headers, flow.metadata[record.KEY])
             verdict = self._policy.decide(FlowRequest(flow, self._connections))
             if verdict is None:
-                if flow.is_replay == "request" and record.was_injected(flow):
+                if replays:
                     record.forget(flow)
                 return None
             if verdict.action != "inject":

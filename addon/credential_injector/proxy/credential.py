@@ -83,8 +83,8 @@ class Credential(Protocol):
     def described(self, token: AccessToken) -> str:
         """What `apply` writes, a line each, with a dash before it and without a secret."""
 
-    def recorded(self, token: AccessToken) -> dict[str, Any]:
-        """What `earlier_masks` needs to know in a flow's metadata, with the token's fingerprint as `token`."""
+    def record(self, token: AccessToken, into: dict[str, Any]) -> None:
+        """Write into a flow's record what `earlier_masks` needs, with the token's fingerprint as `token`."""
 
     def answered(self, answer: Answer) -> Again:
         """Whether the API refused the token."""
@@ -158,14 +158,13 @@ class HeaderCredential:
         lines = f"- {self.place}: {self._prefix}<{shown}>"
         return lines + "".join(f"\n- {name}: <secret>" for name, _ in self._extra) if self._extra else lines
 
-    def recorded(self, token: AccessToken) -> dict[str, Any]:
+    def record(self, token: AccessToken, into: dict[str, Any]) -> None:
         """As in Credential."""
-        recorded: dict[str, Any] = {"token": None, "header": self.place}
+        into["header"] = self.place
         if not self._fixed:
-            recorded["token"], recorded["token_length"] = token.fingerprint, len(token.value)
+            into["token"], into["token_length"] = token.fingerprint, len(token.value)
         if self._extra:
-            recorded["headers"] = [name for name, _ in self._extra]
-        return recorded
+            into["headers"] = [name for name, _ in self._extra]
 
     def answered(self, answer: Answer) -> Again:
         """As in Credential."""

@@ -16,8 +16,10 @@ from mitmproxy.connection import Client
 from credential_injector import messages
 from credential_injector.oauth.token import AccessToken, Served
 from credential_injector.proxy import flows, internals, masking, options
+from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.masking import Mask
 from credential_injector.proxy.route_table import Route
+from credential_injector.proxy.server_connections import Connections
 
 
 class _Sent(NamedTuple):
@@ -38,14 +40,14 @@ class Departure:
     """The requests that carry a credential, until they end.
 
     `may_carry` tells whose credential a request may carry as it is now; `withdraw` records that it carries none any
-    more. `connections` returns those of the request's client to servers: another object once one has been added.
+    more.
     """
 
     def __init__(
         self,
         may_carry: Callable[[http.HTTPFlow], Route | None],
         withdraw: Callable[[http.HTTPFlow, Route, str], None],
-        connections: Callable[[http.HTTPFlow], object],
+        connections: Connections,
     ) -> None:
         self.masks = False
         """Whether flows keep a mask instead of the credential (inject_mask)."""
@@ -60,7 +62,7 @@ class Departure:
 
     def track(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         """The credential is in this request now."""
-        self._sent[flow] = _Sent(route, served.token, _addressed(flow), self._connections(flow))
+        self._sent[flow] = _Sent(route, served.token, _addressed(flow), self._connections.of(flow))
         internals.set_last_look(flow, partial(self._leave, flow))
 
     def headers_sent(self, flow: http.HTTPFlow) -> None:
@@ -78,7 +80,7 @@ class Departure:
         self._check(flow)
         if flow in self._sent and flow.response is not None:
             self._strip(flow, "mitmproxy or a script answered it, so it never left")
-        elif flow in self._sent and self._connections(flow) is not self._sent[flow].connections:
+        elif flow in self._sent and self._connections.of(flow) is not self._sent[flow].connections:
             self._decide_again(flow, "its client has connected to the server in another way since its headers came")
 
     async def _while_intercepted(self, flow: http.HTTPFlow) -> None:
@@ -125,7 +127,7 @@ class Departure:
         for flow in waiting:
             if flow not in self._sent:
                 continue
-            host = flows.destination(flow).host
+            host = FlowRequest(flow, self._connections).destination.host
             if verified is None and not flows.ends_here(flow, host):
                 self._strip(flow, "ssl_insecure was set before the server was verified")
             elif verified is not None and verified != host:

@@ -21,8 +21,16 @@ class FlowRequest:
     def __init__(self, flow: http.HTTPFlow, connections: Connections) -> None:
         self._flow = flow
         self._connections = connections
-        self.head = flow.request.data
-        self.destination = destination(flow)
+        # The fields of `data` are decoded by the request's properties, which take as long as all the rest.
+        self.head = data = flow.request.data
+        name = normalise_host(data.host)
+        if data.scheme != b"https":
+            scheme = _text(data.scheme)
+        else:
+            scheme = "https"
+            if is_address(name) and _resolved_before(flow) and (sni := _verified_against(flow)) is not None:
+                name = normalise_host(sni)
+        self.destination = Destination(scheme, name, data.port, data.path.decode("utf-8", "surrogateescape"))
 
     def claims(self) -> Sequence[Claim]:
         """What in the request, or in its TLS, names another host or port than mitmproxy dials.
@@ -76,19 +84,6 @@ class FlowRequest:
     @property
     def replaced_before(self) -> str | None:
         return replaced_before(self._flow)
-
-
-def destination(flow: http.HTTPFlow) -> Destination:
-    """Where mitmproxy dials."""
-    data = flow.request.data  # whose fields the request's properties decode, which takes as long as all the rest
-    name = normalise_host(data.host)
-    if data.scheme != b"https":
-        scheme = _text(data.scheme)
-    else:
-        scheme = "https"
-        if is_address(name) and _resolved_before(flow) and (sni := _verified_against(flow)) is not None:
-            name = normalise_host(sni)
-    return Destination(scheme, name, data.port, data.path.decode("utf-8", "surrogateescape"))
 
 
 def upstream(flow: http.HTTPFlow) -> str:

@@ -50,7 +50,7 @@ def injected(
         expires_at=int(token.expires_at) if expires else None,
         replaced=replaced,
     )
-    flow.metadata[KEY].update(credential.recorded(token))
+    credential.record(token, flow.metadata[KEY])
 
 
 def retried(flow: Flow, environment: Environment, credential: Credential, served: Served) -> None:
