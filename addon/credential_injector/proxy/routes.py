@@ -173,7 +173,7 @@ class Routes:
         logger.warning(
             "Keeping the previous environments until this is fixed"
             if mistakes
-            else "The environment files are right again"
+            else "The environment files are fixed"
         )
 
     def _build(self, environments: tuple[Environment, ...]) -> Table:
