@@ -13,13 +13,13 @@ KEEP_TOKENS = ("*.mitm", "flows*", "replayed", "tokens*")
 
 
 class Canaries:
-    """Where a secret was seen."""
+    """Where a secret was seen, but for folders that need no look."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: Iterable[Path] = ()) -> None:
         self.sightings: list[str] = []
         self._client_secrets: set[str] = set()
         self._tokens: set[str] = set()
-        self._looked_into: set[Path] = set()
+        self._looked_into = set(others)
 
     def tell(self) -> None:
         """Fail for what was seen since this was last called."""

@@ -92,9 +92,10 @@ class Stage:
 @pytest.fixture(scope="session")
 def canaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canaries]:
     """Where secrets were seen. At the end of all tests of this process it looks into what belongs to no single one."""
-    canaries = Canaries()
+    base = tmp_path_factory.getbasetemp()
+    canaries = Canaries(base.iterdir())  # what unit tests left, which come first and make up secrets of their own
     yield canaries
-    canaries.look_into_the_rest(tmp_path_factory.getbasetemp())
+    canaries.look_into_the_rest(base)
     canaries.tell()
 
 
