@@ -443,13 +443,23 @@ async def test_older_client(proxy: Proxy) -> None:
 # --- Which client ---
 
 
-async def test_logged_once(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
-    """The log tells once of a client that is not admitted."""
-    proxy.env()
-    proxy.set(inject_clients="192.0.2.0/24")
+@pytest.mark.parametrize(
+    ("clients", "url", "reason"),
+    [
+        ("192.0.2.0/24", "https://api.example.com/orders", "is not in inject_clients"),
+        ("loopback", "https://api.example.com:8443/orders", "and this was port 8443"),
+        ("loopback", "https://api.example.com/login", "and this path is not below it"),
+    ],
+)
+async def test_logged_once(proxy: Proxy, clients: str, url: str, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The log tells once of each kind of request that gets no token, and each flow says so."""
+    proxy.env(host="https://api.example.com/orders")
+    proxy.set(inject_clients=clients)
     for _ in range(3):
-        assert action(await proxy.send()) == "skipped"
-    assert sum("is not in inject_clients" in message for message in caplog.messages) == 1
+        flow = await proxy.send(request(url))
+        assert action(flow) == "skipped"
+        assert reason in flow.comment
+    assert sum(reason in message for message in caplog.messages) == 1
 
 
 # --- What nobody foresaw ---
@@ -524,6 +534,9 @@ async def test_blocked_body(
     assert (flow.response is None) == streams
     line = "sent on without any credential, as its body is streamed" if streams else "request blocked"
     assert flow.comment.startswith(f"qa: {line}: no token (unreachable)")
+    flow.response, flow.comment = None, ""
+    await proxy.context.master.addons.handle_lifecycle(HttpRequestHook(flow))
+    assert (flow.response, flow.comment) == (None, "")  # it is remembered no more
 
 
 async def test_last_look_fails(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -911,6 +924,13 @@ async def test_trailer(proxy: Proxy) -> None:
     flow.response.trailers = http.Headers(x_echo=value)
     await proxy.context.master.addons.handle_lifecycle(HttpResponseHook(flow))
     assert flow.response.trailers["x-echo"].startswith("Bearer <qa sha256:")
+
+
+async def test_other_token_endpoint(proxy: Proxy) -> None:
+    """The token endpoint of another environment gets no token either."""
+    proxy.env(host="https://*.example.com").env("TOKEN_ENDPOINT=https://login.example.com/dev/token", name="dev")
+    for path, gets in (("dev/token", None), ("t", None), ("me", "Bearer token-qa-1")):
+        assert token(await proxy.send(request(f"https://login.example.com/{path}"))) == gets
 
 
 async def test_published(proxy: Proxy, endpoint: Endpoint) -> None:

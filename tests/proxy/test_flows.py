@@ -133,3 +133,15 @@ def test_request() -> None:
     assert (request.head.method, request.head.path, request.client) == (b"GET", b"/orders?page=2", "192.0.2.9")
     assert (request.is_authenticated, request.is_replay, request.is_reverse) == (True, False, False)
     assert (request.proxy, request.replaced_before, request.verified()) == (None, None, ())
+
+
+async def test_replay() -> None:
+    """A replay in reverse mode, whose client has no address."""
+    flow = flow_of(f"https://{API}/", f"reverse:https://{API}")
+    flow.client_conn.peername = None  # type: ignore[assignment]
+    flow.is_replay = "request"
+    with taddons.context() as context:  # type: ignore[no-untyped-call]
+        context.options.add_option("keep_host_header", bool, False, "")
+        request: Any = FlowRequest(flow, Connections())
+        assert (request.is_authenticated, request.is_replay, request.is_reverse) == (False, True, True)
+        assert request.client is None

@@ -81,7 +81,10 @@ def naming(host: str, where: str = "Host header", url: str = "https://evil.examp
     return Asked(url, names=(Claim(where, host),), **more)
 
 
-ELSEWHERE = "skip: a page of https://evil.example made it, which is of another origin; to let it in, add its origin"
+ELSEWHERE = (
+    "skip: a page of https://evil.example made it, which is of another origin; to let it in, add its origin to ORIGINS"
+    " in qa.env"
+)
 NEAR = ", but the connection goes to evil.example"
 FORMS = "HOST=https://api.example.com/orders,http://127.0.0.1:9000,https://*.wild.example"
 HERE = "http://localhost:3000"
@@ -115,7 +118,7 @@ CASES: dict[str, tuple[str, Asked, str]] = {
     # METHODS
     "method": ("METHODS=GET,HEAD", using("GET"), "inject"),
     "method, lower case": ("METHODS=GET,HEAD", using("get"), "inject"),
-    "method, another": ("METHODS=GET,HEAD", using("DELETE"), "block: DELETE is not in METHODS=GET,HEAD of "),
+    "method, another": ("METHODS=GET,HEAD", using("DELETE"), "block: DELETE is not in METHODS=GET,HEAD of qa.env"),
     "method, no token": ("METHODS=GET", using("\x1b[31mX"), "skip: its method is no token, and servers read that in"),
     "method, strange": ("METHODS=GET", using("A!B"), "block: its method is not in METHODS=GET of "),
     "override": (
@@ -164,7 +167,7 @@ CASES: dict[str, tuple[str, Asked, str]] = {
     "scheme": (
         FORMS,
         get("http://api.example.com/orders"),
-        "skip: HOST is https://api.example.com/orders, and this was http; write HOST in ",
+        "skip: HOST is https://api.example.com/orders, and this was http; write HOST in qa.env",
     ),
     "port": (
         FORMS,
@@ -338,7 +341,7 @@ def test_policy(tmp_path: Path, case: str) -> None:
     lines, asked, expected = CASES[case]
     policy = policy_of(tmp_path, lines)
     verdict = policy.decide(asked)
-    assert told(verdict).startswith(expected)
+    assert told(verdict).replace(f"{tmp_path}/", "").startswith(expected)
     assert "\x1b" not in told(verdict)
     objected = verdict is None or (verdict.action in ("skip", "block") and verdict.kind != "")
     assert (policy.may_carry(asked) is None) == objected
