@@ -49,7 +49,8 @@ def recorded(file: Path) -> list[dict[str, Any]]:
     return [{**flow.metadata.get("inject", {}), "marked": flow.marked} for flow in flows]
 
 
-def test_map_remote_takes_the_request_elsewhere_without_its_token(stage: Stage, evil: tuple[ProtectedApi, str]) -> None:
+def test_map_remote_elsewhere(stage: Stage, evil: tuple[ProtectedApi, str]) -> None:
+    """map_remote takes the request elsewhere without its token."""
     stage.env(stage.http, "HEADER_X-Tenant=canary-tenant")
     saved = stage.folder / "saved.mitm"
     proxy = stage.mitmdump("--map-remote", f"|{stage.http}/steal|{evil[1]}/open", "-w", str(saved))
@@ -65,7 +66,8 @@ def test_map_remote_takes_the_request_elsewhere_without_its_token(stage: Stage, 
     assert injected["action"] == "injected"
 
 
-def test_a_request_that_map_remote_moves_within_the_environment_keeps_its_token(stage: Stage) -> None:
+def test_map_remote_within(stage: Stage) -> None:
+    """A request that map_remote moves within the environment keeps its token."""
     stage.env(stage.http)
     proxy = stage.mitmdump("--map-remote", "|/old|/orders")
     assert get(proxy, f"{stage.http}/old").json()["path"] == "/orders"
@@ -84,7 +86,8 @@ def test_a_request_that_map_remote_moves_within_the_environment_keeps_its_token(
         ),
     ],
 )
-def test_modify_headers_is_told_from_a_token(stage: Stage, change: list[str], told: str) -> None:
+def test_modify_headers(stage: Stage, change: list[str], told: str) -> None:
+    """A header that modify_headers sets is told from a token."""
     stage.env(stage.http)
     saved = stage.folder / "saved.mitm"
     proxy = stage.mitmdump(*change, "-w", str(saved))
@@ -96,14 +99,16 @@ def test_modify_headers_is_told_from_a_token(stage: Stage, change: list[str], to
     assert not any(value.startswith("Bearer") for value in credentials(stage.api))
 
 
-def test_upstream_auth_that_replaces_the_token_in_reverse_mode_is_named(stage: Stage) -> None:
+def test_upstream_auth(stage: Stage) -> None:
+    """Where upstream_auth replaces the token in reverse mode, the flow names it."""
     stage.env(stage.http)
     proxy = stage.mitmdump("--mode", f"reverse:{stage.http}", upstream_auth="me:mine")
     assert requests.get(f"{proxy.url}/orders", timeout=30).status_code == 401
     proxy.wait_for("token withdrawn: upstream_auth or another script or a person has replaced its Authorization")
 
 
-def test_stickyauth_is_refused_at_the_start_by_name(stage: Stage) -> None:
+def test_stickyauth_at_start(stage: Stage) -> None:
+    """At the start stickyauth is refused by name."""
     stage.env(stage.http)
     status, log = start_and_fail(stage, stickyauth="~all")
     assert status == 1
@@ -116,7 +121,8 @@ def mitmweb(stage: Stage, *options: str, **settings: Any) -> Iterator[tuple[Mitm
         yield proxy, WebApi(proxy)
 
 
-def test_stickyauth_is_refused_at_run_time_and_stays_unset(stage: Stage) -> None:
+def test_stickyauth_later(stage: Stage) -> None:
+    """At run time stickyauth is refused, and stays unset."""
     stage.env(stage.http)
     with mitmweb(stage) as (_, web):
         refused = web.ask("PUT", "/options", {"stickyauth": "~all"})
@@ -136,9 +142,8 @@ def wait_for_flow(web: WebApi, until: Callable[[dict[str, Any]], bool]) -> dict[
 
 @pytest.mark.parametrize("mask", ["false", "true"])
 @pytest.mark.parametrize("edit", ["host", "nothing"])
-def test_a_request_that_a_person_edits_in_mitmweb_takes_no_token_elsewhere(
-    stage: Stage, evil: tuple[ProtectedApi, str], edit: str, mask: str
-) -> None:
+def test_edited_request(stage: Stage, evil: tuple[ProtectedApi, str], edit: str, mask: str) -> None:
+    """A request that a person edits in mitmweb takes no token elsewhere."""
     stage.env(stage.http)
     answers: list[requests.Response] = []
     with mitmweb(stage, intercept="~q", inject_mask=mask) as (proxy, web):
@@ -163,9 +168,8 @@ def test_a_request_that_a_person_edits_in_mitmweb_takes_no_token_elsewhere(
 
 
 @pytest.mark.parametrize("mask", ["false", "true"])
-def test_a_flow_that_a_person_edits_and_replays_takes_no_earlier_token_elsewhere(
-    stage: Stage, evil: tuple[ProtectedApi, str], mask: str
-) -> None:
+def test_edited_replay(stage: Stage, evil: tuple[ProtectedApi, str], mask: str) -> None:
+    """A flow that a person edits and replays takes no earlier token elsewhere."""
     stage.env(stage.http, "HEADER_X-Tenant=canary-tenant")
     with mitmweb(stage, inject_mask=mask) as (proxy, web):
         assert get(proxy, f"{stage.http}/orders").status_code == 200
@@ -203,9 +207,8 @@ def load_anew(script: Path, proxy: Mitmproxy) -> None:
     proxy.wait_for("qa: .* with tokens from", times=2)
 
 
-def test_a_request_that_waits_for_its_token_meanwhile_takes_none_elsewhere(
-    stage: Stage, evil: tuple[ProtectedApi, str], script: Path
-) -> None:
+def test_edited_while_waiting(stage: Stage, evil: tuple[ProtectedApi, str], script: Path) -> None:
+    """A request that is edited while it waits for its token takes none elsewhere."""
     slow, asked, go_on = Flask("slow"), threading.Event(), threading.Event()
 
     @slow.route("/token", methods=["POST"])
@@ -226,9 +229,8 @@ def test_a_request_that_waits_for_its_token_meanwhile_takes_none_elsewhere(
 
 
 @pytest.mark.parametrize("mask", ["false", "true"])
-def test_a_request_that_a_person_holds_back_meanwhile_takes_no_token_elsewhere(
-    stage: Stage, evil: tuple[ProtectedApi, str], script: Path, mask: str
-) -> None:
+def test_edited_while_held_back(stage: Stage, evil: tuple[ProtectedApi, str], script: Path, mask: str) -> None:
+    """A request that is edited while a person holds it back takes no token elsewhere."""
     stage.env(stage.http)
     with mitmweb(stage, script=script, intercept="~q", inject_mask=mask) as (proxy, web):
         client = threading.Thread(target=get, args=(proxy, f"{stage.http}/orders"), daemon=True)
@@ -243,9 +245,8 @@ def test_a_request_that_a_person_holds_back_meanwhile_takes_no_token_elsewhere(
     assert credentials(evil[0]) == []
 
 
-def test_a_request_whose_body_is_still_coming_meanwhile_takes_no_token_elsewhere(
-    stage: Stage, evil: tuple[ProtectedApi, str], script: Path
-) -> None:
+def test_edited_while_body_comes(stage: Stage, evil: tuple[ProtectedApi, str], script: Path) -> None:
+    """A request that is edited while its body is coming takes no token elsewhere."""
     stage.env(stage.http)
     proxy = stage.mitmdump("--map-remote", f"|{stage.http}/steal|{evil[1]}/open", script=script)
     host, port = proxy.url.removeprefix("http://").split(":")
@@ -260,9 +261,8 @@ def test_a_request_whose_body_is_still_coming_meanwhile_takes_no_token_elsewhere
     assert credentials(evil[0]) == []
 
 
-def test_a_server_that_was_connected_unverified_before_gets_no_token(
-    stage: Stage, script: Path, authority: Authority
-) -> None:
+def test_unverified_before(stage: Stage, script: Path, authority: Authority) -> None:
+    """A server that was connected unverified before gets no token."""
     server = Recorder(authority.file(stage.folder, "another", "another.test"))
     name, port = "api.qa.test", stage.enter(server.listening(tell.GOOD))
     stage.env(f"https://{name}:{port}")

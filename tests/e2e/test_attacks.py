@@ -822,9 +822,8 @@ def place(
         for way in case.ways
     ],
 )
-def test_a_token_goes_only_where_it_belongs(
-    place: Arena, case: Case, scheme: str, way: str, request: pytest.FixtureRequest
-) -> None:
+def test_attack(place: Arena, case: Case, scheme: str, way: str, request: pytest.FixtureRequest) -> None:
+    """A token goes only where it belongs."""
     servers = (place.good, *place.strangers)
     before = [len(server.received) for server in servers]
     answers = send(place, case, scheme, way)
@@ -875,9 +874,8 @@ def send(place: Arena, case: Case, scheme: str, way: str) -> list[Answer]:
 @pytest.mark.parametrize(
     ("method", "size"), [("GET", 5000), ("DELETE", 5000), ("POST", 0), ("POST", 10), ("POST", 5000)]
 )
-def test_a_blocked_http2_request_is_answered_or_goes_on_bare_but_crashes_nothing(
-    stage: Stage, method: str, size: int
-) -> None:
+def test_blocked_http2(stage: Stage, method: str, size: int) -> None:
+    """A blocked HTTP/2 request is answered or goes on bare, and crashes nothing."""
     stage.env(f"https://api.qa.test:{stage.https_port}", "METHODS=HEAD")
     proxy = stage.mitmdump(stream_large_bodies="1k", connection_strategy="lazy")
     authority = f"api.qa.test:{stage.https_port}"
@@ -894,8 +892,8 @@ def test_a_blocked_http2_request_is_answered_or_goes_on_bare_but_crashes_nothing
     assert not any("crashed" in line for line in proxy.log)
 
 
-def test_a_redirect_that_the_client_follows_is_a_new_decision(place: Arena, curl: Curl) -> None:
-    """From good to evil: bare. From evil to good: injected."""
+def test_followed_redirect(place: Arena, curl: Curl) -> None:
+    """A redirect that the client follows is a new decision: to good it gets a token, to evil none."""
     good, evil = f"https://{HTTPS}:{place.port}", f"https://{EVIL}:{place.port}"
     proxy = f"http://127.0.0.1:{place.port_of('regular')}"
     for one, other, where in ((good, evil, place.evil), (evil, good, place.good)):
@@ -906,8 +904,8 @@ def test_a_redirect_that_the_client_follows_is_a_new_decision(place: Arena, curl
         assert (place.canaries_at(place.good, at_good), place.canaries_at(place.evil, at_evil)) == (1, 0)
 
 
-def test_the_clients_own_credential_does_not_reach_the_good_server(place: Arena) -> None:
-    """It is replaced, however often it was sent."""
+def test_own_credential(place: Arena) -> None:
+    """The client's own credential is replaced, however often it was sent."""
     own = ("Authorization: Basic bWU6bWU=", "authorization: Bearer mine")
     before = len(place.good.received)
     case = Case("replaced", "injected", get(OF_GOOD, *own))

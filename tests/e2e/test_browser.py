@@ -46,13 +46,15 @@ def asked_by(stage: Stage, chromium: Chromium, page: str, *lines: str, options: 
     return {path.partition("?")[2]: "Authorization" in sent for path, sent in paths if path.startswith("/open")}
 
 
-def test_a_page_of_another_site_reaches_the_api_bare(stage: Stage, chromium: Chromium) -> None:
+def test_other_site(stage: Stage, chromium: Chromium) -> None:
+    """A page of another site reaches the API bare."""
     found = asked(stage, chromium)
     assert found.pop("typed") is True
     assert found == {"cors": False, "no-cors": False, "preflight": False, "image": False}
 
 
-def test_a_page_whose_origin_is_listed_gets_the_token(stage: Stage, chromium: Chromium) -> None:
+def test_listed_origin(stage: Stage, chromium: Chromium) -> None:
+    """A page whose origin is listed gets the token."""
     found = asked(stage, chromium, "ORIGINS={page}")
     assert found == {"cors": True, "no-cors": False, "preflight": False, "image": False, "typed": True}
 

@@ -48,8 +48,8 @@ def bound(stage: Stage, certificates: tuple[Path, Path]) -> Iterator[str]:
         yield api
 
 
-def test_a_token_that_is_bound_to_a_certificate(stage: Stage, curl: Curl, bound: str) -> None:
-    """RFC 8705 section 3: the API wants the certificate, too, which mitmproxy shows with client_certs."""
+def test_bound_token(stage: Stage, curl: Curl, bound: str) -> None:
+    """A token is bound to a certificate, which mitmproxy shows the API, too, with client_certs (RFC 8705 section 3)."""
     proxy = stage.mitmdump()
     ask = ["--cacert", str(stage.mitmproxy_ca), f"{bound}/orders"]
     assert curl("--proxy", proxy.url, *ask).status == 401

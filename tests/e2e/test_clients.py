@@ -64,7 +64,8 @@ class Clients:
         return answer
 
 
-def test_a_client_on_another_address_gets_nothing(stage: Stage) -> None:
+def test_other_address(stage: Stage) -> None:
+    """A client on another address gets nothing."""
     with clients(stage, inject_clients="127.0.0.1/32") as who:
         answer = who.ask(who.stranger)
         assert answer.outcome == "skipped"
@@ -74,12 +75,14 @@ def test_a_client_on_another_address_gets_nothing(stage: Stage) -> None:
     assert [dict(headers).get("Authorization") is None for _, headers in stage.api.received] == [True, False]
 
 
-def test_inject_clients_lets_it_in(stage: Stage) -> None:
+def test_inject_clients(stage: Stage) -> None:
+    """inject_clients lets a client on another address in."""
     with clients(stage, inject_clients="127.0.0.1/32,10.0.0.0/8,127.0.0.2/32") as who:
         assert who.ask(who.stranger).outcome == "injected"
 
 
-def test_proxyauth_lets_it_in(stage: Stage) -> None:
+def test_proxyauth(stage: Stage) -> None:
+    """proxyauth lets a client on another address in."""
     with clients(stage, "--proxyauth", "me:password", inject_clients="127.0.0.1/32") as who:
         assert who.ask(who.stranger, PASSWORD).outcome == "injected"
         assert who.ask(who.stranger).status == 407
@@ -88,9 +91,8 @@ def test_proxyauth_lets_it_in(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("networks", "outcome"), [("127.0.0.1/32", "skipped"), ("10.0.0.9,127.0.0.2", "injected")])
-def test_an_ipv4_client_of_an_ipv6_socket_is_known_by_its_ipv4_address(
-    stage: Stage, networks: str, outcome: str
-) -> None:
+def test_ipv4_on_ipv6(stage: Stage, networks: str, outcome: str) -> None:
+    """An IPv4 client of an IPv6 socket is known by its IPv4 address."""
     dual = stage.folder / "dual.py"
     dual.write_text(DUAL_STACK)
     with clients(stage, "-s", str(dual), ipv6=True, server="false", inject_clients=networks) as who:
@@ -100,7 +102,8 @@ def test_an_ipv4_client_of_an_ipv6_socket_is_known_by_its_ipv4_address(
         assert (f"client ::ffff:{who.stranger} is" in (answer.told["reason"] or "")) == (outcome == "skipped")
 
 
-def test_no_header_of_a_client_makes_it_another(stage: Stage) -> None:
+def test_headers(stage: Stage) -> None:
+    """No header of a client makes it another."""
     with clients(stage, inject_clients="127.0.0.1/32") as who:
         for claim in ("X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "X-Real-IP: 127.0.0.1"):
             assert who.ask(who.stranger, claim).outcome == "skipped"

@@ -121,7 +121,7 @@ def relayed(*way: Any) -> Iterator[Relay]:
             server.shutdown()
 
 
-def test_a_relay_that_answers_the_second_request_itself(stage: Stage, good: Recorder, evil: Recorder) -> None:
+def test_relay(stage: Stage, good: Recorder, evil: Recorder) -> None:
     """An address relays the refused request to the API, and would get another token with the request sent again."""
     with good.listening(tell.GOOD) as good_port, evil.listening(tell.GOOD) as evil_port:
         address = (tell.EVIL, good_port)
@@ -202,8 +202,8 @@ def test_loopback_of_another_machine(
     assert evil.received == b""
 
 
-def test_loopback_behind_an_upstream_proxy_of_this_machine(stage: Stage, good: Recorder, port: int, curl: Curl) -> None:
-    """It is this machine's."""
+def test_loopback_behind_own_proxy(stage: Stage, good: Recorder, port: int, curl: Curl) -> None:
+    """Loopback behind an upstream proxy of this machine is this machine."""
     stage.env(f"http://127.0.0.1:{port}")
     second = mitmproxy("mitmdump", folder=stage.folder, script=Path(tell.__file__), inside=stage.inside)
     proxy = told(stage, "--mode", f"upstream:{stage.enter(second).url}")
@@ -212,7 +212,7 @@ def test_loopback_behind_an_upstream_proxy_of_this_machine(stage: Stage, good: R
 
 
 @pytest.mark.parametrize("way", ["tunnel", "plain"])
-def test_mitmweb_by_an_upstream_proxy_of_this_machine(stage: Stage, curl: Curl, way: str) -> None:
+def test_mitmweb_by_own_proxy(stage: Stage, curl: Curl, way: str) -> None:
     """mitmweb without a login takes whoever comes from this machine for its user (CVE-2025-23217)."""
     stage.env(stage.http)
     second = mitmproxy(
@@ -330,8 +330,8 @@ def headers(method: str, host: str) -> tuple[tuple[str, str], ...]:
     return (":method", method), (":scheme", "https"), (":authority", host), (":path", "/")
 
 
-def test_a_connection_that_another_request_makes_meanwhile(stage: Stage, evil: Recorder, port: int) -> None:
-    """An upload that has its token would go out on it, and nobody has verified it."""
+def test_meanwhile(stage: Stage, evil: Recorder, port: int) -> None:
+    """An upload that has its token does not go out on a connection that another request made, which nobody verified."""
     host = f"{tell.HIJACKED}:{port}"
     stage.env(f"https://{host}")
     proxy = told(stage, connection_strategy="lazy")
@@ -411,7 +411,7 @@ def test_a_connection_outlives_a_reload(stage: Stage, good: Recorder, port: int,
     assert good.received.count(b"Bearer ") == 2
 
 
-def test_what_was_connected_without_the_add_on_must_connect_again(stage: Stage, good: Recorder, port: int) -> None:
+def test_connected_without_add_on(stage: Stage, good: Recorder, port: int) -> None:
     """The script was broken for a while, and nobody knows how servers were verified meanwhile."""
     stage.env(f"https://{HTTPS}:{port}")
     script = stage.folder / "reloaded.py"
@@ -436,8 +436,8 @@ def test_what_was_connected_without_the_add_on_must_connect_again(stage: Stage, 
     assert good.received.count(b"Bearer ") == 2
 
 
-def test_a_client_of_http2_that_must_connect_again_is_disconnected(stage: Stage, good: Recorder, port: int) -> None:
-    """No answer of HTTP/2 tells it to."""
+def test_http2_disconnected(stage: Stage, good: Recorder, port: int) -> None:
+    """A client of HTTP/2 that must connect again is disconnected: no answer tells it to."""
     stage.env(f"https://{HTTPS}:{port}")
     script = stage.folder / "reloaded.py"
     script.write_text(f"import runpy\naddons = runpy.run_path({str(SCRIPT)!r})['addons']\n")
@@ -554,8 +554,8 @@ def test_an_answer_that_is_not_the_servers(stage: Stage, curl: Curl) -> None:
     assert "Authorization" not in mocked.request.headers
 
 
-def test_a_recorded_401_that_server_replay_gives(stage: Stage, curl: Curl) -> None:
-    """The POST stays here."""
+def test_server_replay(stage: Stage, curl: Curl) -> None:
+    """A recorded 401 that server replay gives sends no second request: the POST stays here."""
     stage.env(stage.http)
     capture = stage.folder / "capture.mitm"
     with stage.mitmproxy("mitmdump", "-w", str(capture), inject_retry="false") as proxy:
@@ -585,8 +585,8 @@ def test_a_401_that_a_script_gives(stage: Stage, curl: Curl) -> None:
     assert [line for line, _ in stage.api.received] == ["GET /orders HTTP/1.1", "POST /orders HTTP/1.1"]
 
 
-def test_a_client_that_leaves_before_its_request_is_sent_again(stage: Stage, good: Recorder, port: int) -> None:
-    """Its POST is not sent again: nobody would hear of the answer, and the client may try again itself."""
+def test_client_leaves(stage: Stage, good: Recorder, port: int) -> None:
+    """A client leaves, and its POST is not sent again: nobody would hear of the answer, and it may try again itself."""
     slow = Wait()
     slow.go_on.set()
     stage.env(f"http://plain.qa.test:{port}", f"TOKEN_ENDPOINT={stage.enter(serve(slow.app))}/token")

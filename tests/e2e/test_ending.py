@@ -85,9 +85,7 @@ def get(stage: Stage, curl: Curl, proxy: str, login: str) -> threading.Thread:
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_no_token_request_begins_when_mitmproxy_is_ending(
-    stage: Stage, curl: Curl, logins: Logins, store: str, end: signal.Signals
-) -> None:
+def test_no_token_request(stage: Stage, curl: Curl, logins: Logins, store: str, end: signal.Signals) -> None:
     """It still serves while it waits for one, and would not wait for another."""
     with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
         for login in logins.answers:

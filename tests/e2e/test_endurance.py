@@ -64,7 +64,8 @@ def status(pid: int) -> dict[str, int]:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_and_threads_stay_as_they_are(stage: Stage) -> None:
+def test_memory_and_threads(stage: Stage) -> None:
+    """Memory and threads stay as they are."""
     stage.authorization_server.lifetime = 3  # so that there are refreshes, too
     with keep_alive_api() as api:
         stage.env(api)

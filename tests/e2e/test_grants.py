@@ -121,7 +121,8 @@ def write(stage: Stage, server: tuple[str, str], grant: str, *lines: str) -> Non
 
 
 @pytest.mark.parametrize("grant", GRANTS)
-def test_a_grant_gets_a_token(stage: Stage, server: tuple[str, str], curl: Curl, grant: str) -> None:
+def test_grant(stage: Stage, server: tuple[str, str], curl: Curl, grant: str) -> None:
+    """Each grant gets a token."""
     write(stage, server, grant, *GRANTS[grant])
     proxy = stage.mitmdump(termlog_verbosity="debug")
     reply = curl("--proxy", proxy.url, f"{server[1]}/orders")
@@ -138,9 +139,8 @@ def test_a_grant_gets_a_token(stage: Stage, server: tuple[str, str], curl: Curl,
         ("token_exchange", "SUBJECT_TOKEN=wrong", "invalid_grant"),
     ],
 )
-def test_a_grant_that_is_refused_is_told_with_its_oauth_error(
-    stage: Stage, server: tuple[str, str], curl: Curl, grant: str, wrong: str, code: str
-) -> None:
+def test_refused(stage: Stage, server: tuple[str, str], curl: Curl, grant: str, wrong: str, code: str) -> None:
+    """A grant that is refused is told with its OAuth error."""
     key = wrong.partition("=")[0]
     lines = [line for line in GRANTS[grant] if line.partition("=")[0] not in (key, f"{key}_FILE")]
     write(stage, server, grant, *lines, wrong)

@@ -29,10 +29,8 @@ def store(kind: str, stage: Stage) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", [TOKEN_PATH, "/mtls/token"])
 @pytest.mark.parametrize("kind", ["memory", "file", "redis"])
-def test_a_client_keeps_its_own_credential_at_the_token_endpoint(
-    stage: Stage, curl: Curl, server: Issuer, kind: str, path: str
-) -> None:
-    """In the first request of a proxy and in every later one, wherever its token comes from."""
+def test_own_credential(stage: Stage, curl: Curl, server: Issuer, kind: str, path: str) -> None:
+    """A client keeps its own credential at the token endpoint, in a proxy's first request there and in later ones."""
     stage.env(server.origin, *server.env, without="TOKEN_ENDPOINT")
     with store(kind, stage) as where:
         for _ in range(2):

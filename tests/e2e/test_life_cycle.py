@@ -66,7 +66,8 @@ def eventually(true: Callable[[], bool], seconds: float = 30.0) -> None:
         Event().wait(0.02)
 
 
-def test_300_cold_requests_at_once_cost_one_token_request(stage: Stage) -> None:
+def test_300_at_once(stage: Stage) -> None:
+    """300 requests at once cost one token request where there was no token yet."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
 
@@ -80,7 +81,8 @@ def test_300_cold_requests_at_once_cost_one_token_request(stage: Stage) -> None:
     assert stage.token_requests == 1
 
 
-def test_across_expiries_no_client_sees_a_401_or_waits_for_a_token(stage: Stage) -> None:
+def test_across_expiries(stage: Stage) -> None:
+    """Across expiries no client sees a 401 or waits for a token."""
     seconds, lifetime = 9, 3
     stage.env(stage.http)
     proxy = stage.mitmdump()
@@ -102,7 +104,8 @@ def test_across_expiries_no_client_sees_a_401_or_waits_for_a_token(stage: Stage)
     print(f"\nslowest request: {times}; {asked} token requests in {seconds} s")
 
 
-def test_an_outage_shorter_than_the_token_is_seen_by_nobody(stage: Stage) -> None:
+def test_short_outage(stage: Stage) -> None:
+    """Nobody sees an outage that is shorter than the token's life."""
     stage.authorization_server.lifetime = 12
     stage.env(stage.http)
     proxy = stage.mitmdump()
@@ -118,7 +121,8 @@ def test_an_outage_shorter_than_the_token_is_seen_by_nobody(stage: Stage) -> Non
     assert during <= 5
 
 
-def test_a_longer_outage_is_told_at_once_and_ends_with_the_servers_return(stage: Stage, curl: Curl) -> None:
+def test_long_outage(stage: Stage, curl: Curl) -> None:
+    """A longer outage is told at once, and ends with the server's return."""
     stage.authorization_server.lifetime = 2
     stage.env(stage.http)
     proxy = stage.mitmdump()
@@ -145,7 +149,8 @@ def test_a_longer_outage_is_told_at_once_and_ends_with_the_servers_return(stage:
     assert recovered <= 8 + 5
 
 
-def test_a_wrong_secret_costs_one_token_request_however_many_ask(stage: Stage) -> None:
+def test_wrong_secret(stage: Stage) -> None:
+    """A wrong secret costs one token request, however many ask."""
     stage.env(stage.http, "CLIENT_SECRET=wrong")
     proxy = stage.mitmdump()
     with requests.Session() as session:
@@ -158,7 +163,8 @@ def test_a_wrong_secret_costs_one_token_request_however_many_ask(stage: Stage) -
 
 
 @pytest.mark.parametrize("seconds", [3])
-def test_without_traffic_no_token_is_asked_for(stage: Stage, curl: Curl, seconds: int) -> None:
+def test_no_traffic(stage: Stage, curl: Curl, seconds: int) -> None:
+    """Without traffic no token is asked for."""
     stage.authorization_server.lifetime = 1
     stage.env(stage.http)
     proxy = stage.mitmdump()

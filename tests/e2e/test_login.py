@@ -107,7 +107,7 @@ def answered(curl: Curl, proxy: Mitmproxy, server: OidcProvider, status: int) ->
     return reply
 
 
-def test_a_login_in_the_browser_serves_a_proxy_that_runs_already(
+def test_browser(
     stage: Stage,
     oidc_provider: OidcProvider,
     browser: webdriver.Chrome,
@@ -115,6 +115,7 @@ def test_a_login_in_the_browser_serves_a_proxy_that_runs_already(
     curl: Curl,
     home: Path,
 ) -> None:
+    """A login in the browser serves a proxy that runs already."""
     env(stage, oidc_provider, "GRANT_TYPE=authorization_code", "CLIENT_ID=native")
     proxy = stage.mitmdump()
     blocked = curl("--proxy", proxy.url, f"{oidc_provider.api}/orders")
@@ -155,13 +156,14 @@ def test_edited_redirect_uri(
     assert oidc_provider.stats()["token_requests"] == 2
 
 
-def test_a_code_on_another_device_is_a_login_too(
+def test_device(
     stage: Stage,
     oidc_provider: OidcProvider,
     browser: webdriver.Chrome,
     login: Callable[..., Mitmproxy],
     curl: Curl,
 ) -> None:
+    """A code on another device is a login, too."""
     (stage.folder / "envs").mkdir()
     env(stage, oidc_provider, "GRANT_TYPE=device_code", "CLIENT_ID=native")
     (stage.folder / "envs").rename(stage.folder / "other envs")
@@ -185,14 +187,14 @@ def test_a_code_on_another_device_is_a_login_too(
     answered(curl, proxy, oidc_provider, 200)
 
 
-def test_two_proxies_that_share_a_login_never_show_a_used_refresh_token(
+def test_two_proxies(
     stage: Stage,
     oidc_provider: OidcProvider,
     browser: webdriver.Chrome,
     login: Callable[..., Mitmproxy],
     curl: Curl,
 ) -> None:
-    """oidc-provider ends the login when it sees one twice."""
+    """Two proxies that share a login never show a used refresh token: oidc-provider would end the login."""
     env(stage, oidc_provider, "GRANT_TYPE=authorization_code", "CLIENT_ID=native")
     in_the_browser(browser, login("qa"))
     urls = [stage.mitmdump().url for _ in range(2)]
@@ -215,7 +217,7 @@ def test_two_proxies_that_share_a_login_never_show_a_used_refresh_token(
     assert [call(url) for url in urls] == [200, 200]
 
 
-def test_a_login_that_the_server_has_ended_is_asked_for_again_and_found_at_once(
+def test_ended_by_server(
     stage: Stage,
     oidc_provider: OidcProvider,
     browser: webdriver.Chrome,
@@ -223,6 +225,7 @@ def test_a_login_that_the_server_has_ended_is_asked_for_again_and_found_at_once(
     curl: Curl,
     home: Path,
 ) -> None:
+    """A login that the server has ended is asked for again, and the next one is found at once."""
     env(stage, oidc_provider, "GRANT_TYPE=authorization_code", "CLIENT_ID=short")
     proxy = stage.mitmdump()
 

@@ -29,7 +29,8 @@ def last_credential(stage: Stage) -> str | None:
     return dict(stage.api.received[-1][1]).get("Authorization")
 
 
-def test_curl_gets_200_instead_of_401_and_20_requests_cost_one_token_request(stage: Stage, curl: Curl) -> None:
+def test_curl(stage: Stage, curl: Curl) -> None:
+    """curl gets 200 instead of 401, and 20 requests cost one token request."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
     assert curl(f"{stage.http}/orders").status == 401
@@ -45,7 +46,8 @@ def test_curl_gets_200_instead_of_401_and_20_requests_cost_one_token_request(sta
 
 
 @pytest.mark.parametrize("method", ["client_secret_post", "client_secret_basic"])
-def test_python_requests_at_once_cost_one_token_request_by_either_method(stage: Stage, method: str) -> None:
+def test_python_requests(stage: Stage, method: str) -> None:
+    """Requests of Python at once cost one token request, by either authentication method."""
     stage.env(stage.http, f"TOKEN_ENDPOINT_AUTH_METHOD={method}")
     proxy = stage.mitmdump()
 
@@ -61,14 +63,16 @@ def test_python_requests_at_once_cost_one_token_request_by_either_method(stage: 
     assert ("client_id" in form) == (method == "client_secret_post")
 
 
-def test_a_credential_that_the_client_sent_is_replaced(stage: Stage, curl: Curl) -> None:
+def test_replaced(stage: Stage, curl: Curl) -> None:
+    """A credential that the client sent is replaced."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, "--user", "some:body", f"{stage.http}/orders").status == 200
     assert [name for name, _ in stage.api.received[-1][1]].count("Authorization") == 1
 
 
-def test_a_streamed_upload_arrives_authenticated(stage: Stage, curl: Curl) -> None:
+def test_streamed_upload(stage: Stage, curl: Curl) -> None:
+    """A streamed upload arrives authenticated."""
     stage.env(stage.http)
     proxy = stage.mitmdump(stream_large_bodies="1k")
     upload = stage.folder / "upload"
@@ -81,7 +85,8 @@ def test_a_streamed_upload_arrives_authenticated(stage: Stage, curl: Curl) -> No
 
 @pytest.mark.parametrize("strategy", ["eager", "lazy"])
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
-def test_https_through_a_proxy_that_the_client_trusts(stage: Stage, curl: Curl, strategy: str, version: str) -> None:
+def test_https(stage: Stage, curl: Curl, strategy: str, version: str) -> None:
+    """HTTPS goes through a proxy that the client trusts."""
     stage.env(f"https://*.qa.test:{stage.https_port}")
     proxy = stage.mitmdump(connection_strategy=strategy)
     trust = ["--cacert", str(stage.mitmproxy_ca)]
@@ -91,7 +96,8 @@ def test_https_through_a_proxy_that_the_client_trusts(stage: Stage, curl: Curl, 
     assert stage.token_requests == 1
 
 
-def test_http2_on_both_sides(stage: Stage, curl: Curl, certificates: tuple[Path, Path]) -> None:
+def test_http2(stage: Stage, curl: Curl, certificates: tuple[Path, Path]) -> None:
+    """HTTP/2 works on both sides."""
     reverse = ["--mode", f"reverse:{stage.http}", "--set", f"confdir={stage.confdir}", "--set", "keep_host_header=true"]
     words = [*reverse, "--certs", f"*={certificates[1]}"]
     upstream = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST))
@@ -106,6 +112,7 @@ def test_http2_on_both_sides(stage: Stage, curl: Curl, certificates: tuple[Path,
 
 
 def test_reverse_mode(stage: Stage, curl: Curl) -> None:
+    """A token goes out in reverse mode."""
     api = f"https://localhost:{stage.https_port}"
     stage.env(api)
     proxy = stage.mitmdump("--mode", f"reverse:{api}")
@@ -113,6 +120,7 @@ def test_reverse_mode(stage: Stage, curl: Curl) -> None:
 
 
 def test_upstream_mode(stage: Stage, curl: Curl) -> None:
+    """A token goes out through an upstream proxy."""
     stage.env(f"https://api.qa.test:{stage.https_port}", name="tls")
     stage.env(stage.http, name="plain")
     words = ["--set", f"confdir={stage.confdir}", "--ignore-hosts", ".*"]
@@ -124,7 +132,8 @@ def test_upstream_mode(stage: Stage, curl: Curl) -> None:
 
 
 @pytest.mark.parametrize("option", ["--socks5-hostname", "--socks5"])
-def test_socks5_by_name_and_by_address(stage: Stage, curl: Curl, option: str) -> None:
+def test_socks5(stage: Stage, curl: Curl, option: str) -> None:
+    """A token goes out in SOCKS mode, by name and by address."""
     stage.env(f"https://api.qa.test:{stage.https_port}")
     proxy = stage.mitmdump("--mode", "socks5")
     address = proxy.url.removeprefix("http://")
@@ -133,7 +142,8 @@ def test_socks5_by_name_and_by_address(stage: Stage, curl: Curl, option: str) ->
     assert curl(option, address, *resolve, *trust, f"https://api.qa.test:{stage.https_port}/orders").status == 200
 
 
-def test_the_token_does_not_follow_the_host_header(stage: Stage, curl: Curl) -> None:
+def test_host_header(stage: Stage, curl: Curl) -> None:
+    """The token does not follow the Host header."""
     stage.env("http://api.qa.test")
     proxy = stage.mitmdump()
     reply = curl("--proxy", proxy.url, "--header", "Host: api.qa.test", f"{stage.http}/open")
@@ -141,7 +151,8 @@ def test_the_token_does_not_follow_the_host_header(stage: Stage, curl: Curl) -> 
     assert stage.token_requests == 0
 
 
-def test_the_token_does_not_follow_a_host_header_inside_a_tunnel(stage: Stage, curl: Curl) -> None:
+def test_host_header_in_tunnel(stage: Stage, curl: Curl) -> None:
+    """The token does not follow a Host header inside a tunnel."""
     port = stage.https_port
     stage.env(f"https://api.qa.test:{port}")
     proxy = stage.mitmdump()
@@ -153,7 +164,8 @@ def test_the_token_does_not_follow_a_host_header_inside_a_tunnel(stage: Stage, c
     assert stage.token_requests == 0
 
 
-def test_an_unverified_server_gets_no_token(stage: Stage, curl: Curl) -> None:
+def test_unverified(stage: Stage, curl: Curl) -> None:
+    """An unverified server gets no token."""
     stage.env(f"https://api.qa.test:{stage.https_port}")
     proxy = stage.mitmdump(ssl_insecure="true")
     trust = ["--cacert", str(stage.mitmproxy_ca)]
@@ -163,7 +175,8 @@ def test_an_unverified_server_gets_no_token(stage: Stage, curl: Curl) -> None:
     assert stage.api.received == []
 
 
-def test_another_client_passes_untouched_and_the_flow_says_why(stage: Stage, curl: Curl) -> None:
+def test_other_client(stage: Stage, curl: Curl) -> None:
+    """Another client passes untouched, and the flow says why."""
     stage.env(stage.http)
     flows = stage.folder / "flows"
     with stage.mitmproxy("mitmdump", "-w", str(flows), inject_clients="10.0.0.0/8") as proxy:
@@ -177,7 +190,8 @@ def test_another_client_passes_untouched_and_the_flow_says_why(stage: Stage, cur
     )
 
 
-def test_a_client_that_proxyauth_let_in_gets_a_token(stage: Stage, curl: Curl) -> None:
+def test_proxyauth(stage: Stage, curl: Curl) -> None:
+    """A client that proxyauth let in gets a token."""
     stage.env(stage.http)
     proxy = stage.mitmdump("--proxyauth", "me:password", inject_clients="10.0.0.0/8")
     assert curl("--proxy", proxy.url, "--proxy-user", "me:password", f"{stage.http}/orders").status == 200
@@ -185,7 +199,8 @@ def test_a_client_that_proxyauth_let_in_gets_a_token(stage: Stage, curl: Curl) -
     assert stage.token_requests == 1
 
 
-def test_what_is_saved_and_logged_holds_the_record_and_not_the_secret(stage: Stage, curl: Curl) -> None:
+def test_saved_and_logged(stage: Stage, curl: Curl) -> None:
+    """What is saved and logged holds the record, and not the secret."""
     stage.env(stage.http)
     flows = stage.folder / "flows"
     with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
@@ -204,7 +219,8 @@ def test_what_is_saved_and_logged_holds_the_record_and_not_the_secret(stage: Sta
         assert CLIENT_SECRET not in kept
 
 
-def test_an_api_that_refuses_connections_is_mitmproxys_502(stage: Stage, curl: Curl) -> None:
+def test_api_down(stage: Stage, curl: Curl) -> None:
+    """An API that refuses connections is mitmproxy's 502."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         api = f"http://127.0.0.1:{unused.getsockname()[1]}"

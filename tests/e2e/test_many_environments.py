@@ -19,8 +19,8 @@ def api(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return []
 
 
-def test_more_environments_than_file_descriptors_all_get_their_tokens(stage: Stage) -> None:
-    """Over TLS: they share their connection to the authorization server."""
+def test_few_descriptors(stage: Stage) -> None:
+    """More environments than file descriptors get their tokens over TLS: they share a connection to the server."""
     answer = http(200, {"access_token": "abc", "expires_in": 3600}, keep=True)
     endpoint, seen = stage.enter(keeping(answer, stage.tls))
     origin = stage.enter(serve(api))

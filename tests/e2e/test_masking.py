@@ -55,7 +55,8 @@ def saved_flows(file: Path) -> list[mitm_http.HTTPFlow]:
         return [flow for flow in mitm_io.FlowReader(content).stream() if isinstance(flow, mitm_http.HTTPFlow)]
 
 
-def test_files_mitmweb_and_its_event_log_hold_the_mask_and_the_api_gets_the_token(stage: Stage, echo: str) -> None:
+def test_mask(stage: Stage, echo: str) -> None:
+    """Files, mitmweb and its event log hold the mask, and the API gets the token."""
     stage.env(f"{stage.http},{echo}")
     settings: dict[str, Any] = {"web_port": free_port(), "web_open_browser": "false", "stream_large_bodies": "1k"}
     words = ["-w", str(stage.folder / "all.mitm"), "--proxyauth", f"me:{PASSWORD}"]
@@ -95,7 +96,8 @@ def test_files_mitmweb_and_its_event_log_hold_the_mask_and_the_api_gets_the_toke
         assert all(secret not in page for page in [pages[0], pages[1], log])
 
 
-def test_a_masked_flow_that_is_replayed_gets_a_fresh_token(stage: Stage) -> None:
+def test_replay(stage: Stage) -> None:
+    """A masked flow that is replayed gets a fresh token."""
     stage.env(stage.http)
     saved = stage.folder / "saved.mitm"
     proxy = stage.mitmdump("-w", str(saved), inject_mask="true")
@@ -108,7 +110,8 @@ def test_a_masked_flow_that_is_replayed_gets_a_fresh_token(stage: Stage) -> None
     assert stage.api.statuses == {200: 2}
 
 
-def test_a_request_that_is_on_its_way_when_mitmproxy_ends_is_saved_with_its_mask(stage: Stage) -> None:
+def test_at_the_end(stage: Stage) -> None:
+    """A request that is on its way when mitmproxy ends is saved with its mask."""
     stage.env(stage.http)
     saved = stage.folder / "saved.mitm"
     proxy = stage.mitmdump("-w", str(saved), inject_mask="true")
@@ -125,7 +128,8 @@ def test_a_request_that_is_on_its_way_when_mitmproxy_ends_is_saved_with_its_mask
 
 
 @pytest.mark.parametrize("mask", ["true", "false"])
-def test_a_token_that_the_api_refused_is_masked_in_the_flow_that_was_sent_again(stage: Stage, mask: str) -> None:
+def test_sent_again(stage: Stage, mask: str) -> None:
+    """A token that the API refused is masked in the flow that was sent again."""
     stage.env(stage.http)
     saved = stage.folder / "saved.mitm"
     proxy = stage.mitmdump("-w", str(saved), inject_mask=mask)
@@ -141,7 +145,8 @@ def test_a_token_that_the_api_refused_is_masked_in_the_flow_that_was_sent_again(
     assert any(kept) == (mask == "false")
 
 
-def test_a_flow_that_a_person_annotates_on_its_way_keeps_only_the_mask(stage: Stage) -> None:
+def test_annotated(stage: Stage) -> None:
+    """A flow that a person annotates on its way keeps only the mask."""
     stage.env(stage.http)
     settings: dict[str, Any] = {"web_port": free_port(), "web_open_browser": "false", "inject_mask": "true"}
     with stage.mitmproxy("mitmweb", **settings) as proxy:
@@ -163,7 +168,8 @@ def test_a_flow_that_a_person_annotates_on_its_way_keeps_only_the_mask(stage: St
         assert all(secret not in content for secret in secrets(stage))
 
 
-def test_mitmproxys_complaint_about_an_answer_holds_the_mask(stage: Stage) -> None:
+def test_complaint(stage: Stage) -> None:
+    """mitmproxy's complaint about an answer holds the mask."""
     saved = stage.folder / "saved.mitm"
     with socket.create_server(("127.0.0.1", 0)) as server:
         origin = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -188,7 +194,8 @@ def test_mitmproxys_complaint_about_an_answer_holds_the_mask(stage: Stage) -> No
     assert all(secret not in saved.read_bytes() for secret in secrets(stage))
 
 
-def test_a_password_that_proxyauth_refused_as_a_server_is_not_kept_either(stage: Stage) -> None:
+def test_refused_proxyauth(stage: Stage) -> None:
+    """A password that proxyauth refused as a server is not kept either."""
     stage.env(stage.http)
     saved = stage.folder / "saved.mitm"
     words = ["--mode", f"reverse:{stage.http}", "--proxyauth", f"me:{PASSWORD}", "-w", str(saved)]
@@ -202,7 +209,8 @@ def test_a_password_that_proxyauth_refused_as_a_server_is_not_kept_either(stage:
 # --- A capture that exists ---
 
 
-def test_redact_leaves_no_credential_in_a_capture(stage: Stage, echo: str) -> None:
+def test_redact(stage: Stage, echo: str) -> None:
+    """redact leaves no credential in a capture."""
     stage.env(f"{stage.http},{echo}")
     saved, clean = stage.folder / "saved.mitm", stage.folder / "clean.mitm"
     proxy = stage.mitmdump("-w", str(saved), "--proxyauth", f"me:{PASSWORD}")
@@ -272,9 +280,8 @@ def repeated_in_texts(flow: mitm_http.HTTPFlow) -> None:
 
 
 @pytest.mark.parametrize("change", [edited, repeated_in_a_websocket, repeated_in_trailers, repeated_in_texts])
-def test_redact_finds_a_credential_wherever_it_stands(
-    tmp_path: Path, change: Callable[[mitm_http.HTTPFlow], None]
-) -> None:
+def test_redact_places(tmp_path: Path, change: Callable[[mitm_http.HTTPFlow], None]) -> None:
+    """redact finds a credential wherever it stands."""
     flow = injected()
     change(flow)
     write_capture(tmp_path / "in.mitm", flow)
@@ -285,7 +292,8 @@ def test_redact_finds_a_credential_wherever_it_stands(
 
 
 @pytest.mark.parametrize("odd", [None, "", 5, [], {"user": "me"}])
-def test_redact_forgets_a_password_in_any_shape(tmp_path: Path, odd: Any) -> None:
+def test_redact_password(tmp_path: Path, odd: Any) -> None:
+    """redact forgets a password in any shape."""
     flow = injected()
     flow.metadata["proxyauth"] = odd
     write_capture(tmp_path / "in.mitm", flow)
@@ -294,7 +302,8 @@ def test_redact_forgets_a_password_in_any_shape(tmp_path: Path, odd: Any) -> Non
     assert saved_flows(tmp_path / "out.mitm")[0].metadata["proxyauth"] == "<masked>"
 
 
-def test_redact_destroys_no_file_that_is_called_as_its_own(tmp_path: Path) -> None:
+def test_redact_same_name(tmp_path: Path) -> None:
+    """redact destroys no file that is called as its own."""
     source = tmp_path / "out.mitm.new"
     write_capture(source, injected())
     before = source.read_bytes()
@@ -305,9 +314,8 @@ def test_redact_destroys_no_file_that_is_called_as_its_own(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_redact_leaves_out_what_is_added_to_the_capture_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_redact_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """redact leaves out what is added to the capture meanwhile."""
     write_capture(tmp_path / "in.mitm", injected())
 
     def opened(*given: Any) -> int:
@@ -320,7 +328,8 @@ def test_redact_leaves_out_what_is_added_to_the_capture_meanwhile(
     assert done.output.endswith(": 1 flow, 1 of them held a credential\n")
 
 
-def test_redact_leaves_what_the_clients_sent_and_other_protocols_as_they_are(tmp_path: Path) -> None:
+def test_redact_others(tmp_path: Path) -> None:
+    """redact leaves what clients sent, and other protocols, as they are."""
     mine = tflow.tflow(resp=True)
     mine.request.headers["Authorization"] = "Bearer mine"
     write_capture(tmp_path / "in.mitm", mine, tflow.ttcpflow())
@@ -356,9 +365,8 @@ def test_redact_leaves_what_the_clients_sent_and_other_protocols_as_they_are(tmp
         (b"", "nowhere/out.mitm", "out.mitm: cannot be written (No such file or directory)"),
     ],
 )
-def test_redact_says_in_one_line_what_is_wrong_and_writes_nothing(
-    tmp_path: Path, source: bytes, target: str, told: str
-) -> None:
+def test_redact_mistake(tmp_path: Path, source: bytes, target: str, told: str) -> None:
+    """redact says in one line what is wrong, and writes nothing."""
     (tmp_path / "in.mitm").write_bytes(source)
     done = CliRunner().invoke(main, ["redact", str(tmp_path / "in.mitm"), str(tmp_path / target)])
     assert done.exit_code == 1
@@ -371,7 +379,8 @@ def test_redact_says_in_one_line_what_is_wrong_and_writes_nothing(
 # --- What goes with the credential, and credentials that are short ---
 
 
-def test_headers_beside_the_token_are_masked_taken_back_and_redacted_like_it(stage: Stage, echo: str) -> None:
+def test_further_headers(stage: Stage, echo: str) -> None:
+    """Headers beside the token are masked, taken back and redacted like it."""
     stage.env(f"{stage.http},{echo}", "HEADER_X-Tenant=canary-tenant", "HEADER_X-Key=7")
     saved, masked, clean = (stage.folder / f"{name}.mitm" for name in ("saved", "masked", "clean"))
     for file, mask in ((saved, "false"), (masked, "true")):
@@ -389,7 +398,8 @@ def test_headers_beside_the_token_are_masked_taken_back_and_redacted_like_it(sta
     assert [(headers["X-Tenant"], headers["X-Key"]) for headers in received] == [("canary-tenant", "7")] * 2
 
 
-def test_a_short_credential_is_masked_where_it_was_sent_and_nowhere_else(stage: Stage, echo: str) -> None:
+def test_short_credential(stage: Stage, echo: str) -> None:
+    """A short credential is masked where it was sent, and nowhere else."""
     stage.env(echo, "GRANT_TYPE=static", "VALUE=5", without="SCOPE")
     env = stage.folder / "envs" / "qa.env"
     lines = [line for line in env.read_text().splitlines() if line.split("=")[0] in ("HOST", "GRANT_TYPE", "VALUE")]

@@ -29,9 +29,8 @@ def get(url: str, proxy: str, **arguments: Any) -> requests.Response:
         return session.get(url, timeout=30, **arguments)
 
 
-def test_every_client_is_authenticated_by_one_token_request(
-    stage: Stage, oidc_provider: OidcProvider, curl: Curl
-) -> None:
+def test_clients(stage: Stage, oidc_provider: OidcProvider, curl: Curl) -> None:
+    """Every client is authenticated by one token request."""
     node = tool("node", package="nodejs")
     newman = node_package("newman") / "bin" / "newman.js"
     env(stage, oidc_provider, "CLIENT_ID=post", f"CLIENT_SECRET={SECRET}")
@@ -63,9 +62,8 @@ def test_every_client_is_authenticated_by_one_token_request(
         ("client_secret_post", f"post {STRANGE}", STRANGE),
     ],
 )
-def test_either_method_and_the_strangest_secret(
-    stage: Stage, oidc_provider: OidcProvider, method: str, client_id: str, secret: str
-) -> None:
+def test_strange_secret(stage: Stage, oidc_provider: OidcProvider, method: str, client_id: str, secret: str) -> None:
+    """Either method takes the strangest secret."""
     env(
         stage,
         oidc_provider,
@@ -77,19 +75,22 @@ def test_either_method_and_the_strangest_secret(
     assert (answer.status_code, answer.text and answer.json()["client_id"]) == (200, client_id)
 
 
-def test_scope_and_resource_reach_the_server(stage: Stage, oidc_provider: OidcProvider) -> None:
+def test_scope_and_resource(stage: Stage, oidc_provider: OidcProvider) -> None:
+    """The scope and the resource reach the server."""
     env(stage, oidc_provider, "CLIENT_ID=post", f"CLIENT_SECRET={SECRET}", "RESOURCE=urn:orders")
     answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
     assert (answer.status_code, answer.json()["scope"], answer.json()["aud"]) == (200, "read", "urn:orders")
 
 
-def test_a_resource_may_get_a_jwt(stage: Stage, oidc_provider: OidcProvider) -> None:
+def test_jwt(stage: Stage, oidc_provider: OidcProvider) -> None:
+    """A resource may get a JWT."""
     env(stage, oidc_provider, "CLIENT_ID=post", f"CLIENT_SECRET={SECRET}", "RESOURCE=urn:jwt")
     answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
     assert (answer.status_code, answer.json()["jwt"], answer.json()["aud"]) == (200, True, "urn:jwt")
 
 
-def test_a_secret_may_sign_instead_of_being_sent(stage: Stage, oidc_provider: OidcProvider) -> None:
+def test_client_secret_jwt(stage: Stage, oidc_provider: OidcProvider) -> None:
+    """A secret may sign instead of being sent."""
     method = "TOKEN_ENDPOINT_AUTH_METHOD=client_secret_jwt"
     env(stage, oidc_provider, "CLIENT_ID=secret-jwt", f"CLIENT_SECRET={SECRET}", method)
     answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
@@ -119,9 +120,10 @@ def test_a_private_key_of_every_kind_signs(stage: Stage, oidc_provider: OidcProv
 
 @pytest.mark.parametrize("client_id", ["tls", "self-signed"])
 @pytest.mark.parametrize("discovered", [False, True])
-def test_a_client_may_show_its_certificate(
+def test_certificate(
     stage: Stage, oidc_provider: OidcProvider, authority: Authority, client_id: str, discovered: bool
 ) -> None:
+    """A client may show its certificate."""
     certificate, key = oidc_provider.self_signed if client_id == "self-signed" else authority.issue("tls")
     file(stage, "client.pem", certificate)
     file(stage, "client.key", key)
@@ -142,14 +144,16 @@ def test_a_client_may_show_its_certificate(
     assert (answer.status_code, answer.text and answer.json().get("client_id")) == (200, client_id), answer.text
 
 
-def test_an_issuer_tells_where_and_how(stage: Stage, oidc_provider: OidcProvider) -> None:
+def test_issuer(stage: Stage, oidc_provider: OidcProvider) -> None:
+    """An issuer tells where and how to ask."""
     lines = [f"ISSUER={oidc_provider.issuer}", f"CLIENT_ID='{STRANGE}'", f"CLIENT_SECRET='{STRANGE}'"]
     stage.env(oidc_provider.api, *lines, without="TOKEN_ENDPOINT")
     answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
     assert (answer.status_code, answer.json()["client_id"]) == (200, STRANGE)
 
 
-def test_an_issuer_that_writes_itself_otherwise_is_refused(stage: Stage, oidc_provider: OidcProvider) -> None:
+def test_other_issuer(stage: Stage, oidc_provider: OidcProvider) -> None:
+    """An issuer that writes itself in another way is refused."""
     stage.env(oidc_provider.api, f"ISSUER={oidc_provider.issuer}/", without="TOKEN_ENDPOINT")
     answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)
     assert answer.status_code == 502
@@ -158,9 +162,8 @@ def test_an_issuer_that_writes_itself_otherwise_is_refused(stage: Stage, oidc_pr
 
 
 @pytest.mark.parametrize("store", ["memory", "tokens.json"])
-def test_a_refresh_token_is_rotated_and_a_store_keeps_the_last(
-    stage: Stage, oidc_provider: OidcProvider, store: str
-) -> None:
+def test_rotation(stage: Stage, oidc_provider: OidcProvider, store: str) -> None:
+    """A refresh token is rotated, and a store keeps the last one."""
     env(
         stage,
         oidc_provider,
@@ -186,9 +189,8 @@ def test_a_refresh_token_is_rotated_and_a_store_keeps_the_last(
 @pytest.mark.parametrize(
     ("line", "code"), [("CLIENT_SECRET=wrong", "invalid_client"), ("RESOURCE=not a uri", "invalid_target")]
 )
-def test_what_the_server_refuses_is_told_with_its_oauth_error(
-    stage: Stage, oidc_provider: OidcProvider, line: str, code: str
-) -> None:
+def test_refused(stage: Stage, oidc_provider: OidcProvider, line: str, code: str) -> None:
+    """What the server refuses is told with its OAuth error."""
     lines = {"CLIENT_ID": "post", "CLIENT_SECRET": SECRET} | dict([line.split("=", 1)])
     env(stage, oidc_provider, *(f"{key}={value}" for key, value in lines.items()))
     answer = get(f"{oidc_provider.api}/orders", stage.mitmdump().url)

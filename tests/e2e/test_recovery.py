@@ -30,8 +30,8 @@ def faulty_endpoint(stage: Stage) -> tuple[FaultyEndpoint, str]:
     return endpoint, stage.enter(serve(endpoint)) + "/oauth2/v2.0/token"
 
 
-def test_after_an_outage_requests_get_tokens_again_soon(stage: Stage) -> None:
-    """However long it was, a few seconds after the server's return a token is asked for and comes."""
+def test_after_outage(stage: Stage) -> None:
+    """A few seconds after the server's return requests get tokens again, however long it was away."""
     stage.authorization_server.lifetime = 2
     endpoint, url = faulty_endpoint(stage)
     stage.env(stage.http, f"TOKEN_ENDPOINT={url}")
@@ -85,7 +85,7 @@ def test_a_blip_is_seen_by_nobody(stage: Stage) -> None:
     assert {name: set(counts) for name, counts in seen.items()} == {name: {200} for name in BLIPS}
 
 
-def test_a_refusal_that_is_repeated_is_remembered(stage: Stage) -> None:
+def test_repeated_refusal(stage: Stage) -> None:
     """A secret that was changed at the server: two token requests find out, however many requests come."""
     stage.authorization_server.lifetime = 2
     endpoint, url = faulty_endpoint(stage)
@@ -100,8 +100,8 @@ def test_a_refusal_that_is_repeated_is_remembered(stage: Stage) -> None:
     assert endpoint.faults == 2
 
 
-def test_of_a_server_that_hangs_one_request_at_a_time_finds_out(stage: Stage) -> None:
-    """The others get what the last one found, at once."""
+def test_hanging(stage: Stage) -> None:
+    """One request at a time finds out about a server that hangs; the others get at once what the last one found."""
     clients, waits = 8, 2
     endpoint, url = faulty_endpoint(stage)
     stage.env(stage.http, f"TOKEN_ENDPOINT={url}", f"TIMEOUT={waits}")

@@ -6,7 +6,8 @@ from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
 from tests.e2e.test_life_cycle import eventually
 
 
-def test_a_mended_secret_is_used_by_the_next_request(stage: Stage, curl: Curl) -> None:
+def test_mended_secret(stage: Stage, curl: Curl) -> None:
+    """The next request uses a mended secret."""
     stage.env(stage.http, "CLIENT_SECRET=wrong")
     proxy = stage.mitmdump()
     statuses = {curl("--proxy", proxy.url, f"{stage.http}/orders").status for _ in range(20)}
@@ -16,7 +17,8 @@ def test_a_mended_secret_is_used_by_the_next_request(stage: Stage, curl: Curl) -
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 
-def test_files_come_and_go_and_the_others_keep_their_tokens(stage: Stage, curl: Curl) -> None:
+def test_come_and_go(stage: Stage, curl: Curl) -> None:
+    """Files come and go, and the others keep their tokens."""
     local = stage.http.replace("127.0.0.1", "localhost")
     stage.env(stage.http)
     proxy = stage.mitmdump()
@@ -36,7 +38,8 @@ def test_files_come_and_go_and_the_others_keep_their_tokens(stage: Stage, curl: 
     assert (status(stage.http), status(local), stage.token_requests) == (200, 401, 2)
 
 
-def test_a_broken_edit_keeps_the_last_good_set_and_says_so(stage: Stage, curl: Curl) -> None:
+def test_broken_edit(stage: Stage, curl: Curl) -> None:
+    """A broken edit keeps the last good set, and says so."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
@@ -51,7 +54,8 @@ def test_a_broken_edit_keeps_the_last_good_set_and_says_so(stage: Stage, curl: C
     assert stage.token_requests == 1
 
 
-def test_a_first_file_takes_effect_too(stage: Stage, curl: Curl) -> None:
+def test_first_file(stage: Stage, curl: Curl) -> None:
+    """A first file takes effect, too."""
     (stage.folder / "envs").mkdir()
     proxy = stage.mitmdump()
     proxy.wait_for("No environment file in")
@@ -60,7 +64,8 @@ def test_a_first_file_takes_effect_too(stage: Stage, curl: Curl) -> None:
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 
-def test_a_changed_secret_file_takes_effect(stage: Stage, curl: Curl) -> None:
+def test_secret_file(stage: Stage, curl: Curl) -> None:
+    """A changed secret file takes effect."""
     secret = stage.folder / "secret"
     secret.write_text("wrong")
     stage.env(stage.http, f"CLIENT_SECRET_FILE={secret}", without="CLIENT_SECRET")
@@ -71,7 +76,8 @@ def test_a_changed_secret_file_takes_effect(stage: Stage, curl: Curl) -> None:
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 
-def test_what_the_system_does_not_tell_is_noticed_all_the_same(stage: Stage, curl: Curl) -> None:
+def test_untold(stage: Stage, curl: Curl) -> None:
+    """A change that the system does not tell is noticed all the same."""
     stage.env(stage.http)
     envs, target = stage.folder / "envs", stage.folder / "elsewhere.env"
     proxy = stage.mitmdump()
@@ -90,7 +96,8 @@ def test_what_the_system_does_not_tell_is_noticed_all_the_same(stage: Stage, cur
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 502
 
 
-def test_a_renamed_file_keeps_its_token_and_its_command(stage: Stage, curl: Curl) -> None:
+def test_renamed(stage: Stage, curl: Curl) -> None:
+    """A renamed file keeps its token and what its command printed."""
     secret, program = stage.folder / "secret", stage.folder / "secret.py"
     secret.write_text(CLIENT_SECRET)
     program.write_text("from pathlib import Path\nprint(Path('../secret').read_text())\n")
@@ -107,7 +114,8 @@ def test_a_renamed_file_keeps_its_token_and_its_command(stage: Stage, curl: Curl
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 
-def test_a_command_runs_again_when_the_server_refuses_the_client(stage: Stage, curl: Curl) -> None:
+def test_command_again(stage: Stage, curl: Curl) -> None:
+    """A command runs again when the server refuses the client."""
     program = stage.folder / "secret.py"
     program.write_text(
         "from pathlib import Path\n"

@@ -24,7 +24,8 @@ def revoke(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("way", ["regular", "lazy", "tunnel", "tunnel http2", "reverse", "upstream", "socks5"])
-def test_a_revoked_token_is_replaced_in_flight(stage: Stage, curl: Curl, way: str) -> None:
+def test_revoked(stage: Stage, curl: Curl, way: str) -> None:
+    """A revoked token is replaced while the request is on its way."""
     tls = f"https://localhost:{stage.https_port}" if way == "reverse" else f"https://api.qa.test:{stage.https_port}"
     url = stage.http if way in ("regular", "lazy") else tls
     stage.env(url)
@@ -55,9 +56,8 @@ def test_a_revoked_token_is_replaced_in_flight(stage: Stage, curl: Curl, way: st
     assert stage.api.statuses == {200: 4, 401: 2}
 
 
-def test_the_flow_tells_of_the_first_answer_and_the_second_request_is_a_flow_of_its_own(
-    stage: Stage, curl: Curl
-) -> None:
+def test_flows(stage: Stage, curl: Curl) -> None:
+    """The flow tells of the first answer, and the second request is a flow of its own."""
     stage.env(stage.http)
     flows = stage.folder / "flows"
     with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
@@ -84,7 +84,8 @@ def test_the_flow_tells_of_the_first_answer_and_the_second_request_is_a_flow_of_
     assert healed.request.headers["Authorization"] == again.request.headers["Authorization"]
 
 
-def test_no_client_sees_a_401_when_tokens_are_revoked_under_load(stage: Stage) -> None:
+def test_under_load(stage: Stage) -> None:
+    """No client sees a 401 when tokens are revoked under load."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
     ended = threading.Event()
@@ -118,7 +119,8 @@ def test_no_client_sees_a_401_when_tokens_are_revoked_under_load(stage: Stage) -
     assert 1 <= stage.token_requests <= 4
 
 
-def test_an_api_that_refuses_every_token_costs_one_more_token_and_one_more_request(stage: Stage, curl: Curl) -> None:
+def test_refuses_everything(stage: Stage, curl: Curl) -> None:
+    """An API that refuses every token costs one more token and one more request."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
@@ -129,8 +131,8 @@ def test_an_api_that_refuses_every_token_costs_one_more_token_and_one_more_reque
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 
-def test_a_url_that_refuses_every_token_does_not_keep_others_from_healing(stage: Stage, curl: Curl) -> None:
-    """The query of a URL does not count."""
+def test_url_refuses(stage: Stage, curl: Curl) -> None:
+    """A URL that refuses every token, whatever its query, does not keep others from getting new ones."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
     through = ["--noproxy", "", "--proxy", proxy.url]
@@ -142,7 +144,8 @@ def test_a_url_that_refuses_every_token_does_not_keep_others_from_healing(stage:
     assert stage.token_requests == 3
 
 
-def test_a_token_that_was_new_and_is_refused_is_not_replaced(stage: Stage, curl: Curl) -> None:
+def test_new_token(stage: Stage, curl: Curl) -> None:
+    """A token that was new and is refused is not replaced."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, f"{stage.http}/always/401").status == 401
@@ -150,7 +153,8 @@ def test_a_token_that_was_new_and_is_refused_is_not_replaced(stage: Stage, curl:
 
 
 @pytest.mark.parametrize("path", ["/always/403", "/always/401?insufficient_scope"])
-def test_an_answer_that_is_not_about_the_token_is_left_alone(stage: Stage, curl: Curl, path: str) -> None:
+def test_other_answer(stage: Stage, curl: Curl, path: str) -> None:
+    """An answer that is not about the token is left alone."""
     stage.env(stage.http)
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
@@ -158,7 +162,8 @@ def test_an_answer_that_is_not_about_the_token_is_left_alone(stage: Stage, curl:
     assert (stage.token_requests, len(stage.api.received)) == (1, 2)
 
 
-def test_the_retry_can_be_switched_off(stage: Stage, curl: Curl) -> None:
+def test_switched_off(stage: Stage, curl: Curl) -> None:
+    """The retry can be switched off."""
     stage.env(stage.http)
     proxy = stage.mitmdump(inject_retry="false")
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
@@ -167,9 +172,8 @@ def test_the_retry_can_be_switched_off(stage: Stage, curl: Curl) -> None:
     assert stage.token_requests == 1
 
 
-def test_where_the_body_was_streamed_the_401_stays_and_the_next_request_has_another_token(
-    stage: Stage, curl: Curl
-) -> None:
+def test_streamed_body(stage: Stage, curl: Curl) -> None:
+    """Where the body was streamed, the 401 stays, and the next request has another token."""
     stage.env(stage.http)
     flows, upload = stage.folder / "flows", stage.folder / "upload"
     upload.write_bytes(b"x" * 100_000)
@@ -186,7 +190,8 @@ def test_where_the_body_was_streamed_the_401_stays_and_the_next_request_has_anot
     assert stage.token_requests == 2
 
 
-def test_a_large_answer_to_the_second_request_arrives_whole(stage: Stage, curl: Curl) -> None:
+def test_large_answer(stage: Stage, curl: Curl) -> None:
+    """A large answer to the second request arrives whole."""
     stage.env(stage.http)
     proxy = stage.mitmdump(stream_large_bodies="10k")
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
@@ -208,8 +213,8 @@ def test_a_stream_is_not_asked_for_twice(stage: Stage, curl: Curl, asks: str) ->
     assert stage.api.statuses == {200: 2, 401: 1}
 
 
-def test_a_second_answer_that_is_a_stream_is_not_waited_for(stage: Stage, curl: Curl) -> None:
-    """It does not end; the 401 goes to the client at once."""
+def test_second_streams(stage: Stage, curl: Curl) -> None:
+    """A second answer that is a stream is not waited for, as it does not end; the 401 goes to the client at once."""
     ended = threading.Event()
 
     @stage.api.app.get("/events")
@@ -234,8 +239,8 @@ def test_a_second_answer_that_is_a_stream_is_not_waited_for(stage: Stage, curl: 
 
 
 @pytest.mark.parametrize("length", ["known", "unknown"])
-def test_a_second_answer_that_is_too_large_is_not_held(stage: Stage, curl: Curl, length: str) -> None:
-    """With stream_large_bodies it must not fill the memory; the 401 goes to the client at once."""
+def test_second_too_large(stage: Stage, curl: Curl, length: str) -> None:
+    """With stream_large_bodies a second answer that is too large is not held; the 401 goes to the client at once."""
 
     @stage.api.app.get("/huge")
     def huge() -> Any:
@@ -255,7 +260,8 @@ def test_a_second_answer_that_is_too_large_is_not_held(stage: Stage, curl: Curl,
     assert len(curl(*huge_one).body) == 20 << 20
 
 
-def test_a_401_that_is_so_large_that_it_streams_stays(stage: Stage, curl: Curl) -> None:
+def test_large_401(stage: Stage, curl: Curl) -> None:
+    """A 401 that is so large that it streams stays."""
     stage.env(stage.http)
     proxy = stage.mitmdump(stream_large_bodies="10k")
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
@@ -265,7 +271,8 @@ def test_a_401_that_is_so_large_that_it_streams_stays(stage: Stage, curl: Curl) 
     assert stage.token_requests == 2
 
 
-def test_where_another_script_streams_the_second_answer_away_the_401_stays(stage: Stage, curl: Curl) -> None:
+def test_script_streams(stage: Stage, curl: Curl) -> None:
+    """Where another script streams the second answer away, the 401 stays."""
     stage.env(stage.http)
     script = stage.folder / "stream.py"
     script.write_text("def responseheaders(flow): flow.response.stream = flow.response.status_code == 200\n")
@@ -278,7 +285,8 @@ def test_where_another_script_streams_the_second_answer_away_the_401_stays(stage
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 
-def test_a_replay_that_would_leave_another_way_is_not_made(stage: Stage, curl: Curl) -> None:
+def test_other_way(stage: Stage, curl: Curl) -> None:
+    """A request that would leave another way is not sent again."""
     stage.env(stage.http)
     words = ["--set", f"confdir={stage.confdir}", "--ignore-hosts", ".*"]
     corporate = stage.enter(
@@ -294,9 +302,8 @@ def test_a_replay_that_would_leave_another_way_is_not_made(stage: Stage, curl: C
     assert not any("server connect" in line for line in corporate.log)
 
 
-def test_a_second_answer_that_does_not_come_leaves_the_401_and_asks_no_third_time(
-    stage: Stage, curl: Curl, tmp_path: Path
-) -> None:
+def test_no_second_answer(stage: Stage, curl: Curl, tmp_path: Path) -> None:
+    """Where no second answer comes, the 401 stays, and there is no third request."""
     stage.env(stage.http)
     patience = tmp_path / "patience.py"
     patience.write_text("from credential_injector.proxy import retry\nretry.DEADLINE = 0.5\n")
@@ -311,7 +318,8 @@ def test_a_second_answer_that_does_not_come_leaves_the_401_and_asks_no_third_tim
     assert stage.token_requests == 2
 
 
-def test_when_no_other_token_can_be_had_the_401_stays_and_the_flow_says_why(stage: Stage, curl: Curl) -> None:
+def test_no_other_token(stage: Stage, curl: Curl) -> None:
+    """When no other token can be had, the 401 stays, and the flow says why."""
     stage.env(stage.http)
     flows = stage.folder / "flows"
     with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
@@ -324,7 +332,8 @@ def test_when_no_other_token_can_be_had_the_401_stays_and_the_flow_says_why(stag
     assert refused.metadata["inject"]["retried"] is False
 
 
-def test_a_persons_own_replay_gets_the_token_of_the_moment(stage: Stage, curl: Curl) -> None:
+def test_own_replay(stage: Stage, curl: Curl) -> None:
+    """A person's own replay gets the token of the moment."""
     stage.env(stage.http, "OVERWRITE=never")
     flows, replayed = stage.folder / "flows", stage.folder / "replayed"
     with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
@@ -336,7 +345,8 @@ def test_a_persons_own_replay_gets_the_token_of_the_moment(stage: Stage, curl: C
     assert (again.metadata["inject"]["action"], again.metadata["inject"]["replaced"]) == ("injected", None)
 
 
-def test_a_credential_of_the_files_own_that_is_refused_is_not_sent_again(stage: Stage, curl: Curl) -> None:
+def test_static(stage: Stage, curl: Curl) -> None:
+    """A credential that stands in the file is refused, and the request is not sent again."""
     without = "TOKEN_ENDPOINT,CLIENT_ID,CLIENT_SECRET,SCOPE"
     stage.env(stage.http, "GRANT_TYPE=static", "VALUE=canary", without=without)
     flows = stage.folder / "flows"

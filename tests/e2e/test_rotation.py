@@ -28,8 +28,8 @@ def env(stage: Stage, server: Issuer, *lines: str, name: str = "qa", host: str =
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
-def test_two_ways_to_one_login_show_no_refresh_token_twice(stage: Stage, server: Issuer, kind: str) -> None:
-    """Two files that differ in TIMEOUT alone, used at once and one after the other."""
+def test_two_ways(stage: Stage, server: Issuer, kind: str) -> None:
+    """Two files that differ in TIMEOUT alone, used at once and one after the other, show no refresh token twice."""
     server.lifetime = 3
     apis = [server.origin, server.origin.replace("127.0.0.1", "localhost")]
     for number, api in enumerate(apis):

@@ -47,7 +47,8 @@ def start_and_fail(stage: Stage, *options: str, name: str = "mitmdump", **settin
     return done.returncode, [line.partition("] ")[2] for line in done.stdout.splitlines()]
 
 
-def test_a_broken_file_stops_mitmdump_with_every_mistake_and_no_traceback(stage: Stage) -> None:
+def test_broken_file(stage: Stage) -> None:
+    """A broken file stops mitmdump with every mistake and no traceback."""
     stage.env("https://api.qa.test", "SCOP=read", "OVERWRITE=sometimes")
     stage.env("https://api.qa.test", name="dev")
     (stage.folder / "envs" / "prod.env").write_text("HOST=ftp://x\n")
@@ -63,7 +64,8 @@ def test_a_broken_file_stops_mitmdump_with_every_mistake_and_no_traceback(stage:
     ]
 
 
-def test_two_files_on_one_origin_stop_mitmdump(stage: Stage) -> None:
+def test_shared_origin(stage: Stage) -> None:
+    """Two files on one origin stop mitmdump."""
     stage.env("https://api.qa.test", name="dev")
     stage.env("https://API.qa.test:443", name="qa")
     code, lines = start_and_fail(stage)
@@ -89,16 +91,16 @@ def test_two_files_on_one_origin_stop_mitmdump(stage: Stage) -> None:
         (["--set", "inject_env=qe"], "inject_env: qe: envs/qe.env does not exist, did you mean qa?"),
     ],
 )
-def test_a_wrong_option_stops_mitmdump_instead_of_unloading_the_add_on(
-    stage: Stage, words: list[str], wrong: str
-) -> None:
+def test_wrong_option(stage: Stage, words: list[str], wrong: str) -> None:
+    """A wrong option stops mitmdump instead of unloading the add-on."""
     stage.env("https://api.qa.test")
     code, lines = start_and_fail(stage, *words)
     assert code == 1
     assert any(line.startswith(wrong) for line in lines)
 
 
-def test_an_option_from_the_configuration_file_is_checked_too(stage: Stage) -> None:
+def test_configuration_file(stage: Stage) -> None:
+    """An option from the configuration file is checked, too."""
     confdir = stage.folder / "conf"
     confdir.mkdir()
     (confdir / "config.yaml").write_text("inject_env: [qa, dev]\n")
@@ -108,7 +110,8 @@ def test_an_option_from_the_configuration_file_is_checked_too(stage: Stage) -> N
     assert "inject_env: is malformed; expected a text" in lines
 
 
-def test_without_any_file_it_starts_and_says_how_to_make_one(stage: Stage, curl: Curl) -> None:
+def test_no_file(stage: Stage, curl: Curl) -> None:
+    """Without any file it starts, and says how to make one."""
     (stage.folder / "envs").mkdir()
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, f"{stage.http}/open").status == 200
@@ -116,7 +119,8 @@ def test_without_any_file_it_starts_and_says_how_to_make_one(stage: Stage, curl:
     assert f"in {stage.folder}/envs: every request passes untouched. To make one, write HOST=" in line
 
 
-def test_without_any_file_it_tells_what_lies_there_instead(stage: Stage) -> None:
+def test_found_instead(stage: Stage) -> None:
+    """Without any file it tells what lies there instead."""
     (stage.folder / "envs" / "team").mkdir(parents=True)
     (stage.folder / "envs" / "team" / "qa.env").touch()
     proxy = stage.mitmdump()
@@ -142,7 +146,8 @@ def running():
 
 
 @pytest.mark.parametrize("way", ["relative", "absolute"])
-def test_a_clone_runs_from_any_folder_and_wins_over_an_installed_copy(stage: Stage, curl: Curl, way: str) -> None:
+def test_clone(stage: Stage, curl: Curl, way: str) -> None:
+    """A clone runs from any folder, and wins over an installed copy."""
     folder = clone(stage)
     stage.env(stage.http)
     (stage.folder / "where.py").write_text(WHERE)
@@ -160,9 +165,8 @@ def test_a_clone_runs_from_any_folder_and_wins_over_an_installed_copy(stage: Sta
     assert "'../" not in path
 
 
-def test_environment_files_in_the_working_directory_come_before_those_beside_the_add_on(
-    stage: Stage, curl: Curl
-) -> None:
+def test_working_directory(stage: Stage, curl: Curl) -> None:
+    """Environment files in the working directory come before those beside the add-on."""
     folder = clone(stage)
     (folder / "envs").mkdir()
     (folder / "envs" / "broken.env").write_text("nonsense")
@@ -188,7 +192,8 @@ def run_with_python(stage: Stage, script: Path, missing: tuple[str, ...], code: 
     return [sys.executable, "-c", code, *words]
 
 
-def test_a_clone_that_is_not_installed_runs_with_the_dependencies_alone(stage: Stage) -> None:
+def test_not_installed(stage: Stage) -> None:
+    """A clone that is not installed runs with the dependencies alone."""
     folder = clone(stage)
     stage.env(stage.http)
     command = run_with_python(stage, folder / "addon" / "inject.py", ())
@@ -211,9 +216,8 @@ def test_a_clone_that_is_not_installed_runs_with_the_dependencies_alone(stage: S
 
 
 @pytest.mark.parametrize("missing", [("requests",), ("authlib", "dotenv")])
-def test_a_missing_dependency_is_told_in_one_line_with_the_command_that_installs_it(
-    stage: Stage, missing: tuple[str, ...]
-) -> None:
+def test_missing_dependency(stage: Stage, missing: tuple[str, ...]) -> None:
+    """A missing dependency is told in one line, with the command that installs it."""
     command = run_with_python(stage, clone(stage) / "addon" / "inject.py", missing)
     done = subprocess.run(
         command, cwd=stage.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
@@ -228,8 +232,8 @@ def test_a_missing_dependency_is_told_in_one_line_with_the_command_that_installs
 
 
 @pytest.mark.parametrize(("version", "loads"), [("10.4.2", False), ("11.0.1", False), ("11.0.2", True), ("12.0", True)])
-def test_a_mitmproxy_that_is_too_old_is_told_in_one_line(stage: Stage, version: str, loads: bool) -> None:
-    """Tried with a real 10.4.2, which had loaded the script without a word."""
+def test_old_mitmproxy(stage: Stage, version: str, loads: bool) -> None:
+    """A mitmproxy that is too old is told in one line; tried with a real 10.4.2, which had loaded the script."""
     stage.env("https://api.qa.test", "SCOP=read")  # so that it ends in any case
     code = f"import mitmproxy.version; mitmproxy.version.VERSION = {version!r}\n" + UNINSTALLED
     command = run_with_python(stage, SCRIPT, (), code)
@@ -242,7 +246,8 @@ def test_a_mitmproxy_that_is_too_old_is_told_in_one_line(stage: Stage, version: 
     assert ("did you mean SCOPE?" in done.stdout) == loads
 
 
-def test_an_installed_wheel_runs_from_the_path_that_the_command_prints(stage: Stage, curl: Curl) -> None:
+def test_wheel(stage: Stage, curl: Curl) -> None:
+    """An installed wheel runs from the path that the command prints."""
     wheels, site = stage.folder / "wheels", stage.folder / "site"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     source = stage.folder / "source"
@@ -273,7 +278,8 @@ def test_an_installed_wheel_runs_from_the_path_that_the_command_prints(stage: St
     assert f"loaded from {site}/credential_injector/__init__.py" in "\n".join(proxy.log)
 
 
-def test_a_changed_script_is_loaded_anew_and_goes_on(stage: Stage, curl: Curl) -> None:
+def test_loaded_anew(stage: Stage, curl: Curl) -> None:
+    """A changed script is loaded anew, and goes on."""
     folder = clone(stage)
     script = folder / "addon" / "inject.py"
     stage.env(stage.http, "METHODS=GET")
@@ -287,14 +293,16 @@ def test_a_changed_script_is_loaded_anew_and_goes_on(stage: Stage, curl: Curl) -
     assert curl("--proxy", proxy.url, "--data", "x", f"{stage.http}/orders").body.startswith("qa: REQUEST BLOCKED")
 
 
-def test_mitmweb_runs_it_too(stage: Stage, curl: Curl) -> None:
+def test_mitmweb(stage: Stage, curl: Curl) -> None:
+    """mitmweb runs it, too."""
     stage.env(stage.http)
     words = ["--set", f"web_port={free_port()}", "--set", "web_open_browser=false"]
     proxy = stage.enter(stage.mitmproxy("mitmweb", *words))
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
 
 
-def test_a_web_port_that_is_taken_is_told_in_one_line(stage: Stage) -> None:
+def test_web_port_taken(stage: Stage) -> None:
+    """A web port that is taken is told in one line."""
     stage.env(stage.http)
     port = int(stage.http.rpartition(":")[2])
     code, lines = start_and_fail(stage, name="mitmweb", web_port=str(port), web_open_browser="false")
@@ -305,7 +313,8 @@ def test_a_web_port_that_is_taken_is_told_in_one_line(stage: Stage) -> None:
     ) in lines
 
 
-def test_mitmweb_keeps_its_port_when_the_script_is_loaded_anew(stage: Stage) -> None:
+def test_web_port_kept(stage: Stage) -> None:
+    """mitmweb keeps its port when the script is loaded anew."""
     stage.env(stage.http)
     script = clone(stage) / "addon" / "inject.py"
     with stage.mitmproxy("mitmweb", script=script, web_port=free_port(), web_open_browser="false") as proxy:
@@ -314,7 +323,8 @@ def test_mitmweb_keeps_its_port_when_the_script_is_loaded_anew(stage: Stage) -> 
         assert not any("web_port" in line for line in proxy.log)
 
 
-def test_the_console_runs_it_too(stage: Stage, curl: Curl) -> None:
+def test_console(stage: Stage, curl: Curl) -> None:
+    """The console runs it, too."""
     stage.env(stage.http)
     (stage.folder / "tell.py").write_text("def running():\n    open('started', 'w').close()\n")
     port = free_port()
@@ -351,7 +361,8 @@ def _drain(terminal: int) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "0.0.0.0", "localhost", "[::ffff:127.0.0.1]", "web.test"])
-def test_mitmweb_cannot_be_reached_through_the_proxy(stage: Stage, host: str) -> None:
+def test_mitmweb_through_proxy(stage: Stage, host: str) -> None:
+    """mitmweb cannot be reached through the proxy."""
     stage.env(stage.http)
     port = free_port()
     with stage.mitmproxy("mitmweb", web_port=port, web_open_browser="false") as proxy:

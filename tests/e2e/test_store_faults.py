@@ -32,7 +32,7 @@ def get(proxy: Mitmproxy, url: str) -> int:
 
 
 @pytest.mark.parametrize("kind", ["file", "redis"])
-def test_a_proxy_that_is_killed_while_it_asks_costs_nobody_the_login(stage: Stage, server: Issuer, kind: str) -> None:
+def test_killed(stage: Stage, server: Issuer, kind: str) -> None:
     """The next proxy asks while the server still takes the refresh token that the killed one has shown: for 10 s."""
     server.grace = 10.0
     server.may_answer.clear()
@@ -83,8 +83,8 @@ def test_redis_that_pauses_costs_no_request(stage: Stage) -> None:
     assert set(one.statuses + two.statuses) == {200}, one.bodies | two.bodies
 
 
-def test_a_file_whose_lock_hangs_costs_no_request(stage: Stage) -> None:
-    """It is told once, and what came meanwhile is in the file when the lock is free."""
+def test_lock_hangs(stage: Stage) -> None:
+    """A file whose lock hangs is told once and costs no request; what came meanwhile is in the file afterwards."""
     stage.authorization_server.lifetime = 3
     stage.env(stage.http)
     file = stage.folder / "tokens.json"
@@ -102,7 +102,7 @@ def test_a_file_whose_lock_hangs_costs_no_request(stage: Stage) -> None:
     assert file.exists()
 
 
-def test_a_folder_that_is_removed_is_not_made_again(stage: Stage) -> None:
+def test_folder_removed(stage: Stage) -> None:
     """A folder that the add-on made would be another one than the user's: on another disk, or open to all."""
     stage.authorization_server.lifetime = 3
     stage.env(stage.http)

@@ -36,6 +36,7 @@ def block(stage: Stage, curl: Curl, token_endpoint: str, *lines: str) -> tuple[s
 
 
 def test_down(stage: Stage, curl: Curl) -> None:
+    """A token endpoint that is down is told in the 502 and in the log."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         line, _ = block(stage, curl, f"http://127.0.0.1:{unused.getsockname()[1]}/token")
@@ -43,6 +44,7 @@ def test_down(stage: Stage, curl: Curl) -> None:
 
 
 def test_slow(stage: Stage, curl: Curl) -> None:
+    """A token endpoint that does not answer in time is told."""
     with answering(60.0) as (url, _):
         line, _ = block(stage, curl, url, "TIMEOUT=1")
     assert f"(timeout): {url} did not answer within 1 s" in line
@@ -66,6 +68,7 @@ def test_slow(stage: Stage, curl: Curl) -> None:
     ],
 )
 def test_lying(stage: Stage, curl: Curl, answer: bytes, code: str) -> None:
+    """An answer that is no token is told."""
     with answering(answer) as (url, _):
         line, _ = block(stage, curl, url)
     assert f"({code})" in line
@@ -73,7 +76,8 @@ def test_lying(stage: Stage, curl: Curl, answer: bytes, code: str) -> None:
         assert line.endswith("next try in 7 s")
 
 
-def test_a_refusal_is_remembered_and_costs_one_token_request(stage: Stage, curl: Curl) -> None:
+def test_refusal(stage: Stage, curl: Curl) -> None:
+    """A refusal is remembered, and costs one token request."""
     stage.env(stage.http, "CLIENT_SECRET=wrong")
     proxy = stage.mitmdump()
     for _ in range(5):
@@ -84,7 +88,8 @@ def test_a_refusal_is_remembered_and_costs_one_token_request(stage: Stage, curl:
     assert stage.token_requests == 1
 
 
-def test_a_blocked_head_request_and_the_next_one_on_its_connection_are_answered(stage: Stage, curl: Curl) -> None:
+def test_blocked_head(stage: Stage, curl: Curl) -> None:
+    """A blocked HEAD request and the next one on its connection are answered."""
     stage.env(stage.http, "METHODS=GET")
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, "--head", f"{stage.http}/orders").status == 502
@@ -96,9 +101,8 @@ def test_a_blocked_head_request_and_the_next_one_on_its_connection_are_answered(
 
 @pytest.mark.parametrize("extra", [[], ["--header", "Transfer-Encoding: chunked"]])
 @pytest.mark.parametrize("limit", ["", "1k"])
-def test_a_blocked_upload_ends_and_never_carries_a_credential(
-    stage: Stage, curl: Curl, limit: str, extra: list[str]
-) -> None:
+def test_blocked_upload(stage: Stage, curl: Curl, limit: str, extra: list[str]) -> None:
+    """A blocked upload ends, and never carries a credential."""
     stage.env(stage.http, "CLIENT_SECRET=wrong")
     proxy = stage.mitmdump(*(["--set", f"stream_large_bodies={limit}"] if limit else []))
     upload = stage.folder / "upload"
@@ -112,7 +116,8 @@ def test_a_blocked_upload_ends_and_never_carries_a_credential(
     assert not any("crashed" in line or "Traceback" in line for line in proxy.log)
 
 
-def test_while_one_request_waits_for_its_token_others_go_on(stage: Stage, curl: Curl) -> None:
+def test_others_go_on(stage: Stage, curl: Curl) -> None:
+    """While one request waits for its token, others go on."""
     with answering(60.0) as (url, asked):
         stage.env(stage.http, f"TOKEN_ENDPOINT={url}", "TIMEOUT=3")
         proxy = stage.mitmdump()

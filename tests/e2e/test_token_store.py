@@ -39,7 +39,8 @@ def store(request: pytest.FixtureRequest, stage: Stage) -> Iterator[str]:
             yield url
 
 
-def test_two_proxies_make_one_token_request_between_them(stage: Stage, curl: Curl, store: str) -> None:
+def test_two_proxies(stage: Stage, curl: Curl, store: str) -> None:
+    """Two proxies make one token request between them."""
     stage.env(stage.http)
     proxies = [stage.mitmdump(inject_tokens=store) for _ in range(2)]
     for proxy in proxies:
@@ -47,7 +48,8 @@ def test_two_proxies_make_one_token_request_between_them(stage: Stage, curl: Cur
     assert stage.token_requests == 1
 
 
-def test_a_token_outlives_the_process_and_is_told_as_such(stage: Stage, curl: Curl, store: str) -> None:
+def test_outlives_process(stage: Stage, curl: Curl, store: str) -> None:
+    """A token outlives the process, and the flow says that it comes from the store."""
     stage.env(stage.http)
     for run in range(2):
         flows = stage.folder / f"flows{run}"
@@ -58,7 +60,8 @@ def test_a_token_outlives_the_process_and_is_told_as_such(stage: Stage, curl: Cu
     assert stage.token_requests == 1
 
 
-def test_a_refused_token_is_not_taken_from_the_store_again(stage: Stage, curl: Curl, store: str) -> None:
+def test_refused(stage: Stage, curl: Curl, store: str) -> None:
+    """A refused token is not taken from the store again."""
     stage.env(stage.http)
     proxies = [stage.mitmdump(inject_tokens=store) for _ in range(2)]
     for proxy in proxies:
@@ -70,9 +73,8 @@ def test_a_refused_token_is_not_taken_from_the_store_again(stage: Stage, curl: C
     assert stage.token_requests == 2
 
 
-def test_where_the_api_refuses_the_stored_token_too_the_client_gets_the_answer_to_a_new_one(
-    stage: Stage, curl: Curl, store: str
-) -> None:
+def test_refused_twice(stage: Stage, curl: Curl, store: str) -> None:
+    """Where the API refuses the stored token, too, the client gets the answer to a new one."""
     stage.env(stage.http)
     urls = [stage.mitmdump(inject_tokens=store).url for _ in range(2)]
 
@@ -91,7 +93,8 @@ def test_where_the_api_refuses_the_stored_token_too_the_client_gets_the_answer_t
     assert [call(url) for url in urls] == [200, 200]
 
 
-def test_a_token_that_was_revoked_while_nobody_ran_is_replaced_in_flight(stage: Stage, curl: Curl, store: str) -> None:
+def test_revoked_before(stage: Stage, curl: Curl, store: str) -> None:
+    """A token that was revoked while nobody ran is replaced while the request is on its way."""
     stage.env(stage.http)
     with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
         assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
@@ -101,7 +104,8 @@ def test_a_token_that_was_revoked_while_nobody_ran_is_replaced_in_flight(stage: 
     assert stage.token_requests == 2
 
 
-def test_a_corrupt_file_is_moved_aside_and_costs_no_request(stage: Stage, curl: Curl) -> None:
+def test_corrupt(stage: Stage, curl: Curl) -> None:
+    """A corrupt file is moved aside, and costs no request."""
     store = stage.folder / "tokens.json"
     store.write_text("{ not json")
     stage.env(stage.http)
@@ -113,7 +117,8 @@ def test_a_corrupt_file_is_moved_aside_and_costs_no_request(stage: Stage, curl: 
     assert CLIENT_SECRET not in store.read_text()
 
 
-def test_when_redis_dies_under_load_no_request_is_lost(stage: Stage) -> None:
+def test_redis_dies(stage: Stage) -> None:
+    """When Redis dies under load, no request is lost."""
     stage.authorization_server.lifetime = 3
     stage.env(stage.http)
     with redis_server() as (url, process):
@@ -128,7 +133,8 @@ def test_when_redis_dies_under_load_no_request_is_lost(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("value", ["redis://user:canary@h:port/0", "/no/such/folder/tokens"])
-def test_a_store_that_cannot_be_is_refused_at_the_start(stage: Stage, value: str) -> None:
+def test_impossible_store(stage: Stage, value: str) -> None:
+    """A store that cannot be is refused at the start."""
     stage.env(stage.http)
     proxy = stage.mitmdump(inject_tokens=value)
     proxy.wait_for("inject_tokens: .* expected")

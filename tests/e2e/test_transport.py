@@ -30,10 +30,8 @@ def tls_endpoint(stage: Stage, certificate: str) -> str:
 
 
 @pytest.mark.parametrize("line", ["", "PROXY={proxy}", "PROXY=direct"])
-def test_token_requests_take_the_way_of_the_upstream_proxy_or_the_files_own(
-    stage: Stage, curl: Curl, certificates: tuple[object, object], line: str
-) -> None:
-    """Its password and mitmproxy's trust included. Without it, nobody knows the name."""
+def test_way(stage: Stage, curl: Curl, certificates: tuple[object, object], line: str) -> None:
+    """Token requests take the way of the upstream proxy, or the file's own, with its password and mitmproxy's trust."""
     words = ["--set", f"confdir={stage.confdir}", "--ignore-hosts", ".*", "--proxyauth", "me:p@ss"]
     company = stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, script=RESOLVE_TEST, inside=stage.inside))
     endpoint = tls_endpoint(stage, str(certificates[1]))
@@ -49,9 +47,8 @@ def test_token_requests_take_the_way_of_the_upstream_proxy_or_the_files_own(
         assert (reply.status, stage.token_requests) == (200, 1)
 
 
-def test_ca_file_is_trusted_alone_and_insecure_tls_is_told_on_every_flow(
-    stage: Stage, curl: Curl, certificates: tuple[object, object]
-) -> None:
+def test_trust(stage: Stage, curl: Curl, certificates: tuple[object, object]) -> None:
+    """CA_FILE is trusted alone, and INSECURE_TLS is told on every flow."""
     endpoint = tls_endpoint(stage, str(certificates[1])).replace("login.qa.test", "127.0.0.1")
     flows = stage.folder / "flows"
     (stage.folder / "envs").mkdir()
@@ -67,10 +64,8 @@ def test_ca_file_is_trusted_alone_and_insecure_tls_is_told_on_every_flow(
         assert told == [line == "INSECURE_TLS=true"] * 2
 
 
-def test_an_address_that_drops_packets_does_not_keep_a_token_from_coming(
-    stage: Stage, curl: Curl, certificates: tuple[object, object]
-) -> None:
-    """The name has another one that works."""
+def test_dropped_packets(stage: Stage, curl: Curl, certificates: tuple[object, object]) -> None:
+    """An address that drops packets does not keep a token from coming, as the name has another one that works."""
     endpoint = tls_endpoint(stage, str(certificates[1]))
     port = int(endpoint.split("/")[2].rpartition(":")[2])
     stage.enter(black_hole("127.0.0.2", port))

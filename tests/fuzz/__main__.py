@@ -15,8 +15,8 @@ LONGEST_INPUT = 8192  # bytes
 PROPERTIES = {
     "test_answers": "test_every_answer_is_a_token_that_can_be_sent_or_a_refusal_without_a_secret",
     "test_env_files": "test_env_file",
-    "test_stored_tokens": "test_no_content_of_the_file_costs_a_request_is_sent_or_is_lost",
-    "test_requests": "test_no_hook_raises_or_tells_a_secret",
+    "test_stored_tokens": "test_file",
+    "test_requests": "test_hooks",
 }
 
 

@@ -171,9 +171,9 @@ LINES = st.lists(
     LINES,
     st.lists(st.tuples(flows(), RESPONSES, mostly(st.none(), TEXT)), min_size=1, max_size=3),
 )
-def test_no_hook_raises_or_tells_a_secret(
-    answer: Answer, lines: str, traffic: list[tuple[http.HTTPFlow, http.Response, str | None]]
-) -> None:
+def test_hooks(answer: Answer, lines: str, traffic: list[tuple[http.HTTPFlow, http.Response, str | None]]) -> None:
+    """No hook raises or tells a secret."""
+
     async def run() -> None:
         async with proxy(answer, lines) as injector:
             for flow, response, failure in traffic:
@@ -368,7 +368,9 @@ def cases(draw: st.DrawFn) -> tuple[http.HTTPFlow, bool]:
 
 
 @given(st.lists(cases(), min_size=5, max_size=5))  # together, as a proxy costs more than a request
-def test_a_token_goes_only_where_scheme_host_port_and_every_name_agree(some: list[tuple[http.HTTPFlow, bool]]) -> None:
+def test_destination(some: list[tuple[http.HTTPFlow, bool]]) -> None:
+    """A token goes only where scheme, host, port and every name agree."""
+
     async def run() -> None:
         async with proxy(GOOD) as injector:
             for flow, _ in some:

@@ -41,7 +41,8 @@ FILES = (
 
 
 @given(FILES)
-def test_no_content_of_the_file_costs_a_request_is_sent_or_is_lost(content: bytes) -> None:
+def test_file(content: bytes) -> None:
+    """No content of the file costs a request, is sent or is lost."""
     with tempfile.TemporaryDirectory() as folder, nothing_secret_is_logged():
         file = Path(folder) / "tokens.json"
         file.write_bytes(content)
@@ -53,7 +54,9 @@ def test_no_content_of_the_file_costs_a_request_is_sent_or_is_lost(content: byte
 
 
 @given(st.binary() | ENTRIES.map(as_bytes) | mutated(as_bytes(VALID)))
-def test_no_value_in_redis_costs_a_request_or_is_sent(redis_server: RedisServer, value: bytes) -> None:
+def test_redis(redis_server: RedisServer, value: bytes) -> None:
+    """No value in Redis costs a request or is sent."""
+
     async def put() -> None:
         async with client(redis_server) as connected:
             await connected.set(f"credential-injector:{IDENTITY}", value)

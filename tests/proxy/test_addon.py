@@ -303,9 +303,8 @@ async def test_insecure_tls(proxy: Proxy) -> None:
         assert flow.comment.endswith("\n- INSECURE_TLS: nobody verifies which server issues the tokens")
 
 
-async def test_the_authorization_server_is_reached_as_mitmproxy_reaches_others(
-    proxy: Proxy, endpoint: Endpoint
-) -> None:
+async def test_way(proxy: Proxy, endpoint: Endpoint) -> None:
+    """The authorization server is reached as mitmproxy reaches others."""
     proxy.env()
     await proxy.send()
     proxy.set(ssl_verify_upstream_trusted_ca="ca.pem", mode=["socks5", "upstream:https://[::1]:3128"])
@@ -640,7 +639,8 @@ async def test_mistake_at_start(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert [record.getMessage().partition(": ")[0] for record in said] == ["inject_clients", f"{tmp_path}/qa.env"]
 
 
-async def test_a_token_outlives_a_change_that_does_not_concern_it(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_other_change(proxy: Proxy, endpoint: Endpoint) -> None:
+    """A token outlives a change that does not concern it."""
     proxy.env()
     await proxy.send()
     proxy.env(name="dev", host="https://dev.example.com")
@@ -668,7 +668,8 @@ async def test_log(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     assert "token-qa-1" not in caplog.text
 
 
-async def test_many_environments_are_not_listed_one_by_one(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+async def test_many_environments(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    """Many environments are not listed one by one."""
     caplog.set_level(logging.INFO)
     for number in range(30):
         lines = f"HOST=https://h{number}.example.com\nCLIENT_ID=a\nCLIENT_SECRET=b\n"
@@ -678,7 +679,9 @@ async def test_many_environments_are_not_listed_one_by_one(proxy: Proxy, caplog:
     assert caplog.messages[-1] == "... and 10 more environments"
 
 
-async def test_status_tells_token_counts_errors_and_files_that_are_not_in_use(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_status(proxy: Proxy, endpoint: Endpoint) -> None:
+    """The status tells the token, counts, errors, and files that are not in use."""
+
     def status() -> list[str]:
         lines = proxy.context.master.commands.call("inject.status")
         return [re.sub(r"sha256:\w{12}", "…", line.replace(f"{proxy.folder}/", "…")) for line in lines]
@@ -711,9 +714,8 @@ async def test_status_tells_token_counts_errors_and_files_that_are_not_in_use(pr
     ]
 
 
-async def test_a_request_that_waits_while_its_file_changes_finishes_with_what_it_began_with(
-    proxy: Proxy, endpoint: Endpoint
-) -> None:
+async def test_change_meanwhile(proxy: Proxy, endpoint: Endpoint) -> None:
+    """A request that waits while its file changes finishes with what it began with."""
     proxy.env()
     flow = request()
     waiting = asyncio.ensure_future(proxy.send(flow))
@@ -725,7 +727,8 @@ async def test_a_request_that_waits_while_its_file_changes_finishes_with_what_it
     assert token(await proxy.send()) == "Token token-qa-2"
 
 
-async def test_a_mistake_in_a_changed_file_is_told_once(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+async def test_mistake_once(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    """A mistake in a changed file is told once."""
     proxy.env()
     (proxy.folder / "qa.env").write_text("HOST=ftp://x")
     for _ in range(3):
@@ -736,7 +739,8 @@ async def test_a_mistake_in_a_changed_file_is_told_once(proxy: Proxy, caplog: py
     assert token(await proxy.send()) == "Bearer token-qa-1"
 
 
-async def test_another_store_is_used_from_then_on(proxy: Proxy, endpoint: Endpoint, tmp_path: Path) -> None:
+async def test_other_store(proxy: Proxy, endpoint: Endpoint, tmp_path: Path) -> None:
+    """Another store is used from then on."""
     proxy.env()
     assert token(await proxy.send()) == "Bearer token-qa-1"
     proxy.set(inject_tokens=str(tmp_path / "tokens"))
@@ -748,7 +752,8 @@ async def test_another_store_is_used_from_then_on(proxy: Proxy, endpoint: Endpoi
         proxy.set(inject_tokens="/no/such/folder/tokens")
 
 
-async def test_refresh_asks_anew_while_the_token_at_hand_serves(proxy: Proxy, endpoint: Endpoint) -> None:
+async def test_refresh(proxy: Proxy, endpoint: Endpoint) -> None:
+    """A refresh asks for a new token while the one at hand serves."""
     proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
     proxy.set(inject_env="")
     await proxy.send()
@@ -761,7 +766,8 @@ async def test_refresh_asks_anew_while_the_token_at_hand_serves(proxy: Proxy, en
         proxy.context.master.commands.execute("inject.refresh qe")
 
 
-async def test_at_the_end_each_environment_gets_a_line(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+async def test_summary(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    """At the end each environment gets a line."""
     caplog.set_level(logging.INFO)
     proxy.env(name="qa").env(name="dev", host="https://dev.example.com")
     proxy.set(inject_env="")
@@ -773,9 +779,8 @@ async def test_at_the_end_each_environment_gets_a_line(proxy: Proxy, caplog: pyt
 
 
 @pytest.mark.parametrize(("grant", "waits"), [("refresh_token", True), ("client_credentials", False)])
-async def test_mitmproxy_ends_only_when_a_refresh_token_that_was_shown_has_its_successor(
-    proxy: Proxy, endpoint: Endpoint, grant: str, waits: bool
-) -> None:
+async def test_end_waits(proxy: Proxy, endpoint: Endpoint, grant: str, waits: bool) -> None:
+    """mitmproxy ends only when a refresh token that was shown has its successor."""
     refreshes = "GRANT_TYPE=refresh_token\nREFRESH_TOKEN=first" if grant == "refresh_token" else ""
     proxy.env(refreshes)
     proxy.context.master.commands.call("inject.refresh", "qa")
@@ -797,7 +802,8 @@ async def test_ending(proxy: Proxy, endpoint: Endpoint) -> None:
     assert endpoint.asked == []
 
 
-async def test_without_any_file_it_says_how_to_make_one(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_file(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    """Without any file it says how to make one."""
     proxy.set(inject_envs=str(proxy.folder))
     (line,) = caplog.messages
     assert line.startswith(
@@ -836,7 +842,8 @@ async def test_no_preload_at_the_end(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("wrong", [True, False])
-async def test_garbage_is_collected_after_a_load_as_before(proxy: Proxy, enabled: bool, wrong: bool) -> None:
+async def test_garbage(proxy: Proxy, enabled: bool, wrong: bool) -> None:
+    """Garbage is collected after a load as before."""
     (gc.enable if enabled else gc.disable)()
     try:
         if wrong:
@@ -957,10 +964,8 @@ async def test_published_without_token(proxy: Proxy, endpoint: Endpoint) -> None
     assert (flow.response, flow.request.headers["authorization"]) == (None, "Basic own")
 
 
-async def test_a_login_from_the_store_brings_the_token_endpoint_with_it(
-    proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first request there keeps its own credential, and no issuer is asked."""
+async def test_stored_login(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a login from the store comes its token endpoint: the first request there keeps its own credential."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (proxy.folder / "qa.env").write_text(

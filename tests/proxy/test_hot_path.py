@@ -137,7 +137,8 @@ def test_lookup_steps(origin: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("pause", [3570, 3600], ids=["renewed ahead", "expired"])
-async def test_100_expiries_leave_no_task_behind(pause: float) -> None:
+async def test_tasks(pause: float) -> None:
+    """100 expiries leave no task behind."""
     endpoint, clock = TokenEndpoint(lifetime=3600), Clock()
     tokens = source(endpoint, clock)
     for _ in range(100):
@@ -160,15 +161,16 @@ async def test_one_add_on() -> None:
             addon.done()
 
 
-async def test_no_garbage_is_looked_for_in_what_was_there_at_the_start(tmp_path: Path) -> None:
+async def test_frozen(tmp_path: Path) -> None:
+    """No garbage is looked for in what was there at the start."""
     routes = loaded(tmp_path)
     looked_through = {id(thing) for thing in gc.get_objects()}
     assert len(routes.names()) == 3
     assert looked_through.isdisjoint(id(routes.named(name)) for name in routes.names())
 
 
-async def test_an_environment_that_is_replaced_goes_at_once(tmp_path: Path) -> None:
-    """Not only when garbage is looked for, which it is not there."""
+async def test_replaced(tmp_path: Path) -> None:
+    """An environment that is replaced goes at once, and not only when garbage is looked for."""
 
     async def unreachable(*_: object) -> Any:
         raise NoToken("unreachable", "nobody answers")
@@ -190,7 +192,8 @@ async def test_an_environment_that_is_replaced_goes_at_once(tmp_path: Path) -> N
         routes.close()
 
 
-async def test_a_script_that_is_loaded_anew_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_loaded_anew(tmp_path: Path) -> None:
+    """A script that is loaded anew leaves nothing behind."""
     routes = loaded(tmp_path)
     routes.close()
     gone = weakref.ref(routes)
@@ -245,8 +248,8 @@ async def change_of_one(folder: Path, environments: int) -> tuple[int, int]:
     return lines, compared
 
 
-async def test_a_changed_file_among_1000_halts_requests_as_little_as_the_only_one(tmp_path: Path) -> None:
-    """Reading and building are a thread's, and no environment is compared with those of other files."""
+async def test_change_among_1000(tmp_path: Path) -> None:
+    """A changed file among 1000 halts requests as little as the only one: a thread reads it."""
     for count in (1, MANY):
         (tmp_path / str(count)).mkdir()
     one, many = [await change_of_one(tmp_path / str(count), count) for count in (1, MANY)]
@@ -254,7 +257,8 @@ async def test_a_changed_file_among_1000_halts_requests_as_little_as_the_only_on
     assert one[1] <= 3
 
 
-async def test_the_routes_of_unchanged_files_stay(tmp_path: Path) -> None:
+async def test_unchanged_routes(tmp_path: Path) -> None:
+    """The routes of unchanged files stay."""
     routes = loaded(tmp_path)
     before = [routes.named(name) for name in routes.names()]
     (tmp_path / "api2.env").write_text((tmp_path / "api2.env").read_text() + "METHODS=GET\n")

@@ -97,22 +97,22 @@ def test_comment() -> None:
         ),
     ],
 )
-def test_a_missing_token_says_what_happened_what_to_do_and_when_it_is_tried_again(
-    code: str, lasting: bool, what_to_do: str
-) -> None:
+def test_no_token(code: str, lasting: bool, what_to_do: str) -> None:
+    """A missing token says what happened, what to do, and when it is tried again."""
     error = NoToken(code, "the token endpoint answered 4xx", lasting=lasting, next_try=57.2)
     assert messages.no_token(QA, error) == (
         f"no token ({code}): the token endpoint answered 4xx; {what_to_do}; next try in 58 s"
     )
 
 
-def test_a_failure_of_a_moment_ago_tells_that_somebody_tries_again() -> None:
+def test_recent_failure() -> None:
+    """A failure of a moment ago tells that somebody tries again."""
     assert messages.no_token(QA, NoToken("timeout", "no")).endswith("; it is tried again now")
 
 
 @pytest.mark.parametrize("code", ["late", "timeout"])
-def test_only_where_the_clock_is_to_blame_it_is_named(code: str) -> None:
-    """A server or a lock that is slow makes a token late, too."""
+def test_clock(code: str) -> None:
+    """The clock is named only where it is to blame: a server or a lock that is slow makes a token late, too."""
     assert "clock" not in messages.failure(QA, NoToken(code, "no"))
     assert "this machine's clock" in messages.failure(QA, NoToken("clock", "no"))
 
@@ -129,7 +129,8 @@ def test_only_where_the_clock_is_to_blame_it_is_named(code: str) -> None:
         (1e6, "11 days"),
     ],
 )
-def test_a_duration_is_short_and_never_too_long(seconds: float, text: str) -> None:
+def test_duration(seconds: float, text: str) -> None:
+    """A duration is short, and never too long."""
     assert messages.duration(seconds) == text
 
 
@@ -219,8 +220,8 @@ def test_an_api_that_wants_a_certificate(key: str) -> None:
         ("self-signed certificate", "--set ssl_verify_upstream_trusted_ca=ca.pem"),
     ],
 )
-def test_the_advice_about_the_certificate_of_an_api(why: str, advice: str) -> None:
-    """A CA helps only where none that is trusted issued it."""
+def test_certificate_advice(why: str, advice: str) -> None:
+    """A CA helps only where none that is trusted issued the API's certificate."""
     told = messages.not_connected(QA, f"Certificate verify failed: {why}")
     assert f"({why})" in told
     assert advice in told

@@ -46,6 +46,6 @@ def test_it_grows_and_ends_at_five_seconds() -> None:
     ]  # fmt: skip
 
 
-def test_jitter_makes_it_a_fifth_shorter_at_most() -> None:
-    """Many proxies do not return together."""
+def test_jitter() -> None:
+    """Jitter makes the pause a fifth shorter at most, so that many proxies do not return together."""
     assert pause(FAILED, None, failures=9, worked=True, left=0.0, jitter=1.0) == pytest.approx(4.0)
