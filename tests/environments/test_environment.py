@@ -27,6 +27,7 @@ def test_smallest(envs: Path) -> None:
     assert environment.token_request.auth_method == "client_secret_post"
     assert (environment.header, environment.prefix) == ("Authorization", "Bearer")
     assert (environment.overwrite, environment.without_token, environment.methods) == ("always", "block", None)
+    assert environment.transport == Transport(timeout=10.0)
 
 
 def test_every_key(envs: Path) -> None:

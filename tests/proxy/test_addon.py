@@ -96,10 +96,11 @@ def endpoint() -> Endpoint:
 class Proxy:
     """The add-on in mitmproxy's test context."""
 
-    def __init__(self, folder: Path, context: Any, injector: Any) -> None:
+    def __init__(self, folder: Path, context: Any, injector: Any, routes: Routes) -> None:
         self.folder = folder
         self.context = context
         self.addon = injector
+        self.routes = routes
 
     def env(self, text: str = "", *, name: str = "qa", host: str = "https://api.example.com") -> "Proxy":
         lines = f"HOST={host}\nCLIENT_ID={name}\nCLIENT_SECRET={SECRET}\n"
@@ -121,7 +122,8 @@ class Proxy:
 @pytest.fixture
 async def proxy(tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
     monkeypatch.chdir(tmp_path)
-    injector = CredentialInjector(Routes(Provider(open_endpoint=endpoint.open)))
+    routes = Routes(Provider(open_endpoint=endpoint.open))
+    injector = CredentialInjector(routes)
     with taddons.context(injector) as context:  # type: ignore[no-untyped-call]
         context.options.add_option("stream_large_bodies", str | None, None, "")
         context.options.add_option("keep_host_header", bool, False, "")
@@ -130,7 +132,7 @@ async def proxy(tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPa
         folder.mkdir()
         injector.configure(set(context.options.keys()))  # mitmproxy does this with every option when it loads a script
         injector.running()
-        yield Proxy(folder, context, injector)
+        yield Proxy(folder, context, injector, routes)
         injector.done()
 
 
@@ -323,7 +325,7 @@ async def test_way(proxy: Proxy, endpoint: Endpoint) -> None:
 async def test_rotation_in_memory(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     """A refresh token that memory will lose is told once."""
     endpoint = Rotating(keeps_first=True)
-    proxy.addon._routes.provider.open_endpoint = endpoint.open
+    proxy.routes.provider.open_endpoint = endpoint.open
     proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}")
     said: list[int] = []
     for _ in range(4):
@@ -340,7 +342,7 @@ async def test_rotation_in_memory(proxy: Proxy, caplog: pytest.LogCaptureFixture
 async def test_rotation_and_way(proxy: Proxy) -> None:
     """A refresh token outlives a change of the way to the server."""
     endpoint = Rotating()
-    proxy.addon._routes.provider.open_endpoint = endpoint.open
+    proxy.routes.provider.open_endpoint = endpoint.open
     proxy.env(f"GRANT_TYPE=refresh_token\nREFRESH_TOKEN={SECRET}")
     await proxy.send()
     proxy.set(ssl_verify_upstream_trusted_ca="ca.pem")
@@ -705,7 +707,7 @@ async def test_status(proxy: Proxy, endpoint: Endpoint) -> None:
         " 2 requests with a token, 2 token requests, 0 sent again, 1 blocked"
     ]
     (proxy.folder / "qa.env").write_text("HOST=ftp://x")
-    await proxy.addon._routes.read_again()
+    await proxy.routes.read_again()
     assert status()[1:] == [
         "not in use: …qa.env: HOST: origin 1 has an unknown scheme; expected http or https",
         "not in use: …qa.env: CLIENT_ID: is missing; expected a value",
@@ -721,7 +723,7 @@ async def test_change_meanwhile(proxy: Proxy, endpoint: Endpoint) -> None:
     waiting = asyncio.ensure_future(proxy.send(flow))
     await asyncio.sleep(0)
     proxy.env("PREFIX=Token\nSCOPE=other")
-    await proxy.addon._routes.read_again()
+    await proxy.routes.read_again()
     await waiting
     assert token(flow) == "Bearer token-qa-1"
     assert token(await proxy.send()) == "Token token-qa-2"
@@ -732,10 +734,10 @@ async def test_mistake_once(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> N
     proxy.env()
     (proxy.folder / "qa.env").write_text("HOST=ftp://x")
     for _ in range(3):
-        await proxy.addon._routes.read_again()
+        await proxy.routes.read_again()
     assert len([message for message in caplog.messages if "unknown scheme" in message]) == 1
     proxy.env()
-    await proxy.addon._routes.read_again()
+    await proxy.routes.read_again()
     assert token(await proxy.send()) == "Bearer token-qa-1"
 
 
@@ -833,7 +835,7 @@ async def test_preload(tmp_path: Path, keys: str | None, imported: bool) -> None
 async def test_no_preload_at_the_end(proxy: Proxy) -> None:
     """Nothing is imported any more when mitmproxy ends."""
     before = asyncio.all_tasks()
-    proxy.addon._routes.preload_requests()
+    proxy.routes.preload_requests()
     (preloading,) = asyncio.all_tasks() - before
     proxy.addon.done()
     await asyncio.wait([preloading])

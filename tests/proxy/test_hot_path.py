@@ -244,7 +244,8 @@ async def change_of_one(folder: Path, environments: int) -> tuple[int, int]:
             await routes.read_again()
         finally:
             sys.settrace(tracing)
-    assert [name for name in routes.names() if routes._table.routes[name].environment.methods] == [changed.stem]
+    found = [route for name in routes.names() if (route := routes.named(name)) is not None]
+    assert [route.environment.name for route in found if route.environment.methods] == [changed.stem]
     return lines, compared
 
 
