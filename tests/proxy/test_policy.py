@@ -1,5 +1,6 @@
 """Who gets a token: one table of cases, without mitmproxy."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -341,7 +342,7 @@ def test_policy(tmp_path: Path, case: str) -> None:
     lines, asked, expected = CASES[case]
     policy = policy_of(tmp_path, lines)
     verdict = policy.decide(asked)
-    assert told(verdict).replace(f"{tmp_path}/", "").startswith(expected)
+    assert told(verdict).replace(f"{tmp_path}{os.sep}", "").startswith(expected)
     assert "\x1b" not in told(verdict)
     objected = verdict is None or (verdict.action in ("skip", "block") and verdict.kind != "")
     assert (policy.may_carry(asked) is None) == objected
