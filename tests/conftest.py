@@ -37,16 +37,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 LONG = [
     "test_attacks",
-    "test_life_cycle",
     "test_start",
-    "test_retry",
-    "test_connections",
-    "test_redact",
     "test_main_job",
-    "test_afterwards",
-    "test_oidc_provider",
-    "test_login",
+    "test_differential",
+    "test_connections",
+    "test_retry",
+    "test_ending",
     "test_endurance",
+    "test_login",
+    "test_oidc_provider",
+    "test_redact",
+    "test_demo",
+    "test_recovery",
+    "test_life_cycle",
+    "test_token_endpoint_faults",
+    "test_store_faults",
+    "test_token_store",
+    "test_env_files",
 ]
 
 

@@ -91,17 +91,18 @@ def test_no_token_request(stage: Stage, curl: Curl, logins: Logins, store: str, 
         for login in logins.answers:
             assert curl("--proxy", proxy.url, f"{stage.http}/{login}").status == 200
         threading.Event().wait(logins.lives)  # until both tokens have expired
+        asked = len(logins.asked)  # 2, or more on a busy machine, where a token comes when it has expired already
         for answer in logins.answers.values():
             answer.clear()
         get(stage, curl, proxy.url, "first")
-        eventually(lambda: len(logins.asked) == 3)
+        eventually(lambda: len(logins.asked) == asked + 1)
         proxy.process.send_signal(end)
         proxy.wait_for("second: 1 request with a token")  # said when mitmproxy is ending
         get(stage, curl, proxy.url, "second").join(2)
         logins.answers["first"].set()
         assert proxy.process.wait(30) == 0
         logins.answers["second"].set()
-    assert logins.asked == ["first", "second", "first"]
+    assert logins.asked[asked:] == ["first"]
     logins.lives = 300
     with stage.mitmproxy("mitmdump", inject_tokens=store) as proxy:
         assert [curl("--proxy", proxy.url, f"{stage.http}/{login}").status for login in logins.answers] == [200, 200]

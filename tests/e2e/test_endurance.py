@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.conftest import Stage
 
-REQUESTS = int(os.environ.get("REQUESTS", "6000"))
+REQUESTS = int(os.environ.get("REQUESTS", "2400"))
 CLIENTS = 8
 ROOM = 8 << 20  # bytes that an allocator may take more without anything being kept
 

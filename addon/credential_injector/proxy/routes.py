@@ -171,9 +171,7 @@ class Routes:
         for mistake in mistakes:
             logger.error(mistake)
         logger.warning(
-            "Keeping the previous environments until this is fixed"
-            if mistakes
-            else "The environment files are fixed"
+            "Keeping the previous environments until this is fixed" if mistakes else "The environment files are fixed"
         )
 
     def _build(self, environments: tuple[Environment, ...]) -> Table:
