@@ -37,6 +37,8 @@ def test_misspelt_memory(where: str) -> None:
         ("canary" * 1000, "is malformed|does not exist"),
         ("http://:canary@host/", "is of no known kind"),
         ("REDIS://:canary@host/", "is of no known kind"),
+        ("redis:canary:6379", r"is malformed; expected a URL such as redis://host:6379/0"),
+        ("Rediss:/canary/0", r"is malformed; expected a URL such as redis://host:6379/0"),
         ("redis://:canary@host:port", "is malformed"),
         ("redis://:canary@host:99999999", "is malformed"),
         ("redis://:can/ary@host", "is malformed"),

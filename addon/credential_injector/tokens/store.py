@@ -63,6 +63,10 @@ def open_store(where: str, limits: Limits = DEFAULT_LIMITS) -> "TokenStore | Non
         raise ValueError(
             "is neither memory nor a path; did you mean memory? For a file of this name write ./ before it"
         )
+    if re.match(r"(redis|rediss|unix):(?!//)", where, re.IGNORECASE):
+        raise ValueError(
+            "is malformed; expected a URL such as redis://host:6379/0, or for a file of this name ./ before it"
+        )
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", where)
     # Imported only for those who want them: filelock and redis are not free.
     if scheme is None:
