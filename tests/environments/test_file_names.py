@@ -87,6 +87,7 @@ def test_printable(envs: Path) -> None:
         ("team/qa.env", "envs/team/qa.env lies in a folder of its own, where it is not read; move it to envs, or name"),
         ("qa", "envs/qa has a HOST, and is not read; rename it to envs/qa.env"),
         ("qa.txt", "envs/qa.txt has a HOST, and is not read; rename it to envs/qa.env"),
+        ("qa.yaml", "envs/qa.yaml has a HOST, and is not read; write KEY=value lines into envs/qa.env"),
         ("team/notes.txt", ""),
         ("README.md", ""),
     ],
@@ -94,7 +95,8 @@ def test_printable(envs: Path) -> None:
 def test_found_instead(envs: Path, path: str, todo: str) -> None:
     """What lies there in place of an env file is told, with what to do."""
     (envs / path).parent.mkdir(exist_ok=True)
-    (envs / path).write_text("nonsense" if path == "README.md" else "CLIENT_ID=x\nHost = x\n")
+    text = {"README.md": "nonsense", "qa.yaml": "client_id: x\nhost: x\n"}.get(path, "CLIENT_ID=x\nHost = x\n")
+    (envs / path).write_text(text)
     found = Folder(envs, shown_as="envs").found_instead()
     assert found.startswith(todo)
     assert bool(found) == bool(todo)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _LIKE_ENV = re.compile(r"^\.env$|[^.]\.env(\.txt)?$", re.IGNORECASE)
 _EXAMPLE = re.compile(r"(.+?)(\.env)?\.(example|sample|template|dist)", re.IGNORECASE)
-_HOST = re.compile(rb"^\s*(?:export\s+)?HOST\s*=", re.IGNORECASE | re.MULTILINE)
+_HOST = re.compile(rb"^\s*(?:export\s+)?HOST\s*(=|:\s)", re.IGNORECASE | re.MULTILINE)
 _MOST_BYTES = 1 << 20  # of a file that may be an env file
 
 
@@ -57,12 +57,14 @@ def _free_name(file: Path) -> str:
 def _renamed(paths: list[Path], shown: str) -> Iterator[str]:
     for path in paths:
         name = re.match(r"[A-Za-z0-9_-]*", path.name)
-        if name and name[0] and not _EXAMPLE.fullmatch(path.name) and _names_a_host(path):
-            yield f"{shown}/{printable(path.name)} has a HOST, and is not read; rename it to {shown}/{name[0]}.env"
+        if name and name[0] and not _EXAMPLE.fullmatch(path.name) and (host := _host_in(path)):
+            todo = "rename it to" if host[1] == b"=" else "write KEY=value lines into"
+            yield f"{shown}/{printable(path.name)} has a HOST, and is not read; {todo} {shown}/{name[0]}.env"
 
 
-def _names_a_host(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size < _MOST_BYTES and bool(_HOST.search(path.read_bytes()))
+def _host_in(path: Path) -> re.Match[bytes] | None:
+    """The HOST of a file, with `=` as in an env file, or with `:` as in YAML."""
+    return _HOST.search(path.read_bytes()) if path.is_file() and path.stat().st_size < _MOST_BYTES else None
 
 
 def _moved(paths: list[Path], shown: str) -> Iterator[str]:
