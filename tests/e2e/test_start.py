@@ -116,7 +116,10 @@ def test_no_file(stage: Stage, curl: Curl) -> None:
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, f"{stage.http}/open").status == 200
     (line,) = (line for line in proxy.log if "No environment file" in line)
-    assert f"in {stage.folder}/envs: every request passes untouched. To make one, write HOST=" in line
+    assert (
+        f"in {stage.folder}/envs: every request passes untouched. To make one, run: credential-injector init dev"
+        in line
+    )
 
 
 def test_found_instead(stage: Stage) -> None:

@@ -808,8 +808,9 @@ async def test_no_file(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     """Without any file it says how to make one."""
     proxy.set(inject_envs=str(proxy.folder))
     (line,) = caplog.messages
-    assert line.startswith(
-        f"No environment file in {proxy.folder}: every request passes untouched. To make one, write HO"
+    assert line == (
+        f"No environment file in {proxy.folder}: every request passes untouched."
+        f" To make one, run: credential-injector init dev --envs {proxy.folder}"
     )
     proxy.folder.rmdir()
     proxy.set(inject_envs="envs")

@@ -4,12 +4,14 @@ A table is built beside the event loop, and replaced as a whole.
 """
 
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 from credential_injector.environments.environment import Environment
-from credential_injector.environments.folder import Folder
+from credential_injector.environments.folder import DEFAULT_FOLDER, Folder
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.origins.hosts import LONGEST_NAME, is_loopback
@@ -121,10 +123,9 @@ def log_changes(table: Table, folder: Folder | None) -> None:
     if len(table.gone) > LISTED:
         logger.info(f"... and {len(table.gone) - LISTED} more files removed")
     if not table.environments and folder is not None:
-        todo = folder.found_instead() or (
-            "To make one, write HOST=https://api.example.com, CLIENT_ID=... and CLIENT_SECRET=..., a line each, to"
-            f" {folder.path / 'dev.env'}"
-        )
+        is_default = folder.path == Path(DEFAULT_FOLDER)
+        option = "" if is_default else f" --envs {shlex.quote(str(folder.path.absolute()))}"
+        todo = folder.found_instead() or f"To make one, run: credential-injector init dev{option}"
         logger.warning(f"No environment file in {folder.path.absolute()}: every request passes untouched. {todo}")
 
 
