@@ -3,6 +3,8 @@
 import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,21 @@ def test_written(run: Run, tmp_path: Path, arguments: list[str], file: str, opti
     written = (tmp_path / file.removeprefix("~/")).read_text().splitlines()
     for line, example in zip(written, EXAMPLE.splitlines(), strict=True):
         assert line == (f"{example.partition('=')[0]}=" if re.match(r"[A-Z]", example) else example)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="on Windows, programs have other names")
+@pytest.mark.parametrize("is_on_path", [False, True])
+def test_program(tmp_path: Path, is_on_path: bool) -> None:
+    """A program that the shell would not find is named by its path, as in a virtual environment that is not active."""
+    programs = Path(sys.executable).parent
+    search = f"{programs}{os.pathsep}{os.defpath}" if is_on_path else str(tmp_path)
+    done = subprocess.run(
+        [programs / "credential-injector", "init", "qa"],
+        cwd=tmp_path, env={**os.environ, "PATH": search}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    before = "" if is_on_path else f"{programs}/"
+    assert f"\n  {before}credential-injector check qa\n" in done.stdout
+    assert f'\n  {before}mitmweb -s "$({before}credential-injector path)"\n' in done.stdout
 
 
 @pytest.mark.skipif(os.name != "posix", reason="files have no modes")

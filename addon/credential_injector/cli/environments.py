@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from credential_injector.cli.output import WrongCall, lines
+from credential_injector.cli.output import WrongCall, lines, program
 from credential_injector.environments.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
 from credential_injector.environments.spelling import did_you_mean
 from credential_injector.tokens.store import open_store
@@ -60,7 +60,7 @@ def find_folder(envs: str, *names: str) -> Folder:
         if misnamed := folder.misnamed():
             raise WrongCall(lines(misnamed))
         option = "" if envs == DEFAULT_FOLDER else f" --envs {shlex.quote(envs)}"
-        command = f"credential-injector init {(*names, 'dev')[0]}{option}"
+        command = f"{program('credential-injector')} init {(*names, 'dev')[0]}{option}"
         todo = folder.found_instead() or f"name another folder, or run: {command}"
         raise WrongCall(f"--envs: no environment file in {folder.path.absolute()}; {todo}")
     for name in names:

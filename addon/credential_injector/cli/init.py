@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from credential_injector.cli.environments import envs_option
-from credential_injector.cli.output import WrongCall, write
+from credential_injector.cli.output import WrongCall, program, write
 from credential_injector.environments.folder import DEFAULT_FOLDER
 
 _EXAMPLE = "dev.env.example"
@@ -39,12 +39,13 @@ def init(name: str, envs: str) -> None:
     keys = re.findall(r"^([A-Z_]+)=", text, re.MULTILINE)
     option = "" if envs == DEFAULT_FOLDER else f" --envs {shlex.quote(envs)}"
     setting = "" if envs == DEFAULT_FOLDER else f" --set inject_envs={shlex.quote(envs)}"
+    own = program("credential-injector")
     write(
         f"{Path(envs) / name}.env is written; fill in {', '.join(keys[:-1])} and {keys[-1]}\n"
         "\n"
         "Then run:\n"
-        f"  credential-injector check {name}{option}\n"
-        f'  mitmweb -s "$(credential-injector path)"{setting}'
+        f"  {own} check {name}{option}\n"
+        f'  {program("mitmweb")} -s "$({own} path)"{setting}'
     )
 
 

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -25,6 +28,16 @@ def write(text: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         reason = f"standard output cannot be written ({error.strerror}); check the file or the program that it goes to"
         raise click.ClickException(reason) from None
+
+
+def program(name: str) -> str:
+    """A program that is installed beside this one, as a shell takes it: its path, unless the name alone finds it."""
+    own = Path(sys.argv[0])
+    beside = own.with_name(name)
+    found = shutil.which(name)
+    if own.name != "credential-injector" or not beside.exists() or (found and beside.samefile(found)):
+        return name
+    return shlex.quote(str(beside))
 
 
 def lines(mistakes: Sequence[str]) -> str:
