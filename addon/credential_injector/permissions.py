@@ -22,7 +22,7 @@ def others_can_read(path: Path) -> bool:
 
 
 def warning(paths: Sequence[Path]) -> str:
-    """One line for these files, with the command that mends it."""
+    """One line for these files, with the command that fixes it."""
     names = " ".join(shlex.quote(str(path)) for path in paths[:NAMED])
     more = f" (and {len(paths) - NAMED} more)" if len(paths) > NAMED else ""
     return f"other users of this machine can read secrets; run: chmod 600 {names}{more}"
@@ -41,7 +41,7 @@ class Look:
         self._found: dict[Path, str | None] = {}
 
     def objection(self, path: Path) -> str | None:
-        """What is wrong, what was expected, and the command that mends it. None where nothing is wrong, or no file."""
+        """What is wrong, what is expected, and the command that fixes it. None where nothing is wrong, or no file."""
         return self._along(path.absolute(), MOST_LINKS) if self._has_modes else None
 
     def _along(self, path: Path, links: int) -> str | None:

@@ -42,7 +42,7 @@ class Binding(NamedTuple):
 class EnvFile:
     """One reading of one file. It gathers all mistakes.
 
-    A mistake names file and key (or line), what is wrong and what was expected; never the value, which may be a secret.
+    A mistake names file and key (or line), what is wrong and what is expected; never the value, which may be a secret.
     """
 
     def __init__(self, path: Path, shown: str, look: Look | None = None) -> None:

@@ -23,7 +23,7 @@ OVERDUE = 15.0  # seconds after which the log says that reading takes long; a si
 
 
 class InvalidEnvironments(ValueError):
-    """Some files are wrong. `mistakes` are lines: file, key, what is wrong, what was expected."""
+    """Some files are wrong. `mistakes` are lines: file, key, what is wrong, what is expected."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
