@@ -63,7 +63,7 @@ class TokenEndpoint:
     async def token(self, asked_at: float, refresh_token: str = "") -> AccessToken:
         """Ask for a token once. `asked_at` is now, in unix seconds. Raises NoToken.
 
-        A grant that shows a refresh token shows this one, or else the file's. The token brings the next one.
+        A grant that sends a refresh token sends this one, or else the file's. The answer may bring the next one.
         """
         request, grant = self._request, GRANTS[self._request.grant_type]
         if grant.refreshes:

@@ -1,4 +1,4 @@
-"""What a client shows for a token; one row per grant, and one per credential that is no OAuth2."""
+"""What a client sends to get a token; one row per grant, and one per credential that is no OAuth2."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ class Grant(NamedTuple):
     public: bool = False
     """A client without a secret uses the client authentication method none."""
     refreshes: bool = False
-    """A token request shows the last refresh token, and may bring the next one."""
+    """A token request sends the last refresh token, and its answer may bring the next one."""
     login_endpoint: str = ""
     """The key of the endpoint at which a person logs in. A login brings the first refresh token."""
 

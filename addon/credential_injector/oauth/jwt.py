@@ -1,4 +1,4 @@
-"""A signed JWT that a client shows as its secret or its grant (RFC 7523).
+"""A signed JWT that a client sends as its secret or its grant (RFC 7523).
 
 Slow to import, as it imports Authlib's JOSE: that is done with the first JWT.
 """

@@ -7,7 +7,7 @@ KNOWN = 16  # refresh tokens
 
 
 class RefreshToken:
-    """What the identity's next token request shows, whatever its transport and its store."""
+    """What the identity's next token request sends, whatever its transport and its store."""
 
     def __init__(self, given: str = "") -> None:
         self.value = given
@@ -17,12 +17,12 @@ class RefreshToken:
         self.unsaved = False
         """The server has replaced one, and no store holds `value`, which came."""
         self.turn = asyncio.Lock()
-        """Held by the token request that shows it, until the next one has come."""
+        """Held by the token request that sends it, until its answer has come."""
         self._known: deque[str] = deque(maxlen=KNOWN)
         """What the store held when it was read, and what it was to hold: `value` came after them."""
 
     def came(self, value: str) -> None:
-        """The server answered with this one, which may be the one that was shown."""
+        """The server answered with this one, which may be the one that was sent."""
         if value != self.value:
             self.replaced = self.unsaved = True
         self.value = value

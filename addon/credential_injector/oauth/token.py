@@ -99,7 +99,7 @@ class AccessToken:
     stored: bool = field(default=False, compare=False)
     """It comes from a store: another process may have asked for it."""
     refresh_token: str | None = field(default=None, repr=False, compare=False)
-    """What the next token request shows, if the grant uses refresh tokens (RFC 6749 section 6)."""
+    """What the next token request sends, if the grant uses refresh tokens (RFC 6749 section 6)."""
     endpoints: tuple[str, ...] = field(default=(), compare=False)
     """The token endpoint's URLs, if an issuer published them: other clients send their own credentials there."""
     fingerprint: str = field(init=False)

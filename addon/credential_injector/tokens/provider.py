@@ -86,7 +86,7 @@ class Provider:
         self._refresh_tokens: WeakValueDictionary[TokenRequest, RefreshToken] = WeakValueDictionary()
         """One for each identity, whichever way to the server and whichever store its sources have."""
         self._showing: dict[asyncio.Task[Any], float] = {}
-        """The token requests under way that show a refresh token, with their timeouts in seconds."""
+        """The token requests under way that send a refresh token, with their timeouts in seconds."""
         self._ended = False
 
     def source(
@@ -151,7 +151,7 @@ class Provider:
     def unfinished_refreshes(self) -> "asyncio.Task[None] | None":
         """What a process should wait for before it ends; None: nothing.
 
-        A refresh token that is shown may be used up, and only the answer holds the next one. It takes as long as a
+        A refresh token that was sent may be used up, and only the answer holds the next one. It takes as long as a
         token request may, and LAST_WAIT.
         """
         if not self._showing:
@@ -169,8 +169,8 @@ class Provider:
         if self._ended:  # mitmproxy still serves, and would not wait for the answer
             raise NoToken("ending", "the add-on is ending and asks for no token any more")
 
-    def shows_refresh_token(self, timeout: float) -> None:
-        """The current task is a token request that shows one, and takes so many seconds at most."""
+    def sends_refresh_token(self, timeout: float) -> None:
+        """The current task is a token request that sends one, and takes so many seconds at most."""
         task = asyncio.current_task()
         if task is not None and task not in self._showing:
             self._showing[task] = timeout
@@ -208,7 +208,7 @@ class _Asking:
         """Raises NoToken."""
         self._provider.may_begin()
         if self._refreshes:
-            self._provider.shows_refresh_token(self._transport.timeout)
+            self._provider.sends_refresh_token(self._transport.timeout)
         name = self._watcher.begins(self._request, self._transport)
         replaced_before = self._refresh_token.replaced
         try:
@@ -231,7 +231,7 @@ class _Asking:
         return token
 
     async def _in_turn(self, endpoint: Endpoint, asked_at: float) -> AccessToken:
-        """One token request at a time shows the refresh token: most servers take each one once."""
+        """One token request at a time sends the refresh token: most servers take each one once."""
         if not self._refreshes:
             self._provider.may_begin()
             return await endpoint.token(asked_at, self._refresh_token.value)

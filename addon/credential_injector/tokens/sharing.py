@@ -43,7 +43,7 @@ def shared(
 ) -> Fetch:
     """`ask`, done by one at a time of all who share the store; the others take the token that it stored.
 
-    `ask` shows `refresh_token`, which may have come from the store by then. `timeout` is that of a token request, in
+    `ask` sends `refresh_token`, which may have come from the store by then. `timeout` is that of a token request, in
     seconds.
     Raises what `ask` raises and nothing else: without the store, every one makes its own token request. A store that
     failed is left alone until it works again; it gets then what came meanwhile.
@@ -108,7 +108,7 @@ class _Sharing:
         leave(self._request, partial(self._catch_up, token, now))
 
     async def _catch_up(self, token: AccessToken | None, now: float) -> None:
-        """Store what was left, but for what another proxy has stored since."""
+        """Store what was left, unless another proxy has stored something since."""
         async with self._store.lock(await self._name(), self._store.limits.probe_wait):
             stored = await self._store.read(self._identity)
             if token is None or (stored is not None and self._refresh_token.is_news(stored.refresh_token or "")):
