@@ -43,7 +43,7 @@ def main() -> None:
             return browser.find_elements(By.CSS_SELECTOR, ".flow-table tbody tr.has-request")
 
         wait = WebDriverWait(browser, WAIT)
-        wait.until(lambda _: len(rows()) == ROWS, f"{ROWS} requests were expected")
+        wait.until(lambda _: len(rows()) == ROWS, f"{ROWS} requests did not come")
         next(row for row in rows() if SELECTED in row.text).click()
         wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, ".flow-detail"), "no request was selected")
         said = browser.find_elements(By.CSS_SELECTOR, ".connection-indicator")

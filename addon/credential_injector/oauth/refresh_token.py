@@ -19,7 +19,7 @@ class RefreshToken:
         self.turn = asyncio.Lock()
         """Held by the token request that sends it, until its answer has come."""
         self._known: deque[str] = deque(maxlen=KNOWN)
-        """What the store held when it was read, and what it was to hold: `value` came after them."""
+        """Those that were read from the store or written to it; none is newer than `value`."""
 
     def came(self, value: str) -> None:
         """The server answered with this one, which may be the one that was sent."""
@@ -30,7 +30,7 @@ class RefreshToken:
     def is_news(self, stored: str) -> bool:
         """Whether another proxy, or a new login, brought what the store holds.
 
-        What is not is older than ours, which could not be stored, or was stored by a write that seemed to fail.
+        Otherwise it holds one that is older than ours, which could not be stored, or ours, whose write seemed to fail.
         """
         return bool(stored) and stored not in self._known
 
@@ -41,10 +41,10 @@ class RefreshToken:
         self._known.append(stored)
 
     def writes(self, value: str) -> None:
-        """The store is about to be told this one."""
+        """This one is about to be written to the store."""
         self._known.append(value)
 
     def wrote(self, value: str) -> None:
-        """The store has been told."""
+        """This one has been written to the store."""
         if value == self.value:
             self.unsaved = False
