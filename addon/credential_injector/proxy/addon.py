@@ -150,7 +150,7 @@ class CredentialInjector:
     # --- A request ----------------------------------------------------------------------------------------------------
 
     def requestheaders(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
-        """Not `request`: before that, the headers of a request whose body streams have been sent."""
+        """Decide here and not in `request`: by then, the headers of a streamed body have been sent."""
         if self._departure.masks:
             flows.hide_proxyauth(flow)
         if flow.response is not None or flow.error is not None or not flow.live:

@@ -2,7 +2,7 @@
 
 Between our `requestheaders` and the moment in which mitmproxy sends the request on, others may change it: map_remote,
 modify_headers, another script, a person in mitmweb's intercept. An add-on at the end of the chain would come before the
-person, and would make every request of every host dearer, as mitmproxy visits each add-on eight times a request. So
+person, and would make every request of every host slower, as mitmproxy visits each add-on eight times a request. So
 `internals.set_last_look` is used, in flows that carry a credential only.
 """
 

@@ -213,8 +213,8 @@ def _why_not(flow: http.HTTPFlow) -> str | None:
         return "the answer would be a stream, which cannot be kept until its end"
     if "upgrade" in flow.request.headers:
         return "the request would have changed the protocol"
-    # mitmproxy sends every replay the way of the first --mode.
+    # mitmproxy sends every replay by the first --mode.
     first, mode = ctx.options.mode[0], flow.client_conn.proxy_mode
     if first != mode.full_spec and (first.startswith("upstream:") or isinstance(mode, UpstreamMode)):
-        return "mitmproxy would send it another way, as it runs with several modes"
+        return "mitmproxy would send it by its first mode, as it runs with several"
     return None

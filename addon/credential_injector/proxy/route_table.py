@@ -43,7 +43,7 @@ class Route:
 
 
 class Table(NamedTuple):
-    """What a set of environments comes to."""
+    """The table of a set of environments."""
 
     environments: tuple[Environment, ...] = ()
     routes: Mapping[str, Route] = {}

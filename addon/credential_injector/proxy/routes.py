@@ -31,7 +31,7 @@ Preload = Callable[[Callable[[], bool]], Coroutine[None, None, None]]
 
 
 class Routes:
-    """The environments in use. Nothing is, before `load`."""
+    """The environments in use: none, before `load`."""
 
     def __init__(self, provider: Provider | None = None) -> None:
         self.mistakes: tuple[str, ...] = ()

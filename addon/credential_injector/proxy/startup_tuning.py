@@ -26,9 +26,9 @@ def freeze() -> None:
     """HACK: let no garbage be looked for in what is there while mitmproxy starts, nearly all of which stays.
 
     With 10,000 environments that would halt all requests for up to 0.2 s, again and again. What is frozen goes when
-    nothing refers to it any more, unless it is part of a circle.
+    nothing refers to it any more, unless it is part of a cycle.
     """
-    if gc.get_freeze_count():  # the script is loaded anew: what it was before is such a circle
+    if gc.get_freeze_count():  # the script is loaded anew: what was frozen before is such a cycle
         gc.unfreeze()
         gc.collect()
     gc.freeze()

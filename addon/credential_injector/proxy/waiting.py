@@ -9,7 +9,7 @@ from credential_injector.proxy.route_table import Route
 
 
 class Waiting:
-    """Which they are, so that the end of the add-on can decide what becomes of them."""
+    """The flows that wait, so that the add-on can decide about them when it ends."""
 
     def __init__(self) -> None:
         self._routes: dict[http.HTTPFlow, Route] = {}
