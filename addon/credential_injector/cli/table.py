@@ -7,7 +7,7 @@ from credential_injector.tokens.checkup import Checkup
 
 
 def table(checkups: Sequence[Checkup]) -> Iterator[str]:
-    """A row for each environment, then what is wrong, then what may be."""
+    """A row for each environment, then what is wrong, then what may be wrong."""
     rows = [("ENVIRONMENT", "RESULT", "TOKEN", "SCOPE", "CLOCK", "TLS", "API TLS", "TOKENS FROM")]
     rows += [
         (

@@ -46,7 +46,7 @@ class Checkup:
     scope: tuple[str, ...] = ()
     """What was asked for and granted."""
     more_scope: int = 0
-    """The number of other names that were granted. They are the server's words, so they are not shown."""
+    """The number of other names that were granted. They are the server's words, so they are not printed."""
     clock_skew: float | None = None
     """Whole seconds by which the server's clock is ahead of this machine's."""
     problems: tuple[str, ...] = ()
@@ -204,7 +204,7 @@ class _Scope:
 
 
 def _scope(environment: Environment, granted: Sequence[str] | None, claimed: Sequence[str] | None) -> _Scope:
-    """`granted` is what the answer says, `claimed` what the token does; None where it says nothing."""
+    """`granted` is what the answer says, `claimed` what the token says; None: nothing."""
     wanted = environment.token_request.scope.split()
     ask = "ask whoever runs the authorization server to allow it to this client"
     comparable = [name for name in wanted if not name.endswith(_INCOMPARABLE)]

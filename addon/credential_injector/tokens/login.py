@@ -60,8 +60,8 @@ async def log_in(environment: Environment, provider: Provider, terminal: Termina
 
     async def ask(asked_at: float) -> AccessToken:
         began = loop.time()
-        way = _Way(environment.name, request, endpoint, terminal, lambda: asked_at + loop.time() - began)
-        return await LOGINS[request.grant_type](way)
+        login = _Login(environment.name, request, endpoint, terminal, lambda: asked_at + loop.time() - began)
+        return await LOGINS[request.grant_type](login)
 
     token = (await TokenSource(unshared(ask)).token()).token
     await provider.keep(request, token, request_timeout=environment.transport.timeout)
@@ -69,8 +69,8 @@ async def log_in(environment: Environment, provider: Provider, terminal: Termina
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """What the two kinds of login go by."""
+class _Login:
+    """A login in progress: what both kinds of it need."""
 
     name: str
     request: TokenRequest
@@ -102,27 +102,27 @@ class _Way:
 # --- In a browser -----------------------------------------------------------------------------------------------------
 
 
-async def _authorization_code(way: _Way) -> AccessToken:
+async def _authorization_code(login: _Login) -> AccessToken:
     """RFC 6749 section 4.1 with PKCE (RFC 7636), to a loopback address (RFC 8252 section 7.3)."""
-    url, names_issuer = await way.endpoint.authorization_endpoint(way.now())
+    url, names_issuer = await login.endpoint.authorization_endpoint(login.now())
     state, verifier = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
-    expected = AuthorizationRequest(state, way.request.issuer, names_issuer)
+    expected = AuthorizationRequest(state, login.request.issuer, names_issuer)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
-    async with _callback(way, expected) as (redirect_uri, code):
-        asked = _authorization_request(way.request, url) | {
+    async with _callback(login, expected) as (redirect_uri, code):
+        asked = _authorization_request(login.request, url) | {
             "redirect_uri": redirect_uri,
             "state": state,
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
         url += ("&" if urlsplit(url).query else "?") + urlencode(asked, doseq=True)
-        way.terminal.tell(f"{way.name}: log in in the browser; if none opens, open this URL in one:\n\n{url}\n")
-        opening = asyncio.ensure_future(way.terminal.browse(url))  # some browsers end only when they are closed
+        login.terminal.tell(f"{login.name}: log in in the browser; if none opens, open this URL in one:\n\n{url}\n")
+        opening = asyncio.ensure_future(login.terminal.browse(url))  # some browsers end only when they are closed
         try:
-            received = await way.wait(code, way.terminal.deadline)
+            received = await login.wait(code, login.terminal.deadline)
         finally:
             opening.cancel()
-    return await way.answer(
+    return await login.answer(
         grant_type="authorization_code", code=received, redirect_uri=redirect_uri, code_verifier=verifier
     )
 
@@ -139,9 +139,9 @@ def _authorization_request(request: TokenRequest, url: str) -> dict[str, object]
 
 
 @asynccontextmanager
-async def _callback(way: _Way, expected: AuthorizationRequest) -> AsyncIterator[tuple[str, "asyncio.Future[str]"]]:
+async def _callback(login: _Login, expected: AuthorizationRequest) -> AsyncIterator[tuple[str, "asyncio.Future[str]"]]:
     """Listen where the browser is sent back to: the redirect URI, and the code that comes there."""
-    fixed = way.request.value("REDIRECT_URI")
+    fixed = login.request.value("REDIRECT_URI")
     parts = urlsplit(fixed or "http://127.0.0.1:0/callback")
     code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -154,7 +154,7 @@ async def _callback(way: _Way, expected: AuthorizationRequest) -> AsyncIterator[
                 if target is None or (target.path or "/") != (parts.path or "/"):
                     page = _page(404, "there is nothing here")
                 else:
-                    page, settle = _received(way, code, target.query, expected)
+                    page, settle = _received(login, code, target.query, expected)
                 writer.write(page)
                 await writer.drain()
             if settle is not None and not code.done():
@@ -180,18 +180,18 @@ def _target(head: bytes) -> SplitResult | None:
 
 
 def _received(
-    way: _Way, code: "asyncio.Future[str]", query: str, expected: AuthorizationRequest
+    login: _Login, code: "asyncio.Future[str]", query: str, expected: AuthorizationRequest
 ) -> tuple[bytes, Callable[[], object] | None]:
     """The page that answers the browser, and what then comes of the login; nothing, where the answer is another's."""
     try:
         received = read_code(query, expected)
     except ValueError:
-        way.terminal.tell(f"{way.name}: refused an answer with another state: it belongs to another login")
+        login.terminal.tell(f"{login.name}: refused an answer with another state: it belongs to another login")
         return _page(400, "this answer belongs to another login and was refused"), None
     except NoToken as error:
-        page = _page(400, f"{way.name}: the login was refused ({error.code}); the terminal says what to do")
+        page = _page(400, f"{login.name}: the login was refused ({error.code}); the terminal says what to do")
         return page, partial(code.set_exception, error)
-    page = _page(200, f"{way.name}: go back to the terminal to see how it went; you can close this page")
+    page = _page(200, f"{login.name}: go back to the terminal to see how it went; you can close this page")
     return page, partial(code.set_result, received)
 
 
@@ -225,12 +225,12 @@ class _Device:
     interval: float
 
 
-async def _device_code(way: _Way) -> AccessToken:
+async def _device_code(login: _Login) -> AccessToken:
     """RFC 8628."""
-    device = await way.endpoint.ask(lambda _: (), way.now(), _device, "device_authorization_endpoint")
+    device = await login.endpoint.ask(lambda _: (), login.now(), _device, "device_authorization_endpoint")
     complete = f", or open\n\n{device.complete}\n\nand compare the code" if device.complete else ""
-    way.terminal.tell(
-        f"{way.name}: on any device, open\n\n{device.verification_uri}\n\nand enter {device.user_code}{complete}\n"
+    login.terminal.tell(
+        f"{login.name}: on any device, open\n\n{device.verification_uri}\n\nand enter {device.user_code}{complete}\n"
     )
 
     async def token() -> AccessToken:
@@ -238,7 +238,7 @@ async def _device_code(way: _Way) -> AccessToken:
         while True:
             await asyncio.sleep(pause)
             try:
-                return await way.answer(grant_type=grant_urn, device_code=device.device_code)
+                return await login.answer(grant_type=grant_urn, device_code=device.device_code)
             except NoToken as error:
                 if error.code == "slow_down":
                     pause += SLOWER_BY
@@ -250,7 +250,7 @@ async def _device_code(way: _Way) -> AccessToken:
                     pause *= 2  # RFC 8628 section 3.5: the server is in trouble
 
     grant_urn = GRANTS["device_code"].urn
-    return await way.wait(token(), device.expires_in)
+    return await login.wait(token(), device.expires_in)
 
 
 def _device(answer: Answer, request: TokenRequest, asked_at: float) -> _Device:
@@ -284,7 +284,7 @@ def _device(answer: Answer, request: TokenRequest, asked_at: float) -> _Device:
     return _Device(text("device_code"), code, uri, complete, expires_in, seconds("interval", INTERVAL, 60.0))
 
 
-LOGINS: Mapping[str, Callable[[_Way], Awaitable[AccessToken]]] = {
+LOGINS: Mapping[str, Callable[[_Login], Awaitable[AccessToken]]] = {
     "authorization_code": _authorization_code,
     "device_code": _device_code,
 }

@@ -270,7 +270,7 @@ def _token_endpoint() -> ModuleType:
 
 
 def _publishing(fetch: Fetch, watcher: Watcher) -> Fetch:
-    """`fetch`, where the watcher knows the token endpoint before anybody has the token, also one from a store."""
+    """`fetch`, which tells the watcher of the token endpoint before it returns a token, also one from a store."""
 
     async def fetch_and_publish(asked_at: float, replaces: str | None) -> AccessToken:
         token = await fetch(asked_at, replaces)

@@ -1,4 +1,4 @@
-"""Who shares a store makes one token request for all: the others take the token that it stored."""
+"""Proxies that share a store make one token request: one asks, and the others take the token that it stored."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ def shared(
     *,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Fetch:
-    """`ask`, done by one at a time of all who share the store; the others take the token that it stored.
+    """`ask`, but one at a time of all who share the store asks; the others take the token that it stored.
 
     `ask` sends `refresh_token`, which may have come from the store by then. `timeout` is that of a token request, in
     seconds.
@@ -166,7 +166,7 @@ def identify_as_before(request: TokenRequest, cost: int = SCRYPT_COST) -> str:
 def _later(asked_at: float, began: float) -> float:
     """`asked_at`, in unix seconds, after the wait that began at this time of the event loop.
 
-    In whole seconds: two clocks are compared, and a token of TokenSource's future is of no use to it.
+    In whole seconds: two clocks are compared, and TokenSource does not use a token that was issued in its future.
     """
     return asked_at + math.floor(asyncio.get_running_loop().time() - began)
 
@@ -174,7 +174,7 @@ def _later(asked_at: float, began: float) -> float:
 def _taken(stored: AccessToken, request: TokenRequest, asked_at: float, *, waited: float) -> AccessToken | None:
     """The stored token as TokenSource may have it; None where it is too near its end, or of an unknown age."""
     if request.issuer and not stored.endpoints:
-        # Only the issuer tells where the token endpoint is, and clients that ask there are to be let alone.
+        # Requests to the token endpoint get no token, and only the issuer tells where that is.
         return None
     now = asked_at + waited
     leeway = stored.expires_at - stored.usable_until

@@ -1,4 +1,4 @@
-"""The current token of an identity: reused, refreshed ahead, asked for once. Alone reads the clock."""
+"""The current token of an identity: reused, refreshed ahead, asked for once. Only this module reads the clock."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ class _Remembered:
     failed_at: float
     retry_at: float
     slow: bool
-    """Whoever waited for it waited long."""
+    """The token request took long."""
 
 
 class TokenSource:

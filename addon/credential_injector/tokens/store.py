@@ -83,7 +83,7 @@ def open_store(where: str, limits: Limits = DEFAULT_LIMITS) -> "TokenStore | Non
 class TokenStore(ABC):
     """Where the tokens are. Its methods may raise anything; `shared` goes on without it then.
 
-    A broken store is told once, and once more when it works again, which one probe at a time finds out.
+    The log says once that a store is broken, and once that it works again. One probe at a time finds that out.
     """
 
     def __init__(self, label: str, option: str = "", limits: Limits = DEFAULT_LIMITS) -> None:
