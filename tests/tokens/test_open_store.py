@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,13 @@ async def test_rediss() -> None:
 
 
 def test_no_redis_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the package redis the message says how to install it."""
+    """Without the package redis the message says how to install it here, within the bounds of this project."""
+    bounds = next(one for one in metadata.requires("mitmproxy-credential-injector") or () if one.startswith("redis"))
+    upper = re.search(r"<[0-9.]+", bounds)
+    assert upper is not None
     for name in ("redis", "redis.asyncio"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ValueError, match=re.escape("pip install 'mitmproxy-credential-injector[redis]'")):
+    with pytest.raises(ValueError, match=re.escape(f"{sys.executable} -m pip install 'redis{upper[0]}'")):
         open_store("redis://:canary@host")
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -48,9 +49,8 @@ def _client(url: str, patience: float) -> Any:
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError:
-        raise ValueError(
-            "needs the package redis; to install it: pip install 'mitmproxy-credential-injector[redis]'"
-        ) from None
+        # The bare name `pip` may be another Python's, and this project's name may be anybody's on an index.
+        raise ValueError(f"needs the package redis; run: {sys.executable} -m pip install 'redis<8'") from None
     malformed = "is malformed; expected a URL such as redis://:password@host:6379/0"
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
