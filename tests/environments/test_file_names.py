@@ -82,7 +82,8 @@ def test_printable(envs: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "todo"),
     [
-        ("dev.env.example", "envs/dev.env.example is an example, which is not read; copy it to envs/dev.env and"),
+        ("dev.env.example", ""),  # our own, of which `init` makes a file
+        ("qa.env.example", "envs/qa.env.example is an example, which is not read; copy it to envs/qa.env and"),
         ("qa.example", "envs/qa.example is an example, which is not read; copy it to envs/qa.env and fill it in"),
         ("team/qa.env", "envs/team/qa.env lies in a folder of its own, where it is not read; move it to envs, or name"),
         ("qa", "envs/qa has a HOST, and is not read; rename it to envs/qa.env"),

@@ -10,9 +10,8 @@ import click
 
 from credential_injector.cli.environments import envs_option
 from credential_injector.cli.output import WrongCall, program, write
+from credential_injector.environments.file_names import OWN_EXAMPLE
 from credential_injector.environments.folder import DEFAULT_FOLDER
-
-_EXAMPLE = "dev.env.example"
 
 
 @click.command()
@@ -52,7 +51,7 @@ def init(name: str, envs: str) -> None:
 def _example() -> Path:
     """Installed, it lies in the package; in a clone, in envs/."""
     package = Path(__file__).resolve().parents[1]
-    places = (package / _EXAMPLE, package.parents[1] / "envs" / _EXAMPLE)
+    places = (package / OWN_EXAMPLE, package.parents[1] / "envs" / OWN_EXAMPLE)
     return next(place for place in places if place.is_file())
 
 

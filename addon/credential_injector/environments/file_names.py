@@ -6,6 +6,7 @@ from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 
+OWN_EXAMPLE = "dev.env.example"  # of which `credential-injector init` makes a file
 _LIKE_ENV = re.compile(r"^\.env$|[^.]\.env(\.txt)?$", re.IGNORECASE)
 _EXAMPLE = re.compile(r"(.+?)(\.env)?\.(example|sample|template|dist)", re.IGNORECASE)
 _HOST = re.compile(rb"^\s*(?:export\s+)?HOST\s*(=|:\s)", re.IGNORECASE | re.MULTILINE)
@@ -80,5 +81,5 @@ def _moved(paths: list[Path], shown: str) -> Iterator[str]:
 def _copied(paths: list[Path], shown: str) -> Iterator[str]:
     for path in paths:
         name = printable(path.name)
-        if example := _EXAMPLE.fullmatch(name):
+        if name != OWN_EXAMPLE and (example := _EXAMPLE.fullmatch(name)):
             yield f"{shown}/{name} is an example, which is not read; copy it to {shown}/{example[1]}.env and fill it in"
