@@ -245,6 +245,19 @@ async def test_verdicts(
     assert endpoint.asked == (["qa"] if did == "injected" else [])
 
 
+@pytest.mark.parametrize(("path", "did"), [("/elsewhere", "skipped"), ("/orders", "kept")])
+async def test_replay_without_token(proxy: Proxy, path: str, did: str) -> None:
+    """A replay that gets no token loses the mark of the request that got one."""
+    proxy.env("OVERWRITE=never", host="https://api.example.com/orders")
+    flow = await proxy.send()
+    assert flow.marked == ":key:"
+    flow.is_replay = "request"
+    flow.request.path = path
+    flow.request.headers["Authorization"] = "Basic eA=="
+    await proxy.send(flow)
+    assert (action(flow), flow.marked, token(flow)) == (did, "", "Basic eA==")
+
+
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0"])
 async def test_further_headers(proxy: Proxy, version: str) -> None:
     """They go where the token goes, and nowhere else."""

@@ -160,12 +160,11 @@ class CredentialInjector:
             if replays:
                 credential.take_back(flow.request.headers, flow.metadata[record.KEY])
             verdict = self._policy.decide(FlowRequest(flow, self._connections))
-            if verdict is None:
+            if verdict is None or verdict.action != "inject":
                 if replays:
                     record.forget(flow)
-                return None
-            if verdict.action != "inject":
-                self._outcome.decline(flow, verdict)
+                if verdict is not None:
+                    self._outcome.decline(flow, verdict)
                 return None
             route = verdict.route
             served = route.source.cached()
