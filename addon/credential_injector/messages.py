@@ -169,7 +169,7 @@ def environment_status(environment: Environment, now: Status, counted: Counts, t
     if now.token is not None:
         ends = not math.isinf(now.seconds_left)
         token = TokenStatus(
-            now.token.fingerprint,
+            None if environment.token_request.grant_type in FIXED else now.token.fingerprint,
             "store" if now.token.stored else "fetched",
             now.token.issued_at,
             now.token.expires_at if ends else None,

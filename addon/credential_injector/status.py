@@ -20,7 +20,8 @@ class Counts:
 class TokenStatus:
     """A token that may be sent. Times are unix seconds, or None where it does not expire."""
 
-    fingerprint: str
+    fingerprint: str | None
+    """None: a person chose it, so that it could be found by trying."""
     source: Literal["fetched", "store"]
     issued_at: float
     expires_at: float | None

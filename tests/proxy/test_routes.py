@@ -87,14 +87,14 @@ async def test_failure(tmp_path: Path) -> None:
 
 
 async def test_fixed(tmp_path: Path) -> None:
-    """A credential taken from the file has no end, which JSON can say."""
+    """A credential taken from the file has no end, which JSON can say, and no fingerprint, by which to guess it."""
     routes = loaded(tmp_path, token, "GRANT_TYPE=static", f"VALUE={SECRET}")
     route = routes.named("qa")
     assert route is not None
     await route.source.token()
     (one,) = routes.status().environments
     assert one.token is not None
-    assert (one.token.expires_at, one.token.seconds_left) == (None, None)
+    assert (one.token.fingerprint, one.token.expires_at, one.token.seconds_left) == (None, None, None)
     assert "Infinity" not in json.dumps(asdict(one))
     assert "static credential" in messages.status(one)
 
