@@ -245,17 +245,21 @@ async def test_verdicts(
     assert endpoint.asked == (["qa"] if did == "injected" else [])
 
 
-@pytest.mark.parametrize(("path", "did"), [("/elsewhere", "skipped"), ("/orders", "kept")])
-async def test_replay_without_token(proxy: Proxy, path: str, did: str) -> None:
-    """A replay that gets no token loses the mark of the request that got one."""
+@pytest.mark.parametrize(("mark", "left"), [(":key:", ""), (":star:", ":star:")])
+@pytest.mark.parametrize(("path", "did"), [("/orders", "kept"), ("/elsewhere", "skipped"), (None, None)])
+async def test_replay_without_token(proxy: Proxy, path: str | None, did: str | None, mark: str, left: str) -> None:
+    """A replay that gets no token loses the mark of the request that got one, and keeps a person's."""
     proxy.env("OVERWRITE=never", host="https://api.example.com/orders")
     flow = await proxy.send()
     assert flow.marked == ":key:"
     flow.is_replay = "request"
-    flow.request.path = path
+    flow.marked = mark
+    flow.request.url = f"https://api.example.com{path}" if path else "https://other.example.com/"
+    flow.client_conn.sni = flow.request.host
     flow.request.headers["Authorization"] = "Basic eA=="
     await proxy.send(flow)
-    assert (action(flow), flow.marked, token(flow)) == (did, "", "Basic eA==")
+    assert (flow.marked, token(flow)) == (left, "Basic eA==")
+    assert flow.metadata.get("inject", {}).get("action") == did
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2.0"])

@@ -117,7 +117,9 @@ def was_injected(flow: Flow) -> bool:
 def forget(flow: Flow) -> None:
     """A replayed request gets no token now: remove what the flow says about the first one."""
     flow.metadata.pop(KEY, None)
-    flow.comment = flow.marked = ""
+    flow.comment = ""
+    if flow.marked == _MARKS["injected"]:  # else a person has set another one
+        flow.marked = ""
 
 
 def _write(
