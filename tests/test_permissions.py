@@ -10,7 +10,7 @@ import pytest
 
 from credential_injector import permissions
 from credential_injector.environments.folder import Folder, InvalidEnvironments
-from credential_injector.tokens.store import open_store
+from credential_injector.tokens.open_store import open_store
 from tests.certificates import self_signed
 
 NOBODY = 65534  # a user's number, whether there is one or not

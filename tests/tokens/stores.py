@@ -18,8 +18,9 @@ from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken
 from credential_injector.tokens import file_store
 from credential_injector.tokens import store as token_store
+from credential_injector.tokens.open_store import open_store
 from credential_injector.tokens.sharing import identify
-from credential_injector.tokens.store import Limits, TokenStore, open_store
+from credential_injector.tokens.store import Limits, TokenStore
 from tests.conftest import tool
 
 ADDON = Path(token_store.__file__).parents[2]

@@ -240,7 +240,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from credential_injector.environments.folder import open_folder
 from credential_injector.tokens.checkup import check_folder
-from credential_injector.tokens.store import open_store
+from credential_injector.tokens.open_store import open_store
 from credential_injector.tokens.upstream_tls import Trust
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))

@@ -8,8 +8,8 @@ from credential_injector.environments.folder import Folder
 from credential_injector.oauth.refresh_token import RefreshToken
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken
+from credential_injector.tokens.open_store import open_store
 from credential_injector.tokens.sharing import identify, identify_as_before, shared
-from credential_injector.tokens.store import open_store
 from tests.certificates import KEYS, pem_of
 
 NOW = 1_700_000_000.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from credential_injector.tokens.store import open_store
+from credential_injector.tokens.open_store import open_store
 
 
 def rename(victim: Path, lock: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from credential_injector.tokens.open_store import open_store
 from credential_injector.tokens.sharing import shared
-from credential_injector.tokens.store import open_store
 from tests.tokens.stores import NOW, REQUEST, TokenEndpoint, opened
 
 
@@ -92,7 +92,7 @@ def test_no_redis_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_redis_import(tmp_path: Path) -> None:
     """redis is imported for a redis URL only."""
     program = (
-        "import sys; from credential_injector.tokens.store import open_store; open_store(sys.argv[1]);"
+        "import sys; from credential_injector.tokens.open_store import open_store; open_store(sys.argv[1]);"
         "sys.exit('redis' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "tokens")], check=True, timeout=30)

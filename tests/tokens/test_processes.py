@@ -16,7 +16,8 @@ import asyncio, sys
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken
 from credential_injector.tokens.sharing import shared
-from credential_injector.tokens.store import Limits, open_store
+from credential_injector.tokens.open_store import open_store
+from credential_injector.tokens.store import Limits
 
 def say(text):
     print(text, flush=True)
@@ -109,7 +110,8 @@ from pathlib import Path
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken
 from credential_injector.tokens.sharing import shared
-from credential_injector.tokens.store import Limits, open_store
+from credential_injector.tokens.open_store import open_store
+from credential_injector.tokens.store import Limits
 
 file, rounds, now = Path(sys.argv[1]), int(sys.argv[2]), 1.7e9
 store = open_store(str(file), Limits(scrypt_cost=2))

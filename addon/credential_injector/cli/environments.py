@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from credential_injector.cli.output import WrongCall, lines, program
 from credential_injector.environments.folder import DEFAULT_FOLDER, Folder, InvalidEnvironments, open_folder
 from credential_injector.environments.spelling import did_you_mean
-from credential_injector.tokens.store import open_store
+from credential_injector.tokens.open_store import open_store
 
 if TYPE_CHECKING:
     from credential_injector.tokens.store import TokenStore

@@ -31,7 +31,7 @@ from credential_injector.proxy.routes import Routes
 from credential_injector.proxy.server_connections import Connections
 from credential_injector.proxy.waiting import Waiting
 from credential_injector.proxy.web_guard import WebGuard
-from credential_injector.tokens.store import open_store
+from credential_injector.tokens.open_store import open_store
 
 if TYPE_CHECKING:
     from credential_injector.tokens.store import TokenStore
