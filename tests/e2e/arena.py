@@ -16,11 +16,12 @@ import h2.connection
 import h2.events
 import h2.exceptions
 
-from credential_injector.demo.processes import Mitmproxy, free_port, mitmproxy
+from credential_injector.demo.processes import Mitmproxy, mitmproxy
 from tests.certificates import Authority
 from tests.e2e import namespace, tell
 from tests.e2e.conftest import CLIENT_SECRET, Stage
 from tests.e2e.recorder import Recorder
+from tests.ports import free_port
 
 PATIENCE = 5.0  # seconds without a byte after which an exchange counts as over
 HTTPS, HTTP, EVIL = "api.qa.test", "plain.qa.test", "evil.test"

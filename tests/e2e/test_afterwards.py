@@ -15,7 +15,7 @@ from flask import Flask
 from mitmproxy import http as mitm_http
 from mitmproxy import io as mitm_io
 
-from credential_injector.demo.processes import SCRIPT, Mitmproxy, free_port, mitmproxy
+from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
 from credential_injector.demo.servers import ProtectedApi, serve
 from tests.certificates import Authority
 from tests.e2e import tell
@@ -24,6 +24,7 @@ from tests.e2e.conftest import Stage
 from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.recorder import Recorder
 from tests.e2e.test_start import start_and_fail
+from tests.ports import free_port
 
 
 @pytest.fixture

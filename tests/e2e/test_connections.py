@@ -21,7 +21,7 @@ from mitmproxy.io import FlowWriter
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
-from credential_injector.demo.processes import SCRIPT, Mitmproxy, free_port, mitmproxy, without_add_on
+from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy, without_add_on
 from credential_injector.demo.servers import serve
 from credential_injector.proxy import web_guard
 from tests.certificates import Authority, self_signed
@@ -32,6 +32,7 @@ from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.recorder import Recorder
 from tests.e2e.test_life_cycle import eventually
 from tests.e2e.test_main_job import saved
+from tests.ports import free_port
 
 
 @pytest.fixture

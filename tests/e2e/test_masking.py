@@ -21,11 +21,11 @@ from mitmproxy.websocket import WebSocketData, WebSocketMessage
 from wsproto.frame_protocol import Opcode
 
 from credential_injector.cli.main import main
-from credential_injector.demo.processes import free_port
 from credential_injector.demo.servers import serve
 from credential_injector.oauth.fingerprints import fingerprint
 from tests.e2e.conftest import Stage
 from tests.e2e.mitmweb_api import WebApi
+from tests.ports import free_port
 
 PASSWORD = "canary-proxy-password"
 

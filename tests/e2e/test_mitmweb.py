@@ -8,9 +8,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from credential_injector.demo.processes import free_port
 from credential_injector.demo.web import COLUMNS
 from tests.e2e.conftest import Chromium, Stage
+from tests.ports import free_port
 
 ROWS = ".flow-table tbody tr:not([style])"
 WAIT = 20  # seconds

@@ -11,10 +11,11 @@ import flask
 import pytest
 import requests
 
-from credential_injector.demo.processes import free_port, mitmproxy
+from credential_injector.demo.processes import mitmproxy
 from tests.e2e.conftest import RESOLVE_TEST, Curl, Stage
 from tests.e2e.test_life_cycle import eventually
 from tests.e2e.test_main_job import saved
+from tests.ports import free_port
 
 
 def revoke(stage: Stage) -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from credential_injector.demo.processes import SCRIPT, free_port, mitmproxy, program
+from credential_injector.demo.processes import SCRIPT, mitmproxy, program
 from credential_injector.proxy import web_guard
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from credential_injector.demo.processes import free_port
 from tests.conftest import tool
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
 from tests.e2e.test_life_cycle import load
 from tests.e2e.test_main_job import saved
 from tests.e2e.test_retry import revoke
+from tests.ports import free_port
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 import pytest
 import requests
 
-from credential_injector.demo.processes import free_port
 from credential_injector.demo.servers import serve
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest, Transport
@@ -28,6 +27,7 @@ from credential_injector.tokens.login import Terminal, log_in
 from credential_injector.tokens.provider import Provider
 from credential_injector.tokens.sharing import identify
 from credential_injector.tokens.store import TokenStore
+from tests.ports import free_port
 
 TOKEN = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "first"}
 DEVICE = {
