@@ -1,6 +1,7 @@
 # `make demo` needs Python 3.11 or newer and a package index. The other targets install what they need the same way.
 VENV = .venv
 SECONDS = 60
+TESTS = tests
 PYTHON = $(shell sh .ci/pythons | head -n 1)
 BIN = $(VENV)/bin
 # Tests wait for programs half of the time, so twice as many processes as cores; each needs seconds to begin, so 8 at most.
@@ -25,7 +26,7 @@ web: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo web
 
 test: $(VENV)/.installed-dev $(NODE)/node_modules/.installed
-	$(PYTEST)
+	$(PYTEST) $(TESTS)
 
 check: static types $(NODE)/node_modules/.installed
 	$(PYTEST) --cov --cov-fail-under=95

@@ -299,7 +299,7 @@ def test_other_way(stage: Stage, curl: Curl) -> None:
     assert curl(*direct).status == 200
     revoke(stage)
     assert [curl(*direct).status for _ in range(2)] == [401, 200]
-    proxy.wait_for("mitmproxy would send it another way")
+    proxy.wait_for("mitmproxy would send it by its first mode")
     assert not any("server connect" in line for line in corporate.log)
 
 

@@ -324,7 +324,7 @@ def test_web_port_kept(stage: Stage) -> None:
     with stage.mitmproxy("mitmweb", script=script, web_port=free_port(), web_open_browser="false") as proxy:
         os.utime(script, (script.stat().st_atime + 10, script.stat().st_mtime + 10))
         proxy.wait_for("with tokens from", times=2)
-        assert not any("web_port" in line for line in proxy.log)
+        assert not any("web_port:" in line for line in proxy.log)
 
 
 def test_console(stage: Stage, curl: Curl) -> None:
