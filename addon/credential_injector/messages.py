@@ -224,7 +224,10 @@ def _many(number: int, what: str) -> str:
 
 def duration(seconds: float) -> str:
     """`45 s`, `59 min`, `23 h` or `9 days`, rounded down."""
-    for unit, size, enough in (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 36 * 3600)):
-        if seconds < enough:
-            return f"{max(int(seconds // size), 0)} {unit}"
+    if seconds < 90:
+        return f"{max(int(seconds), 0)} s"
+    if seconds < 90 * 60:
+        return f"{int(seconds // 60)} min"
+    if seconds < 36 * 3600:
+        return f"{int(seconds // 3600)} h"
     return f"{int(seconds // 86400)} days"

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import threading
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -85,6 +86,7 @@ class Provider:
         self._logins: TokenStore | None = None
         self._refresh_tokens: WeakValueDictionary[TokenRequest, RefreshToken] = WeakValueDictionary()
         """One for each identity, whichever way to the server and whichever store its sources have."""
+        self._making = threading.Lock()
         self._showing: dict[asyncio.Task[Any], float] = {}
         """The token requests under way that send a refresh token, with their timeouts in seconds."""
         self._ended = False
@@ -177,7 +179,8 @@ class Provider:
             task.add_done_callback(self._showing.pop)
 
     def _refresh_token(self, request: TokenRequest) -> RefreshToken:
-        return self._refresh_tokens.setdefault(request, RefreshToken(request.value("REFRESH_TOKEN")))
+        with self._making:  # a table of environments is built in a thread, and on the event loop
+            return self._refresh_tokens.setdefault(request, RefreshToken(request.value("REFRESH_TOKEN")))
 
 
 class _Asking:
