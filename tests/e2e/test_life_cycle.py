@@ -165,9 +165,10 @@ def test_wrong_secret(stage: Stage) -> None:
 @pytest.mark.parametrize("seconds", [3])
 def test_no_traffic(stage: Stage, curl: Curl, seconds: int) -> None:
     """Without traffic no token is asked for."""
-    stage.authorization_server.lifetime = 1
+    stage.authorization_server.lifetime = 2
     stage.env(stage.http)
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
-    Event().wait(seconds)  # three lifetimes, in which nothing must happen
-    assert stage.token_requests == 1
+    asked = stage.token_requests  # more than one on a busy machine, where a token comes when it has expired already
+    Event().wait(2 * seconds)  # three lifetimes, in which nothing must happen
+    assert stage.token_requests == asked

@@ -102,7 +102,7 @@ def test_renamed(stage: Stage, curl: Curl) -> None:
     secret.write_text(CLIENT_SECRET)
     program.write_text("from pathlib import Path\nprint(Path('../secret').read_text())\n")
     stage.env(stage.http, f"CLIENT_SECRET_COMMAND={sys.executable} {program}", without="CLIENT_SECRET")
-    stage.authorization_server.lifetime = 1
+    stage.authorization_server.lifetime = 3
     proxy = stage.mitmdump()
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     (stage.folder / "envs" / "qa.env").rename(stage.folder / "envs" / "prod.env")
