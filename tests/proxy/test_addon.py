@@ -821,6 +821,22 @@ async def test_ending(proxy: Proxy, endpoint: Endpoint) -> None:
     assert endpoint.asked == []
 
 
+async def test_waiting_at_the_end(proxy: Proxy, endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+    """What waits for its token then is blocked and counted at once, and only once."""
+    caplog.set_level(logging.INFO)
+    proxy.env()
+    flow = request()
+    waiting = asyncio.ensure_future(proxy.send(flow))
+    while not endpoint.asked:  # noqa: ASYNC110 - until the token request has begun
+        await asyncio.sleep(0)
+    proxy.addon.done()
+    assert flow.response is not None
+    assert caplog.messages[-1] == "qa: 0 requests with a token, 1 token request, 0 sent again, 1 blocked"
+    await waiting
+    assert token(flow) is None
+    assert sum("request blocked" in message for message in caplog.messages) == 1
+
+
 async def test_no_file(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     """Without any file it says how to make one."""
     proxy.set(inject_envs=str(proxy.folder))
