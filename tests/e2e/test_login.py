@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from credential_injector.demo.processes import Mitmproxy
 from tests.e2e.conftest import Chromium, Curl, Reply, Stage
 from tests.e2e.oidc_provider import OidcProvider
+from tests.ports import free_port
 
 WAIT = 30  # seconds
 
@@ -139,11 +139,7 @@ def test_edited_redirect_uri(
 ) -> None:
     """A stored login serves on after an edit of REDIRECT_URI's port: in a proxy that runs, and in the next one."""
     lines = "GRANT_TYPE=authorization_code", "CLIENT_ID=native"
-    ports = []
-    for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports.append(free.getsockname()[1])
-    one, other = (f"REDIRECT_URI=http://127.0.0.1:{port}/callback" for port in ports)
+    one, other = (f"REDIRECT_URI=http://127.0.0.1:{free_port()}/callback" for _ in range(2))
     env(stage, oidc_provider, *lines, one)
     in_the_browser(browser, login("qa"))
     with stage.mitmproxy("mitmdump") as running:

@@ -122,8 +122,3 @@ def warn_of_open_door() -> None:
 def what_changes_requests() -> list[str]:
     """The options in use by which mitmproxy changes requests on their way."""
     return [option for option in _CHANGES_REQUESTS if option in ctx.options and getattr(ctx.options, option)]
-
-
-def streams_large_bodies() -> bool:
-    """Whether bodies may be sent on while they arrive."""
-    return bool(ctx.options.stream_large_bodies)
