@@ -103,8 +103,9 @@ class EnvFile:
             written = parsed.original.string.lstrip()
             line = parsed.original.line + parsed.original.string[: -len(written) or None].count("\n")
             if parsed.error:
-                what = "cannot be read (is a quote not closed, or followed by something?); expected KEY=value"
-                self.wrong(f"line {line}", what)
+                colon = re.match(r"[A-Za-z_]+\s*:\s", written)
+                why = "':' in place of '='" if colon else "is a quote not closed, or followed by something?"
+                self.wrong(f"line {line}", f"cannot be read ({why}); expected KEY=value")
                 if begun := re.match(r"(?:export\s+)?([A-Za-z_]+)\s*=", written):
                     bindings.setdefault(canonical(begun[1]), Binding(None, line, begun[1]))
                 continue
