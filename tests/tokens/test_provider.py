@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,7 +71,7 @@ class Watcher:
         self.told.append("begins")
         return "qa"
 
-    def published(self, endpoints: tuple[str, ...]) -> None:
+    def published(self, endpoints: Iterable[str]) -> None:
         self.told += endpoints
 
     def refused(self, request: TokenRequest, transport: Transport) -> None:
@@ -116,8 +116,10 @@ async def test_ended(request_: TokenRequest) -> None:
         with pytest.raises(NoToken, match="ending"):
             await second
         assert server.asked == 1
+    opened, watcher = server.opened, Watcher()
     with pytest.raises(NoToken, match="ending: the add-on is ending"):
-        await source(provider, request_).token()
+        await provider.source(request_, Transport(), watcher).token()
+    assert (server.opened, watcher.told) == (opened, []), "nothing is counted that did not begin"
 
 
 @pytest.mark.parametrize(("request_", "waits"), [(REFRESHING, True), (REQUEST, False)])
