@@ -78,6 +78,8 @@ def test_mask(stage: Stage, echo: str) -> None:
                 leaving.sendall(requests.auth._basic_auth_str("me", PASSWORD).split(" ")[1].encode())
                 leaving.sendall(f"\r\nHost: {stage.http.removeprefix('http://')}\r\n\r\n".encode())
                 proxy.wait_for(r"server connect", times=4)
+                port = leaving.getsockname()[1]
+            proxy.wait_for(rf":{port}\]? client disconnect")
         web = WebApi(proxy)
         pages = [web.ask("GET", path).content for path in ("/flows", "/events", "/options")]
         shown = pages[0].decode()
