@@ -3,7 +3,6 @@
 No text of the server's goes into a reason: it may write anything there, a piece of the secret included.
 """
 
-import base64
 import json
 import re
 from collections.abc import Mapping
@@ -12,8 +11,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from credential_injector.oauth import jwt_claims
+from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.request import TokenRequest
-from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, NoToken, is_sendable
+from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, NoToken, is_scope, is_sendable
 
 DEFAULT_LIFETIME = 300.0  # seconds, where neither expires_in nor the token says how long it lives
 LONGEST_RETRY_AFTER = 3600.0  # seconds
@@ -72,12 +73,20 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
         raise NoToken(
             "invalid_response", f"{request.server_url} answered with an access_token that cannot stand in a header"
         )
-    expires_at = _expires_at(value, said.get("expires_in"), asked_at)
+    claims, scope = jwt_claims.read(value), said.get("scope")
+    expires_at = _expires_at(claims, said.get("expires_in"), asked_at)
     if expires_at <= asked_at:
         raise NoToken("expired", f"{request.server_url} issued a token that has expired already")
     refresh_token = said.get("refresh_token")
     usable = isinstance(refresh_token, str) and is_sendable(refresh_token)
-    return AccessToken(value, asked_at, expires_at, refresh_token=refresh_token if usable else None)
+    return AccessToken(
+        value,
+        asked_at,
+        expires_at,
+        refresh_token=refresh_token if usable else None,
+        scope=scope if isinstance(scope, str) and is_scope(scope) else None,
+        claims=claims,
+    )
 
 
 def accepted(answer: Answer, request: TokenRequest, asked_at: float) -> dict[str, Any]:
@@ -94,14 +103,11 @@ def granted_scope(answer: Answer) -> list[str] | None:
     return scope.split() if isinstance(scope, str) else None
 
 
-def token_scope(token: str) -> list[str] | None:
-    """The scope in a JWT (`scope`: RFC 9068 section 2.2.3; `scp` and `roles`: Entra ID, Okta); None where it holds
-    none, or is no JWT.
-    """
-    claims = _claims(token)
-    said = [claims[name] for name in ("scope", "scp", "roles") if isinstance(claims.get(name), str | list)]
-    names = [name for one in said for name in (one.split() if isinstance(one, str) else one)]
-    return [name for name in names if isinstance(name, str)] if said else None
+def token_scope(claims: JwtClaims | None) -> list[str] | None:
+    """The scope and the roles in a JWT; None where it names none, or the token is no JWT."""
+    if claims is None or (claims.scope is None and not claims.roles):
+        return None
+    return [*(claims.scope or ()), *claims.roles]
 
 
 def server_time(answer: Answer) -> float | None:
@@ -160,9 +166,9 @@ def _moment(text: str) -> float | None:
         return None
 
 
-def _expires_at(token: str, expires_in: object, asked_at: float) -> float:
+def _expires_at(claims: JwtClaims | None, expires_in: object, asked_at: float) -> float:
     """In unix seconds. RFC 6749 only recommends expires_in: some servers send a string, some leave it out."""
-    said, own = _number(expires_in), _life(_claims(token), asked_at)
+    said, own = jwt_claims.number(expires_in), _life(claims, asked_at) if claims is not None else None
     if said is None:
         lifetime = DEFAULT_LIFETIME if own is None else own
     else:
@@ -170,12 +176,12 @@ def _expires_at(token: str, expires_in: object, asked_at: float) -> float:
     return asked_at + min(lifetime, LONGEST_LIFETIME)
 
 
-def _life(claims: Mapping[str, Any], asked_at: float) -> float | None:
+def _life(claims: JwtClaims, asked_at: float) -> float | None:
     """The seconds that a JWT has left by its claims `iat` and `exp`; 0 or less if it has expired; None without `exp`.
 
     The claims go by the server's clock, which may differ from this machine's.
     """
-    issued_at, expires_at = _number(claims.get("iat")), _number(claims.get("exp"))
+    issued_at, expires_at = claims.issued_at, claims.expires_at
     if expires_at is None:
         return None
     left = expires_at - asked_at
@@ -184,26 +190,3 @@ def _life(claims: Mapping[str, Any], asked_at: float) -> float | None:
     whole = expires_at - issued_at
     # Expired by this machine's clock, but issued lately: the server's clock is behind. An older one has expired.
     return whole if left <= 0 and asked_at - issued_at <= LARGEST_SKEW else min(left, whole)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return LONGEST_LIFETIME if value > 0 else 0.0  # type: ignore[operator]  # only an int overflows
-    except ValueError:
-        return None
-    return None if number != number else number  # noqa: PLR0124 - only NaN differs from itself
-
-
-def _claims(token: str) -> Mapping[str, Any]:
-    """The claims of a JWT (RFC 7519), not verified: the API does that, here they only tell when to ask again."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        return json_object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))) or {}
-    except ValueError:
-        return {}

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from credential_injector.oauth import jwt_claims
 from credential_injector.oauth.fingerprints import fingerprint
+from credential_injector.oauth.jwt_claims import JwtClaims
 
 # A token is not sent in the last seconds of its life: it must be valid when it arrives, and servers round seconds down
 # (a token of 3 s may live 2). That is a tenth of its life at most, so that short tokens are of use.
@@ -16,6 +18,7 @@ REFRESH_SHARE = 0.5
 # But only this long after it came: some servers hand out the same token until it expires.
 REFRESH_SPACING = 1.0
 
+LONGEST_SCOPE = 4096  # characters
 LONGEST_LIFETIME = 365 * 86400.0  # seconds; a longer life is a mistake, and makes dates overflow
 
 
@@ -88,6 +91,11 @@ def is_sendable(value: str) -> bool:
     return re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value) is not None
 
 
+def is_scope(value: str) -> bool:
+    """Whether it is a scope that can be shown: names with spaces between them (RFC 6749 section 3.3)."""
+    return len(value) <= LONGEST_SCOPE and re.fullmatch(r"[\x20\x21\x23-\x5b\x5d-\x7e]*", value) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class AccessToken:
     """A token as it is sent. Times are unix seconds."""
@@ -102,6 +110,10 @@ class AccessToken:
     """What the next token request sends, if the grant uses refresh tokens (RFC 6749 section 6)."""
     endpoints: tuple[str, ...] = field(default=(), compare=False)
     """The token endpoint's URLs, if an issuer published them: other clients send their own credentials there."""
+    scope: str | None = field(default=None, compare=False)
+    """What the answer says was granted; None: it does not say, so it is what was asked for (RFC 6749 section 5.1)."""
+    claims: JwtClaims | None = field(default=None, repr=False, compare=False)
+    """What it says of itself; read once, here or before. None: it is no JWT."""
     fingerprint: str = field(init=False)
     refresh_from: float = field(init=False)
     """From then on, a request renews it in the background."""
@@ -113,6 +125,7 @@ class AccessToken:
         leeway = min(LEEWAY, LEEWAY_SHARE * lifetime)
         window = min(REFRESH_WINDOW, REFRESH_SHARE * lifetime)
         object.__setattr__(self, "fingerprint", fingerprint(self.value))
+        object.__setattr__(self, "claims", self.claims or jwt_claims.read(self.value))
         refresh_from = max(self.expires_at - window, self.issued_at + REFRESH_SPACING)
         object.__setattr__(self, "refresh_from", refresh_from)
         object.__setattr__(self, "usable_until", self.expires_at - leeway)

@@ -134,7 +134,7 @@ async def check(
     if answer is not None:
         skew = _skew(server_time(answer), endpoint.asked_at, endpoint.took)
     if token is not None and answer is not None:
-        scope = _scope(environment, granted_scope(answer), token_scope(token.value))
+        scope = _scope(environment, granted_scope(answer), token_scope(token.claims))
         problems += [scope.problem] if scope.problem else []
     if skew is not None and abs(skew) >= LEEWAY:
         ahead = "behind" if skew > 0 else "ahead of"

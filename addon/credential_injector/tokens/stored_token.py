@@ -4,7 +4,7 @@ import json
 import math
 
 from credential_injector.oauth.request import parse_endpoint
-from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, is_sendable
+from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, is_scope, is_sendable
 
 LATEST = 253402300800.0  # unix seconds: the year 10000, before which a token must expire; dates overflow there
 
@@ -17,6 +17,8 @@ def entry_of(token: AccessToken) -> dict[str, object]:
     }
     if token.refresh_token:
         entry["refresh_token"] = token.refresh_token
+    if token.scope is not None:
+        entry["scope"] = token.scope
     if token.endpoints:
         entry["endpoints"] = list(token.endpoints)
     return entry
@@ -36,10 +38,20 @@ def token_of(entry: object) -> AccessToken | None:
     refresh_token = entry.get("refresh_token")
     if refresh_token is not None and (not isinstance(refresh_token, str) or not is_sendable(refresh_token)):
         return None
+    scope = entry.get("scope")
+    if scope is not None and (not isinstance(scope, str) or not is_scope(scope)):
+        return None
     endpoints = _endpoints(entry.get("endpoints", []))
     if endpoints is None:
         return None
-    token = AccessToken(value, _time(issued_at), _time(expires_at), refresh_token=refresh_token, endpoints=endpoints)
+    token = AccessToken(
+        value,
+        _time(issued_at),
+        _time(expires_at),
+        refresh_token=refresh_token,
+        endpoints=endpoints,
+        scope=scope,
+    )
     # A second more, as the longest lifetime may have been rounded up. NaN is in no range.
     return token if 0 < token.expires_at - token.issued_at <= LONGEST_LIFETIME + 1 else None
 
