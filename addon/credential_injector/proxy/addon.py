@@ -1,4 +1,4 @@
-"""The mitmproxy add-on: hooks and commands.
+"""The mitmproxy add-on: hooks.
 
 A hook asks the policy and acts on its verdict. Where the token is at hand, a request is changed without awaiting
 anything; where it is not, the hook hands mitmproxy a coroutine, and only this one request (or HTTP/2 stream) waits.
@@ -6,21 +6,21 @@ anything; where it is not, the hook hands mitmproxy a coroutine, and only this o
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from mitmproxy import command, ctx, exceptions, http
+from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
-from mitmproxy.types import Choice
 
 from credential_injector import messages
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import NoToken
 from credential_injector.proxy import credential, flows, internals, options, record, web_guard
+from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.outcome import Outcome
@@ -58,6 +58,7 @@ class CredentialInjector:
         )
         self._retry = Retry(self._routes.named)
         self._waiting = Waiting()
+        self._commands = Commands(self._routes)
         self._failures: dict[str, str] = {}
         """Why the server of a request that waits for it could not be verified, by the flow's id."""
         self._uses: dict[str, Callable[[Any], None]] = {
@@ -78,6 +79,7 @@ class CredentialInjector:
         self._connections.restore(internals.left_by_last_script(_CONNECTIONS) or {}, internals.clients())
         fingerprints.key()  # here, so that no hook of a request reads a file
         options.add(loader)
+        self._commands.add(loader)
         web_guard.tell_taken_port()
 
     def configure(self, updated: set[str]) -> None:
@@ -128,24 +130,6 @@ class CredentialInjector:
         for line in self._routes.summary():
             logger.info(line)
         return self._routes.provider.unfinished_refreshes()
-
-    # --- Commands -----------------------------------------------------------------------------------------------------
-
-    @command.command("inject.status")  # type: ignore[untyped-decorator]
-    def status(self) -> Sequence[str]:
-        """Each environment: its hosts, its token, what has happened, the last error and the next try."""
-        return messages.overview(self._routes.status())
-
-    @command.command("inject.environments")  # type: ignore[untyped-decorator]
-    def environments(self) -> Sequence[str]:
-        """The names of the environments."""
-        return self._routes.names()
-
-    @command.command("inject.refresh")  # type: ignore[untyped-decorator]
-    @command.argument("environment", type=Choice("inject.environments"))  # type: ignore[untyped-decorator,no-untyped-call]
-    def refresh(self, environment: str = "") -> None:
-        """Ask for a new token now: for one environment, or for all that have been used."""
-        self._routes.refresh(environment)
 
     # --- A request ----------------------------------------------------------------------------------------------------
 
