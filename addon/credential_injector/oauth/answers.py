@@ -7,11 +7,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from credential_injector.oauth import jwt_claims
+from credential_injector.oauth.dates import http_date
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, NoToken, is_scope, is_sendable
@@ -112,7 +111,7 @@ def token_scope(claims: JwtClaims | None) -> list[str] | None:
 
 def server_time(answer: Answer) -> float | None:
     """The answer's Date header in unix seconds, without fractions (RFC 9110 section 6.6.1)."""
-    return _moment(answer.headers.get("Date", ""))
+    return http_date(answer.headers.get("Date", ""))
 
 
 def _refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest, asked_at: float) -> NoToken:
@@ -153,17 +152,8 @@ def error_code(said: Mapping[str, Any] | None) -> str | None:
 def _retry_after(headers: Mapping[str, str], asked_at: float) -> float | None:
     """The seconds to wait by the Retry-After header, a number or a date (RFC 9110 section 10.2.3)."""
     text = headers.get("Retry-After", "").strip()
-    moment = asked_at + float(text) if re.fullmatch(r"[0-9]{1,10}", text) else _moment(text)
+    moment = asked_at + float(text) if re.fullmatch(r"[0-9]{1,10}", text) else http_date(text)
     return None if moment is None else min(max(moment - asked_at, 0.0), LONGEST_RETRY_AFTER)
-
-
-def _moment(text: str) -> float | None:
-    """A date in a header, in unix seconds."""
-    try:
-        moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _expires_at(claims: JwtClaims | None, expires_in: object, asked_at: float) -> float:
