@@ -1,0 +1,114 @@
+"""Causes that the answer's status and headers show, without a look at the token."""
+
+from urllib.parse import parse_qsl, urlsplit
+
+from credential_injector.diagnosis.diagnosis import Diagnosis
+from credential_injector.diagnosis.evidence import Evidence
+from credential_injector.diagnosis.objection import Objection
+from credential_injector.origins.origin import DEFAULT_PORTS
+
+REDIRECTS = (301, 302, 303, 307, 308)
+# Bytes of our header from which on it is large. Servers take 8 KiB (nginx, Apache) or more.
+LARGE_HEADER = 8000
+_LOGIN_PAGES = frozenset(("login", "signin", "sign-in", "authorize"))
+_LOGOUT_PAGES = frozenset(("logout", "signout", "sign-out", "callback"))
+# Of OpenID Connect Core section 3.1.2.1, and of SAML 2.0 Bindings section 3.4.4.1.
+_LOGIN_PARAMETERS = frozenset(("response_type", "SAMLRequest"))
+
+
+def size(evidence: Evidence, _: Objection) -> Diagnosis | None:
+    """The headers are too large (RFC 6585 section 5)."""
+    environment = evidence.environment
+    own = len(f"{environment.header}: {environment.prefix} {evidence.token.value}".encode())
+    if evidence.status != 431 and not (evidence.status == 400 and own > LARGE_HEADER):
+        return None
+    sizes = f"they have {evidence.header_size} bytes, {own} of them" if evidence.header_size else f"{own} bytes are"
+    if own * 2 > evidence.header_size or own > LARGE_HEADER:
+        advice = (
+            f"ask whoever runs the authorization server of {evidence.file} for a token with fewer claims, such as"
+            " groups and roles, or whoever runs the API to take larger headers"
+        )
+    else:
+        advice = "look which headers of the client are large, such as Cookie, or have the API take larger ones"
+    return Diagnosis(
+        "size",
+        "size",
+        f"the API does not take headers as large as the request's; {sizes} with the token",
+        advice,
+        {"header_size": evidence.header_size, "token_header_size": own},
+    )
+
+
+def proxy_login(evidence: Evidence, _: Objection) -> Diagnosis | None:
+    """A proxy wants a login (RFC 9110 section 15.5.8)."""
+    if evidence.status != 407:
+        return None
+    if evidence.proxy:
+        cause = f"the upstream proxy {evidence.proxy} wants a login, so the request did not reach the API"
+        advice = "give mitmproxy the proxy's user and password: --set upstream_auth=USER:PASSWORD"
+    else:
+        cause = "a proxy on the way wants a login, so the request did not reach the API"
+        advice = f"check HOST in {evidence.file}, and ask whoever runs the network which proxy stands before the API"
+    return Diagnosis("proxy_login", "proxy", cause, advice, {"proxy": evidence.proxy})
+
+
+def login_page(evidence: Evidence, _: Objection) -> Diagnosis | None:
+    """A redirect to where a person logs in, which is a website's answer to a request without a session."""
+    if evidence.status not in REDIRECTS or _last_segment(evidence.url) in _LOGIN_PAGES | _LOGOUT_PAGES:
+        return None
+    location = evidence.first("Location")
+    try:
+        parts = urlsplit(location)
+        parameters = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True, max_num_fields=100)}
+        host = parts.hostname or ""
+    except ValueError:
+        return None
+    if not _LOGIN_PARAMETERS & parameters and _last_segment(location) not in _LOGIN_PAGES:
+        return None
+    at = f" at {host}" if evidence.is_repeatable(host) else ""
+    return Diagnosis(
+        "login_page",
+        "login page",
+        f"the API redirects to a login page{at}, as it does for a browser without a session",
+        f"ask whoever runs the API under which host and path it takes tokens, and write that into HOST in"
+        f" {evidence.file}",
+        {"host": host if at else ""},
+    )
+
+
+def cors(evidence: Evidence, _: Objection) -> Diagnosis | None:
+    """A page may not read the answer (WHATWG Fetch, CORS check)."""
+    page, status = evidence.page, evidence.status
+    if not page or not 200 <= status < 400 or status == 304 or page.lower() == _origin(evidence.url):
+        return None
+    allowed = evidence.headers.get_all("Access-Control-Allow-Origin")
+    if len(allowed) == 1 and allowed[0].strip(" \t") in ("*", page):
+        return None
+    shown = page if evidence.is_repeatable(page) else "the page's origin"
+    lacks = "allows another origin than" if allowed else "has no Access-Control-Allow-Origin for"
+    if len(allowed) > 1 or "," in "".join(allowed):
+        lacks = "has more than one Access-Control-Allow-Origin for"
+    return Diagnosis(
+        "cors",
+        "CORS",
+        f"the answer {lacks} {shown}, so the page sees 'Failed to fetch' instead of it",
+        f"ask whoever runs the API to allow the origin {shown}",
+        {"origin": page if shown == page else "", "status": status},
+    )
+
+
+def _last_segment(url: str) -> str:
+    """Of its path, in lower case."""
+    return url.partition("#")[0].partition("?")[0].rstrip("/").rpartition("/")[2].lower()
+
+
+def _origin(url: str) -> str:
+    """As a browser writes it (RFC 6454 section 6.2); empty where it cannot be told."""
+    try:
+        parts = urlsplit(url.lower())
+        port = parts.port
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}".removesuffix(
+        f":{port}" if port == DEFAULT_PORTS.get(parts.scheme) else ""
+    )

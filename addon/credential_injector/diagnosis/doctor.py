@@ -1,0 +1,101 @@
+"""Evidence -> why the API refuses the request, and what to do.
+
+A wrong cause is worse than none. So a rule speaks only where its evidence leaves no other reading, and what no rule
+explains is `unknown`.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from credential_injector import messages
+from credential_injector.diagnosis import answer, challenged, claimed, objection
+from credential_injector.diagnosis.diagnosis import Diagnosis
+from credential_injector.diagnosis.evidence import Evidence
+from credential_injector.diagnosis.objection import Objection
+
+Rule = Callable[[Evidence, Objection], Diagnosis | None]
+
+# Whatever became of the token: by the answer's status alone.
+OF_ANSWERS: tuple[Rule, ...] = (answer.size, answer.proxy_login, answer.login_page, answer.cors)
+# The API says what it wants.
+OF_CHALLENGES: tuple[Rule, ...] = (
+    challenged.step_up,
+    challenged.claims_challenge,
+    challenged.scope,
+    challenged.dpop,
+    challenged.invalid_request,
+    challenged.other_scheme,
+)
+# The API does not take the token. What is wrong with it for everybody comes before what is wrong for this API.
+OF_TOKENS: tuple[Rule, ...] = (
+    claimed.expired,
+    claimed.clock,
+    claimed.id_token,
+    claimed.other_environment,
+    claimed.audience,
+    challenged.issuer,
+    challenged.signature,
+    challenged.revoked,
+    claimed.bound_to_key,
+    claimed.bound_to_certificate,
+)
+DAY = 86400.0  # seconds
+
+
+def diagnose(evidence: Evidence) -> Diagnosis | None:
+    """Why the API refuses the request. None: it does not, or not for anything that has to do with the token."""
+    said = objection.read(evidence)
+    refuses = evidence.status in (401, 403) or (evidence.status >= 400 and said.error != "")
+    rules = OF_ANSWERS
+    if refuses:
+        rules += OF_CHALLENGES
+        rules += OF_TOKENS if claimed.is_rejected(evidence, said) else ()
+        rules += (challenged.metadata, unknown)
+    return next(filter(None, (rule(evidence, said) for rule in rules)), None)
+
+
+def unknown(evidence: Evidence, said: Objection) -> Diagnosis:
+    """No evidence is an answer, too: what is known of the token, and where to look."""
+    new = ", of a new token, too" if evidence.replaced_too else ""
+    says = f"says {said.error}{new}, without a reason" if said.error else f"gives no reason{new}"
+    cause = f"the API {says}; {_token(evidence)}"
+    return Diagnosis("unknown", "?", cause, _advice(evidence), {"error": said.error})
+
+
+def _token(evidence: Evidence) -> str:
+    """What is known of the token."""
+    token, claims = evidence.token, evidence.token.claims
+    if evidence.fixed and claims is None:
+        return f"the {messages.noun(evidence.environment.token_request.grant_type)} stands in {evidence.file}"
+    parts = []
+    ends = (claims.expires_at if claims is not None else None) if evidence.fixed else token.expires_at
+    if ends is not None and (at := _clock(ends, evidence.now)):
+        parts.append(f"is valid until {at} ({messages.duration(ends - evidence.now)})")
+    if claims is None:
+        parts.append("cannot be read, as it is no JWT")
+    elif claims.audience:
+        parts.append(f"has aud {' '.join(claims.audience[: claimed.MOST_AUDIENCES])}")
+    if scope := evidence.scope:
+        parts.append(f"has scope {' '.join(scope[:8])}")
+    return f"the token {', '.join(parts)}" if parts else "the token has neither an end, an audience nor a scope"
+
+
+def _advice(evidence: Evidence) -> str:
+    file, request = evidence.file, evidence.environment.token_request
+    if request.grant_type == "basic":
+        return f"check USERNAME and PASSWORD in {file}, and ask whoever runs the API what this user may do"
+    if evidence.status == 403:
+        return f"ask whoever runs the API which scope or role it wants, and compare SCOPE in {file}"
+    if evidence.fixed:
+        return f"check that VALUE in {file} is for this API and still valid"
+    advice = f"ask whoever runs the API which audience it expects, and compare AUDIENCE and RESOURCE in {file}"
+    return advice + messages.certificate_advice(evidence.environment)
+
+
+def _clock(moment: float, now: float) -> str:
+    """A time of day, with its date where that is another day; empty where no calendar has it."""
+    try:
+        local = datetime.fromtimestamp(moment, tz=UTC).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return ""
+    return f"{local:%H:%M}" if abs(moment - now) < DAY / 2 else f"{local:%Y-%m-%d %H:%M}"

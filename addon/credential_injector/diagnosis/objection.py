@@ -1,0 +1,68 @@
+"""What the API's WWW-Authenticate says against the token (RFC 6750 section 3)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from credential_injector.diagnosis import challenges
+from credential_injector.diagnosis.evidence import Evidence
+
+ERRORS = frozenset(
+    (
+        *("invalid_request", "invalid_token", "insufficient_scope"),  # RFC 6750 section 3.1
+        "insufficient_user_authentication",  # RFC 9470 section 3
+        *("use_dpop_nonce", "invalid_dpop_proof"),  # RFC 9449 sections 7.1 and 9
+        "insufficient_claims",  # Entra ID's claims challenge
+    )
+)
+LONGEST_DESCRIPTION = 512  # characters that are looked at
+# What an error_description may be about. Two at a time, or a choice, say nothing.
+_SUBJECTS = {
+    "audience": r"\b(audience|aud)\b",
+    "expired": r"\b(expired|exp)\b",
+    "early": r"\bnot yet valid\b|\bnbf\b|\bused before\b|\bin the future\b",
+    "issuer": r"\b(issuer|iss)\b",
+    "revoked": r"\brevoked\b",
+    "signature": r"\bsignature\b",
+}
+_VAGUE = re.compile(r"\b(or|may|might|could|other)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Texts of the server's, of which only `error` and `about` are known words."""
+
+    offered: tuple[str, ...] = ()
+    """The schemes that it offers, as it writes them."""
+    error: str = ""
+    """One of ERRORS, else empty."""
+    about: str = ""
+    """What its description of an invalid_token is about: a row of _SUBJECTS, else empty."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Of the challenge with the error, or of the first one with a scheme of ours."""
+
+    def offers(self, scheme: str) -> bool:
+        """Whether it offers this scheme."""
+        return scheme.lower() in (offered.lower() for offered in self.offered)
+
+
+def read(evidence: Evidence) -> Objection:
+    """The objection of an answer; an empty one where it says nothing against our token."""
+    all_ = challenges.read(evidence.headers.get_all("WWW-Authenticate"))
+    offered = tuple(dict.fromkeys(challenge.scheme for challenge in all_))
+    ours = {"bearer", "dpop", evidence.scheme.lower()}
+    mine = [challenge.parameters for challenge in all_ if challenge.scheme.lower() in ours]
+    # A token in another header is not what Bearer is about: the client may have sent a token of its own.
+    if not mine or not evidence.in_authorization:
+        return Objection(offered)
+    parameters = next((each for each in mine if each.get("error") in ERRORS), mine[0])
+    error = parameters.get("error", "")
+    error = error if error in ERRORS else ""
+    about = _about(parameters.get("error_description", "")) if error == "invalid_token" else ""
+    return Objection(offered, error, about, parameters)
+
+
+def _about(description: str) -> str:
+    words = description[:LONGEST_DESCRIPTION].lower()
+    found = [subject for subject, pattern in _SUBJECTS.items() if re.search(pattern, words)]
+    return found[0] if len(found) == 1 and not _VAGUE.search(words) else ""
