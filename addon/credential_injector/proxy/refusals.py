@@ -1,0 +1,93 @@
+"""What the API says to requests with a credential: counted and remembered, and diagnosed where it refuses one."""
+
+import logging
+from collections.abc import Callable
+
+from mitmproxy import http
+
+from credential_injector import messages
+from credential_injector.diagnosis import doctor
+from credential_injector.diagnosis.diagnosis import Diagnosis, Evidence
+from credential_injector.environments.environment import Environment
+from credential_injector.oauth.jwt_claims import JwtClaims
+from credential_injector.oauth.token import AccessToken
+from credential_injector.proxy import flows, options, record
+from credential_injector.proxy.route_table import Route
+from credential_injector.status import RefusalStatus
+
+logger = logging.getLogger(__name__)
+
+
+class Refusals:
+    """The answers that may be refusals, until their flows end."""
+
+    def __init__(self, owner: Callable[[JwtClaims, Environment], str]) -> None:
+        self._owner = owner
+        """The name of another environment, whose token these claims are."""
+        self._sent: dict[str, tuple[Route, AccessToken]] = {}
+        """What the requests carried, by the flow's id."""
+        self._logged: set[tuple[str, str]] = set()
+        """The causes that the log has told, by environment."""
+
+    def answers(self, flow: http.HTTPFlow, route: Route, token: AccessToken) -> None:
+        """The API begins to answer a request with this token."""
+        if flow.response is None:
+            return
+        # A page of another origin may be kept from reading an answer that accepts the token.
+        if flow.response.status_code >= 300 or route.environment.page_origins:
+            self._sent[flow.id] = route, token
+        else:
+            route.counts.refusal = None
+
+    def sent(self, flow: http.HTTPFlow) -> tuple[Route, AccessToken] | None:
+        """What the request carried, if its answer may be a refusal; then the flow is forgotten here."""
+        return self._sent.pop(flow.id, None)
+
+    def judge(self, flow: http.HTTPFlow, route: Route, token: AccessToken, *, counts: bool = True) -> None:
+        """Write into the flow why the API refuses its request, if it does. Where it `counts`, the status tells it, too.
+
+        It does not where the same request has another flow that the client sees.
+        """
+        if flow.response is None or not record.was_injected(flow):
+            return
+        try:
+            found = doctor.diagnose(self._evidence(flow, flow.response, route, token))
+        except Exception as error:  # noqa: BLE001 - the client's answer is worth more than its diagnosis
+            logger.warning(f"{route.environment.name}: no diagnosis: {messages.own_error(error)}")
+            return
+        status = flow.response.status_code
+        if found is not None:
+            record.diagnosed(flow, status, found)
+        if counts:
+            self._count(route, status, found, flow.response.timestamp_start)
+
+    def _count(self, route: Route, status: int, found: Diagnosis | None, now: float) -> None:
+        counts, name = route.counts, route.environment.name
+        counts.refused += status == 401
+        counts.forbidden += status == 403
+        if found is None:
+            counts.refusal = None if status < 400 else counts.refusal
+            return
+        counts.refusal = RefusalStatus(status, found.code, found.cause, found.advice, now)
+        if (name, found.code) not in self._logged:
+            self._logged.add((name, found.code))
+            # Without evidence, all that can be told are the token's claims, which belong on the flow.
+            cause = found.cause if found.code != "unknown" else "it gives no reason"
+            logger.warning(f"{name}: the API answered {status}: {cause}; {found.advice}{options.see()}")
+
+    def _evidence(self, flow: http.HTTPFlow, answer: http.Response, route: Route, token: AccessToken) -> Evidence:
+        headers = flow.request.headers
+        cors = headers.get("sec-fetch-mode") == "cors" and headers.get("sec-fetch-site") != "same-origin"
+        return Evidence(
+            route.environment,
+            token,
+            answer.status_code,
+            answer.headers,
+            now=answer.timestamp_start,
+            header_size=sum(len(name) + len(value) + 4 for name, value in headers.fields),
+            page=headers.get("origin", "") if cors else "",
+            url=flow.request.url.partition("?")[0],
+            proxy=flows.upstream(flow),
+            replaced_too=bool(flow.metadata[record.KEY]["retried"]),
+            owner=lambda claims: self._owner(claims, route.environment),
+        )

@@ -1,0 +1,137 @@
+"""What a flow tells of its request: what the client sent, what the API gets, and why. Pure.
+
+A comment is a headline and lines below it. mitmweb's list shows some 17 characters of it, and its Comment tab draws
+the lines as one paragraph, in which the dashes keep them apart.
+"""
+
+import math
+import re
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from credential_injector import messages
+from credential_injector.environments.environment import Environment
+from credential_injector.oauth.answers import OAUTH_ERRORS
+from credential_injector.oauth.jwt_claims import JwtClaims
+from credential_injector.oauth.schemes import SCHEMES
+from credential_injector.oauth.token import AccessToken, Served
+from credential_injector.origins.origin import Origin
+from credential_injector.proxy.credential import Before, Credential
+
+HEADLINE = 17  # characters
+SHORTEST_NAME = 4  # characters of an environment's name that stay in a headline
+
+_ERROR = re.compile(r'\berror="?([a-z_]{1,40})')
+
+
+class Story(NamedTuple):
+    """What all requests to one origin with the same token have in common."""
+
+    token: AccessToken
+    after: str
+    """The lines that say what the API gets."""
+    until: str
+    """The clock's time at which the token expires; empty: it does not."""
+    below: str
+    """The lines about the token and the rule."""
+    values: dict[str, Any]
+    """The same for programs, in a flow's metadata."""
+
+
+def story(environment: Environment, origin: Origin, credential: Credential, token: AccessToken) -> Story:
+    """Put together once for each token, as each request would have to pay for it."""
+    expires = math.isfinite(token.expires_at)
+    asked, claims = environment.token_request.scope, token.claims
+    values: dict[str, Any] = {
+        "token": None,
+        "issued_at": int(token.issued_at) if expires else None,
+        "expires_at": int(token.expires_at) if expires else None,
+        "claims": claims.shown() if claims is not None else None,
+        "scope": {"asked": asked, "granted": token.scope},
+        "rule": {"file": environment.file, "key": "HOST", "value": str(origin)},
+    }
+    credential.record(token, values)
+    lines = []
+    if claims is not None and (said := _claims(claims)):
+        lines.append(f"token: {said}")
+    if asked or token.scope is not None:
+        granted = "the answer does not say what was granted" if token.scope is None else f"granted {token.scope or '-'}"
+        lines.append(f"scope: asked {asked or '-'}, {granted}")
+    lines.append(rule(environment, origin))
+    after = "".join(f"\n- after: {line}" for line in credential.described(token).split("\n"))
+    until = f"{datetime.fromtimestamp(token.expires_at):%H:%M:%S}" if expires else ""  # noqa: DTZ006 - the reader's clock
+    return Story(token, after, until, "".join(f"\n- {line}" for line in lines), values)
+
+
+def injected(grant_type: str, served: Served, until: str) -> str:
+    """Where the token came from, how old it is and when it ends."""
+    if not until:
+        return f"\n- {grant_type} credential injected"
+    token, left = served.token, served.seconds_left
+    age = messages.duration(token.expires_at - left - token.issued_at)
+    return f"\n- token injected ({served.source}, {messages.duration(left)} left), expires {until}, issued {age} ago"
+
+
+def before(place: str, sent: Before | None, other: str = "") -> str:
+    """What the client sent. `other` is the environment of ours whose token that is."""
+    if sent is None:
+        return f"\n- before: no {place}"
+    said = _claims(sent.claims) if sent.claims is not None else ""
+    whose = f", a token for {other}" if other else ""
+    return f"\n- before: {place}: {sent.scheme}{whose}{f' ({said})' if said else ''}"
+
+
+def before_values(sent: Before | None, other: str = "") -> dict[str, Any] | None:
+    """The same for programs."""
+    if sent is None:
+        return None
+    claims = sent.claims.shown() if sent.claims is not None else None
+    return {"scheme": sent.scheme, "claims": claims, "environment": other or None}
+
+
+def rule(environment: Environment, origin: Origin) -> str:
+    """Which line of which file matched."""
+    return f"rule: HOST={origin} in {environment.file}"
+
+
+def change(sent: Before | None, label: str, other: str = "") -> str:
+    """The headline's words: `+Bearer`, `Basic→Bearer`, `Bearer→ours`."""
+    if sent is None:
+        return f"+{label}"
+    scheme = other or (sent.scheme if sent.scheme in SCHEMES.values() else "?")
+    return f"{scheme}→{label if label != scheme else 'ours'}"
+
+
+def headline(name: str, what: str) -> str:
+    """A comment's first line: an environment's name and a few words. The space and a long name give way first."""
+    line = f"{name}: {what}"
+    if len(line) <= HEADLINE:
+        return line
+    return _cut(f"{_cut(name, max(HEADLINE - len(what) - 1, SHORTEST_NAME))}:{what}", HEADLINE)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def amended(comment: str, headline: str, line: str) -> str:
+    """A comment with another line right below its headline, and, unless it is empty, with another headline."""
+    first, _, rest = comment.partition("\n")
+    return f"{headline or first}\n- {line}\n{rest}"
+
+
+def error_code(challenge: str) -> str:
+    """The OAuth error code in a WWW-Authenticate header (RFC 6750 section 3.1); empty where there is no known one."""
+    found = _ERROR.search(challenge)
+    return found[1] if found is not None and found[1] in OAUTH_ERRORS else ""
+
+
+def _claims(claims: JwtClaims) -> str:
+    told = {
+        "iss": claims.issuer,
+        "aud": " ".join(claims.audience),
+        "sub": claims.subject,
+        "scope": " ".join(claims.scope or ()),
+        "roles": " ".join(claims.roles),
+    }
+    return ", ".join(f"{name} {value}" for name, value in told.items() if value)

@@ -1,0 +1,54 @@
+"""The words of a flow's comment."""
+
+import pytest
+
+from credential_injector.proxy import story
+from credential_injector.proxy.credential import Before
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "shown"),
+    [
+        ("qa", "+Bearer", "qa: +Bearer"),
+        ("qa", "Basic→Bearer", "qa: Basic→Bearer"),
+        ("prod", "Basic→Bearer", "prod:Basic→Bearer"),
+        ("production-eu", "+Bearer", "producti…:+Bearer"),
+        ("production-eu", "401→200", "producti…:401→200"),
+        ("prod", "+X-Ocp-Apim-Subscription-Key", "prod:+X-Ocp-Apim…"),
+        ("production-eu", "+X-Ocp-Apim-Subscription-Key", "pro…:+X-Ocp-Apim…"),
+    ],
+)
+def test_headline(name: str, what: str, shown: str) -> None:
+    """A headline fits mitmweb's list, and its name gives way to what happened."""
+    assert story.headline(name, what) == shown
+    assert len(shown) <= story.HEADLINE
+
+
+@pytest.mark.parametrize(
+    ("before", "other", "label", "shown"),
+    [
+        (None, "", "Bearer", "+Bearer"),
+        (Before("Basic"), "", "Bearer", "Basic→Bearer"),
+        (Before("another value"), "", "X-Api-Key", "?→X-Api-Key"),
+        (Before("Bearer"), "", "Bearer", "Bearer→ours"),
+        (Before("Bearer"), "uat", "Bearer", "uat→Bearer"),
+    ],
+)
+def test_change(before: Before | None, other: str, label: str, shown: str) -> None:
+    """What stood there and what stands there now."""
+    assert story.change(before, label, other) == shown
+
+
+@pytest.mark.parametrize(
+    ("challenge", "code"),
+    [
+        ('Bearer realm="x", error="invalid_token", error_description="secret"', "invalid_token"),
+        ("Bearer error=insufficient_scope", "insufficient_scope"),
+        ('Bearer error="canary_made_up"', ""),
+        ("Bearer", ""),
+        ("", ""),
+    ],
+)
+def test_error_code(challenge: str, code: str) -> None:
+    """Only a known code is repeated of what the API wrote."""
+    assert story.error_code(challenge) == code
