@@ -59,6 +59,46 @@ _REFUSED = "check the credentials and TOKEN_ENDPOINT in {file}"
 _TROUBLE = "wait, or ask whoever runs the authorization server"
 
 
+# For the first line of a flow's comment, of which a list shows some 17 characters: by the kind of a verdict, and by the
+# code of a failure.
+_WORDS = {
+    "client": "not admitted",
+    "destination": "other server",
+    "malformed": "malformed",
+    "method": "bad method",
+    "near miss": "other server",
+    "no token": "no token",
+    "other host": "other host",
+    "other path": "other path",
+    "other port": "other port",
+    "other scheme": "other scheme",
+    "page": "other page",
+    "ssl_insecure": "unverified",
+    "token endpoint": "token request",
+    "upstream": "other proxy",
+    "access_denied": "denied",
+    "clock": "clock",
+    "ending": "ending",
+    "invalid_client": "bad client",
+    "invalid_grant": "bad grant",
+    "invalid_scope": "bad scope",
+    "invalid_target": "bad audience",
+    "late": "server slow",
+    "login_required": "log in",
+    "proxy_refused": "proxy refuses",
+    "proxy_unreachable": "proxy down",
+    "timeout": "server slow",
+    "unauthorized_client": "bad client",
+    "unreachable": "server down",
+    "untrusted": "bad TLS",
+}
+
+
+def word(kind: str) -> str:
+    """Two words for a kind of verdict or the code of a failure; empty where there are none."""
+    return _WORDS.get(kind, "server down" if kind.startswith("http_5") else "")
+
+
 def not_connected(environment: Environment, error: str, upstream: str = "") -> str:
     """A reason that tells why a request with a credential could not leave.
 
@@ -179,7 +219,16 @@ def environment_status(environment: Environment, now: Status, counted: Counts, t
         failed = failure_status(environment, now.failure, tokens, now.next_try)
     request, origins = environment.token_request, tuple(map(str, environment.origins))
     return EnvironmentStatus(
-        environment.name, environment.file, origins, request.grant_type, request.scope, token, failed, replace(counted)
+        environment.name,
+        environment.file,
+        origins,
+        request.grant_type,
+        request.scope,
+        token,
+        failed,
+        replace(counted),
+        now.token.scope if now.token is not None else None,
+        tokens,
     )
 
 
@@ -200,7 +249,10 @@ def status(now: EnvironmentStatus) -> str:
         states.append(f"no {noun(now.grant_type)} yet")
     if (failed := now.failure) is not None:
         why = f"no token ({failed.code}): {failed.reason}; {failed.advice}"
-        states.append(f"{why}; {_next_try(failed.next_try)}")
+        next_try = _next_try(failed.next_try) if failed.next_try > 0 else "the next request tries again"
+        states.append(f"{why}; {next_try}")
+    if (refused := now.refusal) is not None:
+        states.append(f"the API answered {refused.status}: {refused.cause}; {refused.advice}")
     return f"{now.name}: {', '.join(now.origins)}: {'; '.join(states)}; {counts(now.counts, now.grant_type)}"
 
 
@@ -209,12 +261,21 @@ def overview(now: Overview) -> list[str]:
     return [*map(status, now.environments), *(f"not in use: {mistake}" for mistake in now.mistakes)]
 
 
+def summary(now: Overview) -> list[str]:
+    """A line for each environment in which anything has happened, for the end."""
+    all_of_them = [(one.name, one.counts, one.grant_type) for one in now.environments]
+    all_of_them += [(name, counted, "") for name, counted in now.gone.items()]
+    return [f"{name}: {counts(counted, grant)}" for name, counted, grant in all_of_them if counted != Counts()]
+
+
 def counts(counted: Counts, grant_type: str = "") -> str:
     """What has happened in an environment with this grant."""
     asked = "" if grant_type in FIXED else f" {_many(counted.token_requests, 'token request')},"
+    rare = {"healed": counted.healed, "refused (401)": counted.refused, "forbidden (403)": counted.forbidden}
     return (
         f"{_many(counted.injected, 'request')} with a {noun(grant_type)},{asked}"
         f" {counted.replays} sent again, {counted.blocked} blocked"
+        + "".join(f", {number} {what}" for what, number in rare.items() if number)
     )
 
 

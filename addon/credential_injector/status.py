@@ -1,7 +1,22 @@
 """How the environments stand: values, of which sentences, JSON and pages are made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalStatus:
+    """Why the API refused a request that carried a token."""
+
+    status: int
+    """The API's."""
+    code: str
+    """The diagnosis's."""
+    cause: str
+    advice: str
+    at: float
+    """When the answer came, in unix seconds."""
 
 
 @dataclass(slots=True)
@@ -11,9 +26,18 @@ class Counts:
     injected: int = 0
     token_requests: int = 0
     replays: int = 0
+    """Requests that were sent again with another token after a 401."""
     blocked: int = 0
+    healed: int = 0
+    """Of those that were sent again: the API accepted the other token."""
+    refused: int = 0
+    """The client got a 401 although the request carried a token."""
+    forbidden: int = 0
+    """The client got a 403."""
     answered: bool = False
     """The server has answered a request with a token."""
+    refusal: RefusalStatus | None = None
+    """The last one, until the API accepts a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +63,7 @@ class FailureStatus:
     advice: str
     """What to do about it."""
     next_try: float = 0.0
-    """Seconds until the next token request may go out. 0: whenever a request needs one."""
+    """Seconds until the next token request may go out. 0: when the next request needs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +78,17 @@ class EnvironmentStatus:
     """What is asked for, as the file says it."""
     token: TokenStatus | None
     failure: FailureStatus | None
+    """Of the last token request, until another one succeeds."""
     counts: Counts
+    granted: str | None = None
+    """The scope of the token by the answer that brought it; None: it does not say, or there is no token."""
+    kept_in: str = ""
+    """Where tokens are stored, as the command line's --tokens names it; empty for the default."""
+
+    @property
+    def refusal(self) -> RefusalStatus | None:
+        """Why the API refused the last request."""
+        return self.counts.refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +98,5 @@ class Overview:
     environments: tuple[EnvironmentStatus, ...]
     mistakes: tuple[str, ...]
     """In changed files, which are therefore not in use yet."""
+    gone: Mapping[str, Counts]
+    """What has happened in environments whose files were removed."""

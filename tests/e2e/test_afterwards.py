@@ -151,7 +151,7 @@ def test_edited_request(stage: Stage, evil: tuple[ProtectedApi, str], edit: str,
         client = threading.Thread(target=lambda: answers.append(get(proxy, f"{stage.http}/orders")), daemon=True)
         client.start()
         flow = wait_for_flow(web, lambda flow: bool(flow["intercepted"]))
-        assert flow["comment"].startswith("qa: token injected")
+        assert flow["comment"].startswith("qa: +Bearer")
         shown = dict(flow["request"]["headers"])["Authorization"]
         assert shown.startswith("Bearer <qa sha256:" if mask == "true" else "Bearer ")
         assert any(token in shown for token in stage.authorization_server.tokens) == (mask == "false")
@@ -163,7 +163,7 @@ def test_edited_request(stage: Stage, evil: tuple[ProtectedApi, str], edit: str,
         comment = web.flows()[0]["comment"]
     (answer,) = answers
     assert answer.status_code == (401 if edit == "host" else 200)
-    assert comment.startswith("qa: token withdrawn" if edit == "host" else "qa: token injected")
+    assert comment.startswith("qa: withdrawn\n- why: token withdrawn" if edit == "host" else "qa: +Bearer")
     assert credentials(evil[0]) == []
     assert len(evil[0].received) == (edit == "host")
 

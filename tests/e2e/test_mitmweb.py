@@ -51,11 +51,11 @@ def test_flow(stage: Stage, browser: webdriver.Chrome) -> None:
 
         browser.get(proxy.web_url)
         first, second, blocked, untouched = (row.text for row in wait_for_rows(browser, 4))
-        assert "qa: token injected (fetched" in _comment(browser, 0)
+        assert "qa: +Bearer" in _comment(browser, 0)
         assert "🔑" in first
         assert "🔑" in second
         assert "⛔" in blocked
-        assert "qa: left as the client sent it: HOST is" in untouched
+        assert "qa: other host" in untouched
 
         search(browser, "~comment injected")
         assert all("/orders" in row.text or "/mine" in row.text for row in wait_for_rows(browser, 2))
@@ -70,8 +70,9 @@ def test_flow(stage: Stage, browser: webdriver.Chrome) -> None:
         assert f"Authorization: {dict(token)['Authorization']}" in shown.replace("Authorization:\n", "Authorization: ")
         browser.find_element(By.LINK_TEXT, "Comment").click()
         comment = browser.find_element(By.CSS_SELECTOR, ".flow-detail").text
-        assert "qa: token injected (cached, " in comment
-        assert "replaced Basic" in comment
+        assert "qa: Basic→Bearer" in comment
+        assert "- before: Authorization: Basic" in comment
+        assert "- token injected (cached, " in comment
         assert "<sha256:" in comment
         assert "envs/qa.env" in comment
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mitmproxy import http
+from mitmproxy import ctx, http
 from mitmproxy.flow import Error
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
@@ -181,7 +181,7 @@ def test_hooks(answer: Answer, lines: str, traffic: list[tuple[http.HTTPFlow, ht
                 await through(injector, flow, response, failure)
                 check_headers(flow, before)
                 check_said(flow)
-            assert_harmless(" ".join(injector.status()))
+            assert_harmless(" ".join(ctx.master.commands.call("inject.status")))
             injector.done()
 
     with nothing_secret_is_logged():

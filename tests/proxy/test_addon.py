@@ -164,7 +164,8 @@ async def test_token(proxy: Proxy, endpoint: Endpoint) -> None:
     assert token(first) == token(second) == "Bearer token-qa-1"
     assert [flow.metadata["inject"]["source"] for flow in (first, second)] == ["fetched", "cached"]
     assert first.marked == ":key:"
-    assert second.comment.startswith("qa: token injected (cached, ")
+    assert second.comment.startswith("qa: +Bearer\n- before: no Authorization\n- after: Authorization: Bearer <sha256:")
+    assert "\n- token injected (cached, " in second.comment
     assert endpoint.asked == ["qa"]
 
 
@@ -273,7 +274,7 @@ async def test_further_headers(proxy: Proxy, version: str) -> None:
     sent = {name: value for name, value in flow.request.headers.fields if name.lower() in names}
     assert set(sent.values()) == {SECRET.encode(), b"x", b"Bearer token-qa-1"}
     assert version == "HTTP/1.1" or set(sent) == set(names)
-    assert "- X-Tenant: <secret>\n- X-Key: <secret>" in flow.comment
+    assert "- after: X-Tenant: <secret>\n- after: X-Key: <secret>" in flow.comment
     assert SECRET not in f"{flow.comment} {flow.metadata}"
     stranger = request()
     stranger.client_conn.peername = ("203.0.113.9", 50000)
@@ -299,7 +300,10 @@ async def test_fixed_credential(
     for _ in range(2):
         flow = await proxy.send(request(**{header: "Basic eA=="}))
         assert flow.request.headers[header] == value
-        assert flow.comment.startswith(f"qa: {kind} credential injected, replaced Basic\n- {header}: ")
+        label = value.partition(" ")[0] if " " in value else header
+        assert "Basic→" + (label[:6] if label != "Basic" else "ours") in flow.comment.partition("\n")[0]
+        assert f"\n- before: {header}: Basic\n- after: {header}: " in flow.comment
+        assert f"\n- {kind} credential injected\n" in flow.comment
         assert flow.metadata["inject"]["expires_at"] is flow.metadata["inject"]["token"] is None
     assert endpoint.asked == []
     assert not (proxy.folder / "tokens").exists()
@@ -382,7 +386,7 @@ async def test_no_token(proxy: Proxy, endpoint: Endpoint) -> None:
     (line,) = flow.response.text.splitlines()
     assert line.startswith("qa: request blocked: no token (invalid_client): the token endpoint answered 401; check CLI")
     assert line.endswith("; next try in 60 s")
-    assert flow.comment == line
+    assert flow.comment.splitlines()[:2] == ["qa: bad client", f"- why: {line.removeprefix('qa: ')}"]
     assert flow.marked == ":no_entry:"
 
 
@@ -551,7 +555,7 @@ async def test_blocked_body(
     await proxy.context.master.addons.handle_lifecycle(HttpRequestHook(flow))
     assert (flow.response is None) == streams
     line = "sent on without any credential, as its body is streamed" if streams else "request blocked"
-    assert flow.comment.startswith(f"qa: {line}: no token (unreachable)")
+    assert flow.comment.startswith(f"qa: server down\n- why: {line}: no token (unreachable)")
     flow.response, flow.comment = None, ""
     await proxy.context.master.addons.handle_lifecycle(HttpRequestHook(flow))
     assert (flow.response, flow.comment) == (None, "")  # it is remembered no more

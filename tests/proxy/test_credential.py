@@ -8,7 +8,7 @@ from mitmproxy import http
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import credential
-from credential_injector.proxy.credential import Again, HeaderCredential
+from credential_injector.proxy.credential import Again, Before, HeaderCredential
 from tests.proxy.test_record import QA
 
 TOKEN = AccessToken("canary-token", 1000.0, 4600.0)
@@ -74,13 +74,14 @@ def test_apply(
 ) -> None:
     """It takes the place of all that the client sent there, is found and masked there, and can be removed."""
     one, made = HeaderCredential(replace(QA, **changes)), request(*sent, version=version)  # type: ignore[arg-type]
-    assert one.found_in(made) == replaced
-    assert one.apply(made, TOKEN) == replaced
+    before = Before(replaced) if replaced is not None else None
+    assert one.found_in(made) == before
+    assert one.apply(made, TOKEN) == before
     assert fields(made) == arrives
     assert one.is_in(made, TOKEN)
     secrets = {mask.secret for mask in one.masks(TOKEN)}
     assert {secret for _, value in arrives for secret in secrets if value.endswith(secret)} == secrets
-    assert [line[2:].partition(": ")[0] for line in one.described(TOKEN).split("\n")] == list(one.headers(TOKEN))
+    assert [line.partition(": ")[0] for line in one.described(TOKEN).split("\n")] == list(one.headers(TOKEN))
     assert "canary" not in one.described(TOKEN)
     one.remove(made)
     assert one.found_in(made) is None
@@ -93,7 +94,7 @@ def test_fingerprint(grant: str, shown: str | None) -> None:
     """A credential that a person chose has none: it could be found by trying."""
     one = HeaderCredential(replace(QA, token_request=TokenRequest(grant_type=grant)))
     assert one.fingerprint(TOKEN) == shown
-    assert one.described(TOKEN) == f"- Authorization: Bearer <{shown or 'secret'}>"
+    assert one.described(TOKEN) == f"Authorization: Bearer <{shown or 'secret'}>"
     record: dict[str, object] = {"token": None}
     one.record(TOKEN, record)
     assert record == {"token": shown, "header": "Authorization"} | ({"token_length": 12} if shown else {})

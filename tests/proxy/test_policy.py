@@ -15,6 +15,7 @@ from credential_injector.origins.claims import Claim
 from credential_injector.origins.hosts import normalise_host
 from credential_injector.origins.index import Destination
 from credential_injector.origins.origin import DEFAULT_PORTS
+from credential_injector.proxy.credential import Before
 from credential_injector.proxy.policy import Policy, Verdict
 from credential_injector.proxy.routes import Routes
 
@@ -38,7 +39,7 @@ class Asked:
     proxy: str | None = None
     ends_here: bool = False
     servers: Sequence[str | None] = ()
-    replaced_before: str | None = None
+    replaced_before: Before | None = None
     target: bytes | None = None
 
     @property
@@ -111,11 +112,11 @@ CASES: dict[str, tuple[str, Asked, str]] = {
         get(authorization="Basic eA=="),
         "keep: the client sent its own Authorization, and OVERWRITE=never keeps it",
     ),
-    "never, replayed": ("OVERWRITE=never", Asked(is_replay=True, replaced_before="Basic"), "keep"),
+    "never, replayed": ("OVERWRITE=never", Asked(is_replay=True, replaced_before=Before("Basic")), "keep"),
     "never, another header": ("OVERWRITE=never\nHEADER=X-Key", get(Authorization="Basic eA=="), "inject"),
     "only, nothing sent": ("OVERWRITE=only", get(), "skip: it has no Authorization, and OVERWRITE=only adds none"),
     "only, Basic": ("OVERWRITE=only", get(Authorization="Basic eA=="), "inject"),
-    "only, replayed": ("OVERWRITE=only", Asked(is_replay=True, replaced_before="Basic"), "inject"),
+    "only, replayed": ("OVERWRITE=only", Asked(is_replay=True, replaced_before=Before("Basic")), "inject"),
     # METHODS
     "method": ("METHODS=GET,HEAD", using("GET"), "inject"),
     "method, lower case": ("METHODS=GET,HEAD", using("get"), "inject"),

@@ -1,24 +1,42 @@
+"""What a flow says of its request."""
+
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from credential_injector import messages
+from credential_injector.diagnosis.diagnosis import Diagnosis
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken, NoToken, Served
 from credential_injector.origins.origin import parse_origin
 from credential_injector.proxy import record
-from credential_injector.proxy.credential import HeaderCredential
+from credential_injector.proxy.credential import Before
+from credential_injector.proxy.route_table import Route
+from credential_injector.status import Counts
+from credential_injector.tokens.provider import Named, Provider
+from tests.oauth.test_jwt_claims import jwt
 
 QA = Environment(
     name="qa",
     file="envs/qa.env",
-    origins=(parse_origin("https://api.example.com"),),
-    token_request=TokenRequest(endpoint="https://api.example.com/oauth2/v2.0/token", client_id="abc"),
+    origins=(parse_origin("https://api.example.com"), parse_origin("https://gw.example.com/orders")),
+    token_request=TokenRequest(
+        endpoint="https://api.example.com/oauth2/v2.0/token", client_id="abc", scope="read write"
+    ),
 )
-CREDENTIAL = HeaderCredential(QA)
-TOKEN = AccessToken("canary", 1000.0, 4600.5)
+TOKEN = AccessToken(jwt(iss="https://login", aud="api", sub="me", scope="read"), 1000.0, 4600.5, scope="read")
+UNTIL = f"{datetime.fromtimestamp(4600.5):%H:%M:%S}"  # noqa: DTZ006 - as a person reads it
+
+
+def route_of(environment: Environment) -> Route:
+    source = Provider().source(environment.token_request, environment.transport, Named(environment.name))
+    return Route(environment, source, Counts())
+
+
+ROUTE = route_of(QA)
 
 
 @dataclass
@@ -28,14 +46,24 @@ class Flow:
     comment: str = ""
 
 
+def flow_of(before: Before | None = None, other: str = "", comment: str = "") -> Flow:
+    """One that carries TOKEN."""
+    flow = Flow(comment=comment)
+    record.injected(flow, ROUTE, Served(TOKEN, "cached", 3599.0), before, other)
+    return flow
+
+
 def test_injected() -> None:
     """An injected flow holds everything but the token."""
-    flow = Flow()
-    record.injected(flow, QA, CREDENTIAL, Served(TOKEN, "cached", 3599.0), "Basic")
+    flow = flow_of(Before("Basic"))
     assert flow.comment.splitlines() == [
-        "qa: token injected (cached, 59 min left), replaced Basic",
-        f"- Authorization: Bearer <{TOKEN.fingerprint}>",
-        "- envs/qa.env",
+        "qa: Basic→Bearer",
+        "- before: Authorization: Basic",
+        f"- after: Authorization: Bearer <{TOKEN.fingerprint}>",
+        f"- token injected (cached, 59 min left), expires {UNTIL}, issued 1 s ago",
+        "- token: iss https://login, aud api, sub me, scope read",
+        "- scope: asked read write, granted read",
+        "- rule: HOST=https://api.example.com in envs/qa.env",
     ]
     assert flow.marked == ":key:"
     assert flow.metadata == {
@@ -45,30 +73,111 @@ def test_injected() -> None:
             "reason": None,
             "token": TOKEN.fingerprint,
             "source": "cached",
+            "issued_at": 1000,
             "expires_at": 4600,
             "replaced": "Basic",
+            "before": {"scheme": "Basic", "claims": None, "environment": None},
+            "claims": {
+                "iss": "https://login",
+                "aud": ["api"],
+                "sub": "me",
+                "scope": ["read"],
+                "names": ["iss", "aud", "sub", "scope"],
+            },
+            "scope": {"asked": "read write", "granted": "read"},
+            "rule": {"file": "envs/qa.env", "key": "HOST", "value": "https://api.example.com"},
             "retried": False,
+            "diagnosis": None,
             "header": "Authorization",
-            "token_length": 6,
+            "token_length": len(TOKEN.value),
         }
     }
 
 
-@pytest.mark.parametrize("action", ["kept", "skipped", "blocked"])
-def test_not_injected(action: str) -> None:
+def test_other_origin() -> None:
+    """A flow says which of the file's origins matched."""
+    flow = Flow()
+    (other,) = ROUTE.others
+    record.injected(flow, other, Served(TOKEN, "cached", 3599.0), None)
+    assert "\n- rule: HOST=https://gw.example.com/orders in envs/qa.env" in flow.comment
+    assert flow.metadata["inject"]["rule"]["value"] == "https://gw.example.com/orders"
+
+
+def test_token_of_another_environment() -> None:
+    """That the client sent a token of another environment stands in the headline."""
+    before = Before("Bearer", ROUTE.story(TOKEN).token.claims)
+    flow = flow_of(before, "uat")
+    headline, line, *_ = flow.comment.splitlines()
+    assert headline == "qa: uat→Bearer"
+    assert line == ("- before: Authorization: Bearer, a token for uat (iss https://login, aud api, sub me, scope read)")
+    assert flow.metadata["inject"]["before"]["environment"] == "uat"
+
+
+def test_retried() -> None:
+    """A flow whose request was sent again tells both answers, and keeps what the client had sent."""
+    flow = flow_of(Before("Basic"), comment="look at this")
+    other = AccessToken("canary-2", 2000.0, 5600.0)
+    record.retried(flow, ROUTE, Served(other, "refreshed", 3599.0), (401, 200), 'Bearer error="invalid_token"')
+    first, again, before, after, *_ = flow.comment.splitlines()
+    assert (first, before) == ("qa: 401→200", "- before: Authorization: Basic")
+    assert again == f"- sent again after a 401: 401 (invalid_token) to <{TOKEN.fingerprint}>, 200 to the one below"
+    assert after == f"- after: Authorization: Bearer <{other.fingerprint}>"
+    assert flow.comment.endswith("\n\nlook at this")
+    told = flow.metadata["inject"]
+    assert (told["answers"], told["first_challenge"]) == ([401, 200], 'Bearer error="invalid_token"')
+    assert (told["replaced"], told["before"]["scheme"], told["retried"]) == ("Basic", "Basic", True)
+    assert (told["token"], told["claims"], told["source"]) == (other.fingerprint, None, "refreshed")
+
+
+def test_diagnosed() -> None:
+    """The cause is the first thing that a refused flow says."""
+    flow = flow_of()
+    found = Diagnosis("scope", "scope", "the API wants scope admin", "add it to SCOPE", {"missing": ["admin"]})
+    record.diagnosed(flow, 403, found)
+    assert flow.comment.splitlines()[:3] == [
+        "qa: 403 scope",
+        "- why: the API wants scope admin; add it to SCOPE",
+        "- before: no Authorization",
+    ]
+    assert flow.metadata["inject"]["diagnosis"] == {
+        "code": "scope",
+        "cause": "the API wants scope admin",
+        "advice": "add it to SCOPE",
+        "missing": ["admin"],
+    }
+
+
+def test_stays() -> None:
+    """A 401 that stays does not read like success."""
+    flow = flow_of()
+    record.stays(flow, "the token was new")
+    assert flow.comment.splitlines()[:2] == ["qa: 401 ?", "- the API answered 401, which stays: the token was new"]
+    assert flow.metadata["inject"]["reason"] == "401 and not sent again: the token was new"
+
+
+@pytest.mark.parametrize(
+    ("action", "headline"), [("kept", "qa: kept Basic"), ("skipped", "qa: left as is"), ("blocked", "qa: blocked")]
+)
+def test_not_injected(action: str, headline: str) -> None:
     """A flow that got no token is not found by the filter for injected ones."""
     flow = Flow()
-    getattr(record, action)(flow, QA, "no reason")
+    before = [] if action == "blocked" else [Before("Basic")]
+    getattr(record, action)(flow, ROUTE, "no reason", *before)
     assert flow.metadata["inject"]["action"] == action
-    assert flow.metadata["inject"]["reason"]
-    assert flow.comment.startswith("qa: ")
+    assert flow.metadata["inject"]["reason"] == "no reason"
+    first, why, *_, rule = flow.comment.splitlines()
+    assert (first, rule) == (headline, "- rule: HOST=https://api.example.com in envs/qa.env")
+    assert why.startswith("- why: ")
+    assert why.endswith("no reason")
+    assert ("\n- before: Authorization: Basic" in flow.comment) == bool(before)
     assert "injected" not in flow.comment
 
 
 def test_blocked() -> None:
     """A blocked flow gives the line for the client."""
     flow = Flow()
-    assert record.blocked(flow, QA, "no way") == flow.comment == "qa: request blocked: no way"
+    assert record.blocked(flow, ROUTE, "no way", word="bad client") == "qa: request blocked: no way"
+    assert flow.comment.splitlines()[:2] == ["qa: bad client", "- why: request blocked: no way"]
     assert flow.marked == ":no_entry:"
     assert record.blocked(Flow(), None, "no way") == "credential injector: request blocked: no way"
 
@@ -76,11 +185,13 @@ def test_blocked() -> None:
 def test_comment() -> None:
     """A comment that a person wrote is kept, and ours is replaced on a replay."""
     flow = Flow(comment="look at this", marked=":red_circle:")
-    record.kept(flow, QA, "it has its own")
+    record.kept(flow, ROUTE, "it has its own")
     assert flow.comment.endswith("\n\nlook at this")
     assert flow.marked == ":red_circle:"
-    record.blocked(flow, QA, "no way")
-    assert flow.comment == "qa: request blocked: no way"
+    record.blocked(flow, ROUTE, "no way")
+    assert flow.comment.startswith("qa: blocked\n")
+    assert flow.comment.count("\n\n") == 1
+    assert flow.comment.endswith("\n\nlook at this")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +262,7 @@ def test_duration(seconds: float, text: str) -> None:
 def test_was_injected(changes: dict[str, Any], injected: bool) -> None:
     """A capture may hold anything, and one of an older version has fewer keys."""
     flow = Flow()
-    record.injected(flow, QA, CREDENTIAL, Served(TOKEN, "cached", 3599.0), None)
+    record.injected(flow, ROUTE, Served(TOKEN, "cached", 3599.0), None)
     kept = {**flow.metadata["inject"], **changes}
     flow.metadata["inject"] = {name: value for name, value in kept.items() if value is not ...}
     assert record.was_injected(flow) == injected

@@ -34,7 +34,7 @@ async def test_refuses_everything(stored: int, sent: list[str], cools: bool) -> 
             self.again = again
 
         async def run(self) -> None:
-            record.injected(self.again, QA, route.credential, await source.token(), None)
+            record.injected(self.again, route, await source.token(), None)
             self.again.response = http.Response.make(401)
 
         def cancel(self) -> None:
@@ -44,12 +44,13 @@ async def test_refuses_everything(stored: int, sent: list[str], cools: bool) -> 
     route = Route(QA, source, Counts())
     flow = tflow.tflow(resp=http.Response.make(401))
     flow.live, flow.client_conn.timestamp_end = True, None
-    record.injected(flow, QA, route.credential, await source.token(), None)
+    record.injected(flow, route, served := await source.token(), None)
     with taddons.context() as context:  # type: ignore[no-untyped-call]
         context.options.add_option("inject_retry", bool, True, "")
         retry = Retry({"qa": route}.get, Replay)
         assert retry.refused_route(flow) is route
-        await retry.send_again(flow, route)
+        answered = await retry.send_again(flow, route, served.token)
+    assert answered is tokens[-1]
     assert [token.value for token in tokens[1:]] == sent
     assert route.counts.replays == 1
     assert (await source.renewed(tokens[-1].fingerprint, flow.request.url) is None) == cools

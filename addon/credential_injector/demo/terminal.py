@@ -42,7 +42,7 @@ def run_in_terminal() -> None:
 
         comment = _last_comment(flows)
         print(f"4. the comment that mitmweb shows on the last of them\n\n{_indented(comment)}\n")
-        _expect(comment.startswith("demo: token injected (cached, "), "the comment does not tell of a cached token")
+        _expect("\n- token injected (cached, " in comment, "the comment does not tell of a cached token")
         _expect(CLIENT_SECRET not in "\n".join(proxy.log), "the log holds the client's secret")
         print("Next: `make web` shows the same in mitmweb; README.md tells how to name your own API.")
 

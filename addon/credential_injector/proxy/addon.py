@@ -18,13 +18,14 @@ from mitmproxy.tls import TlsData
 from credential_injector import messages
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
-from credential_injector.oauth.token import NoToken
+from credential_injector.oauth.token import AccessToken, NoToken
 from credential_injector.proxy import credential, flows, internals, options, record, web_guard
 from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.outcome import Outcome
 from credential_injector.proxy.policy import Policy
+from credential_injector.proxy.refusals import Refusals
 from credential_injector.proxy.retry import Retry
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
@@ -52,7 +53,8 @@ class CredentialInjector:
         self._store: TokenStore | None = None
         self._connections = connections = Connections()
         self._policy = policy = Policy(self._routes)
-        self._outcome = Outcome()
+        self._outcome = Outcome(self._routes.other_owner)
+        self._refusals = Refusals(self._routes.other_owner)
         self._departure = Departure(
             lambda flow: policy.may_carry(FlowRequest(flow, connections)), self._outcome.withdraw, connections
         )
@@ -127,7 +129,7 @@ class CredentialInjector:
         internals.leave_for_next_script(_CONNECTIONS, self._connections.export())
         for flow, route in self._waiting.end():  # before the summary, which counts them
             self._outcome.block(flow, route, _ENDED)
-        for line in self._routes.summary():
+        for line in messages.summary(self._routes.status()):
             logger.info(line)
         return self._routes.provider.unfinished_refreshes()
 
@@ -192,6 +194,7 @@ class CredentialInjector:
 
     def error(self, flow: http.HTTPFlow) -> None:
         self._outcome.ended(flow)
+        self._refusals.sent(flow)
         self._retry.forget(flow)
         failure = self._failures.pop(flow.id, None) or self._connections.failure(flow)
         if failure is not None and (route := self._departure.never_left(flow)) is not None:
@@ -225,14 +228,26 @@ class CredentialInjector:
     # --- Its answer ---------------------------------------------------------------------------------------------------
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        route = self._departure.answers(flow)
-        if route is not None and not route.counts.answered:
-            route.counts.answered = True
-            gets = messages.noun(route.environment.token_request.grant_type)
-            logger.info(f"{route.environment.name}: first request with a {gets} went to {flow.request.host}")
+        sent = self._departure.answers(flow)
+        if sent is not None:
+            route, token = sent
+            if not route.counts.answered:
+                route.counts.answered = True
+                gets = messages.noun(route.environment.token_request.grant_type)
+                logger.info(f"{route.environment.name}: first request with a {gets} went to {flow.request.host}")
+            self._refusals.answers(flow, route, token)
         self._retry.buffer_answer(flow)
 
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         self._departure.finish(flow)
+        sent = self._refusals.sent(flow)
         route = self._retry.refused_route(flow) if self._retry.forget(flow) else None
-        return self._retry.send_again(flow, route) if route is not None else None
+        if sent is not None and route is not None:
+            return self._send_again(flow, route, sent[1])
+        if sent is not None:
+            self._refusals.judge(flow, *sent, counts=not self._retry.is_own(flow))
+        return None
+
+    async def _send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken) -> None:
+        """A CancelledError would hang the flow, so none leaves `Retry.send_again`."""
+        self._refusals.judge(flow, route, await self._retry.send_again(flow, route, token))

@@ -6,11 +6,13 @@ A credential sees a request and its answer, and awaits nothing.
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 from credential_injector.environments.environment import Environment
-from credential_injector.oauth import fingerprints
+from credential_injector.oauth import fingerprints, jwt_claims
 from credential_injector.oauth.grants import FIXED
+from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.schemes import SCHEMES
 from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import masking
@@ -55,6 +57,15 @@ class Answer(Protocol):
         """A mapping."""
 
 
+class Before(NamedTuple):
+    """What the client sent in a credential's place, and not its value."""
+
+    scheme: str
+    """Its authentication scheme, as `scheme` tells it."""
+    claims: JwtClaims | None = None
+    """What it says of itself; None: it is no JWT."""
+
+
 class Credential(Protocol):
     """How an environment's token goes into a request, and what the API says to it."""
 
@@ -62,11 +73,15 @@ class Credential(Protocol):
     def place(self) -> str:
         """Where it goes, as messages name it."""
 
-    def apply(self, request: Request, token: AccessToken) -> str | None:
+    @property
+    def label(self) -> str:
+        """The word for it in a flow's headline: its prefix, else its place."""
+
+    def apply(self, request: Request, token: AccessToken) -> Before | None:
         """Write it into the request. Returns what the client sent in its place, as `found_in`."""
 
-    def found_in(self, request: Carrier) -> str | None:
-        """What the client sent in its place, by its authentication scheme; None where it sent nothing."""
+    def found_in(self, request: Carrier) -> Before | None:
+        """What the client sent in its place; None where it sent nothing."""
 
     def remove(self, request: Carrier) -> None:
         """Remove whatever stands in its place."""
@@ -81,7 +96,7 @@ class Credential(Protocol):
         """What may be shown of a token. None: a person chose it, so that it could be found by trying."""
 
     def described(self, token: AccessToken) -> str:
-        """What `apply` writes, a line each, with a dash before it and without a secret."""
+        """What `apply` writes, without a secret: `Authorization: Bearer <sha256:…>`, a line each."""
 
     def record(self, token: AccessToken, into: dict[str, Any]) -> None:
         """Write into a flow's record what `earlier_masks` needs, with the token's fingerprint as `token`."""
@@ -93,10 +108,11 @@ class Credential(Protocol):
 class HeaderCredential:
     """A token in a header, behind a prefix or none, and maybe further headers of the environment beside it."""
 
-    __slots__ = ("_extra", "_extra_http2", "_fixed", "_header", "_header_http2", "_name", "_prefix", "place")
+    __slots__ = ("_extra", "_extra_http2", "_fixed", "_header", "_header_http2", "_name", "_prefix", "label", "place")
 
     def __init__(self, environment: Environment) -> None:
         self.place = environment.header
+        self.label = environment.prefix or environment.header
         self._name = environment.name
         self._fixed = environment.token_request.grant_type in FIXED
         self._prefix = f"{environment.prefix} " if environment.prefix else ""
@@ -105,7 +121,7 @@ class HeaderCredential:
         self._extra = environment.extra_headers
         self._extra_http2 = tuple((name.lower(), value) for name, value in self._extra)
 
-    def apply(self, request: Request, token: AccessToken) -> str | None:
+    def apply(self, request: Request, token: AccessToken) -> Before | None:
         """As in Credential."""
         http2 = request.http_version in _HTTP2
         replaced, headers = self.found_in(request), request.headers
@@ -122,13 +138,13 @@ class HeaderCredential:
         """The headers as the API gets them."""
         return {self.place: self._prefix + token.value, **dict(self._extra)}
 
-    def found_in(self, request: Carrier) -> str | None:
+    def found_in(self, request: Carrier) -> Before | None:
         """As in Credential."""
         lower = self._header_http2
         length = len(lower)
         for field, value in request.headers.fields:
             if len(field) == length and field.lower() == lower:
-                return scheme(value.decode("utf-8", "surrogateescape"))
+                return _sent(value)
         return None
 
     def remove(self, request: Carrier) -> None:
@@ -155,8 +171,7 @@ class HeaderCredential:
     def described(self, token: AccessToken) -> str:
         """As in Credential."""
         shown = "secret" if self._fixed else token.fingerprint
-        lines = f"- {self.place}: {self._prefix}<{shown}>"
-        return lines + "".join(f"\n- {name}: <secret>" for name, _ in self._extra) if self._extra else lines
+        return "\n".join([f"{self.place}: {self._prefix}<{shown}>", *(f"{name}: <secret>" for name, _ in self._extra)])
 
     def record(self, token: AccessToken, into: dict[str, Any]) -> None:
         """As in Credential."""
@@ -218,6 +233,13 @@ def earlier_masks(headers: Headers, record: Mapping[str, Any]) -> list[Mask]:
     for name in record.get("headers", []):
         masks += _masks(headers, environment, name, masking.unnamed(name), lambda value: [value])
     return masks
+
+
+@lru_cache(maxsize=64)
+def _sent(value: bytes) -> Before:
+    """Cached: a client sends the same one again and again, and reading a JWT takes longer than all the rest."""
+    text = value.decode("utf-8", "surrogateescape")
+    return Before(scheme(text), jwt_claims.read(without_scheme(text)))
 
 
 def scheme(value: str) -> str:

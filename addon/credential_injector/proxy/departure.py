@@ -144,14 +144,14 @@ class Departure:
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
 
-    def answers(self, flow: http.HTTPFlow) -> Route | None:
-        """The server begins to answer. Returns whose credential was sent."""
+    def answers(self, flow: http.HTTPFlow) -> tuple[Route, AccessToken] | None:
+        """The server begins to answer. Returns whose credential was sent, and the token."""
         sent = self._sent.get(flow)
         if sent is None:
             return None
         self._sent[flow] = sent._replace(answered=True)
         self.finish(flow, ended=False)
-        return sent.route
+        return sent.route, sent.token
 
     def finish(self, flow: http.HTTPFlow, *, ended: bool = True) -> None:
         """The request is sent, or never will be: mask the credential in the flow.

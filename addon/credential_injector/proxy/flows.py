@@ -1,7 +1,6 @@
 """Questions about a flow: where its request really goes, who sent it, whether it can still be answered."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from mitmproxy import ctx, http
 from mitmproxy.proxy.mode_specs import ReverseMode
@@ -10,6 +9,7 @@ from credential_injector.origins.claims import Claim
 from credential_injector.origins.hosts import is_address, is_loopback, normalise_host
 from credential_injector.origins.index import Destination
 from credential_injector.proxy import internals, record
+from credential_injector.proxy.credential import Before
 from credential_injector.proxy.server_connections import Connections
 
 
@@ -82,7 +82,7 @@ class FlowRequest:
         return self._connections.verified(self._flow)
 
     @property
-    def replaced_before(self) -> str | None:
+    def replaced_before(self) -> Before | None:
         return replaced_before(self._flow)
 
 
@@ -103,10 +103,9 @@ def ends_here(flow: http.HTTPFlow, host: str) -> bool:
     return is_loopback(host) and is_loopback(normalise_host(flow.request.host)) and proxy_elsewhere(flow) is None
 
 
-def replaced_before(flow: http.HTTPFlow) -> str | None:
+def replaced_before(flow: http.HTTPFlow) -> Before | None:
     """Of a replay: what our token replaced when the request was sent first."""
-    replays = flow.is_replay == "request" and record.was_injected(flow)
-    return cast("str | None", flow.metadata[record.KEY]["replaced"]) if replays else None
+    return record.replaced(flow) if flow.is_replay == "request" and record.was_injected(flow) else None
 
 
 def hide_proxyauth(flow: http.HTTPFlow) -> None:

@@ -119,6 +119,14 @@ def warn_of_open_door() -> None:
         )
 
 
+def see() -> str:
+    """Where a person sees more, to be added to a line of the log; empty where there is no such page."""
+    if "web_port" not in ctx.options:
+        return ""
+    host = ctx.options.web_host or "127.0.0.1"
+    return f". See it: http://{f'[{host}]' if ':' in host else host}:{ctx.options.web_port}/inject"
+
+
 def what_changes_requests() -> list[str]:
     """The options in use by which mitmproxy changes requests on their way."""
     return [option for option in _CHANGES_REQUESTS if option in ctx.options and getattr(ctx.options, option)]

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from mitmproxy import http
 
 from credential_injector import messages
 from credential_injector.environments.environment import Environment
+from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.token import NoToken, Served
 from credential_injector.proxy import flows, internals, record
 from credential_injector.proxy.policy import Verdict
@@ -20,31 +22,41 @@ CLOSE_AFTER = 1.0  # seconds, in which the answer that says why goes out
 class Outcome:
     """Acts on what was decided about a request."""
 
-    def __init__(self) -> None:
-        self._pending: dict[str, tuple[Environment | None, str]] = {}
+    def __init__(self, owner: Callable[[JwtClaims, Environment], str]) -> None:
+        self._owner = owner
+        """The name of another environment, whose token these claims are."""
+        self._pending: dict[str, tuple[Route | None, str, str]] = {}
         """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
         self._logged: set[tuple[str, str]] = set()
         """The kinds of reasons that the log has told, by environment."""
 
     def inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         """Write the credential into the request."""
-        replaced = route.credential.apply(flow.request, served.token)
-        if replaced is None and flow.is_replay is not None:
-            replaced = flows.replaced_before(flow)
-        record.injected(flow, route.environment, route.credential, served, replaced)
+        environment = route.environment
+        before = route.credential.apply(flow.request, served.token)
+        if before is None and flow.is_replay is not None:
+            before = flows.replaced_before(flow)
+        other = self._owner(before.claims, environment) if before is not None and before.claims is not None else ""
+        record.injected(flow, route, served, before, other)
         route.counts.injected += 1
+        if other:
+            what = f"the client sent a token for {other}, which was replaced; log it in at {environment.name}"
+            self._log_once(environment, f"token for {other}", f"{what}, or send its requests to {other}'s hosts")
 
     def decline(self, flow: http.HTTPFlow, verdict: Verdict) -> None:
         """Leave the request without a token, as the verdict says."""
-        environment = verdict.route.environment
+        route, reason = verdict.route, verdict.reason
+        word = messages.word(verdict.kind)
         if verdict.action == "block":
-            self.block(flow, verdict.route, verdict.reason, closes=verdict.closes)
-        elif verdict.action == "keep":
-            record.kept(flow, environment, verdict.reason)
+            self.block(flow, route, reason, word=word, closes=verdict.closes)
+            return
+        before = route.credential.found_in(flow.request)
+        if verdict.action == "keep":
+            record.kept(flow, route, reason, before)
         else:
-            record.skipped(flow, environment, verdict.reason, marked=verdict.marked)
+            record.skipped(flow, route, reason, before, word=word, marked=verdict.marked)
             if verdict.kind:
-                self._log_once(environment, verdict.kind, f"request left as the client sent it: {verdict.reason}")
+                self._log_once(route.environment, verdict.kind, f"request left as the client sent it: {reason}")
 
     def no_token(self, flow: http.HTTPFlow, route: Route, error: NoToken) -> None:
         """There is no token for the request: WITHOUT_TOKEN says what becomes of it."""
@@ -52,11 +64,11 @@ class Outcome:
         if route.environment.without_token == "pass":  # noqa: S105 - not a password
             self.decline(flow, Verdict("skip", route, "no token", f"{reason} (WITHOUT_TOKEN=pass)"))
         else:
-            self.block(flow, route, reason)
+            self.block(flow, route, reason, word=messages.word(error.code) or "no token")
 
     def withdraw(self, flow: http.HTTPFlow, route: Route, reason: str) -> None:
         """The request goes on without the credential that it had already got."""
-        record.withdrawn(flow, route.environment, reason)
+        record.withdrawn(flow, route, reason)
         route.counts.injected -= 1
         self._log_once(route.environment, "withdrawn", f"token withdrawn: {reason}")
 
@@ -65,20 +77,21 @@ class Outcome:
         route.counts.injected -= 1
         route.counts.blocked += 1
         reason = messages.not_connected(route.environment, failure, flows.upstream(flow))
-        record.blocked(flow, route.environment, reason)
+        record.blocked(flow, route, reason, word="no connection")
         self._log_once(route.environment, "connection", f"request blocked: {reason}")
 
     def fail(self, flow: http.HTTPFlow, route: Route | None, error: BaseException) -> None:
         """Block the request after an error of our own: mitmproxy would send it on, bare."""
-        self.block(flow, route, messages.own_error(error))
+        self.block(flow, route, messages.own_error(error), word="add-on error")
 
-    def block(self, flow: http.HTTPFlow, route: Route | None, reason: str, *, closes: bool = False) -> None:
+    def block(
+        self, flow: http.HTTPFlow, route: Route | None, reason: str, *, word: str = "", closes: bool = False
+    ) -> None:
         """Answer the request with a 502 that says why, now or when its body is there.
 
         `route` is None where an error of our own came before it was found.
         """
-        environment = route.environment if route is not None else None
-        line = record.blocked(flow, environment, reason)
+        line = record.blocked(flow, route, reason, word=word)
         logger.warning(line)
         if route is not None:
             route.counts.blocked += 1
@@ -93,17 +106,17 @@ class Outcome:
         # If it does, the request goes out, so it must carry no credential; then the API refuses it.
         if route is not None:
             route.credential.remove(flow.request)
-        self._pending[flow.id] = environment, reason
+        self._pending[flow.id] = route, reason, word
 
     def body_is_there(self, flow: http.HTTPFlow) -> None:
         """Answer a blocked request that could not be answered before; where its body streamed, it cannot be at all."""
         if flow.id not in self._pending:
             return
-        environment, reason = self._pending.pop(flow.id)
+        route, reason, word = self._pending.pop(flow.id)
         if flow.request.stream:
-            record.blocked(flow, environment, reason, streams=True)
+            record.blocked(flow, route, reason, word=word, streams=True)
         elif flow.response is None:
-            flow.response = _refusal(record.blocked(flow, environment, reason))
+            flow.response = _refusal(record.blocked(flow, route, reason, word=word))
 
     def ended(self, flow: http.HTTPFlow) -> None:
         """The flow ended in an error."""

@@ -13,6 +13,7 @@ from credential_injector.origins.clients import admission
 from credential_injector.origins.hosts import is_address, is_loopback, is_name
 from credential_injector.origins.index import Destination, difference
 from credential_injector.origins.origin import PAGE_ORIGIN, Origin
+from credential_injector.proxy.credential import Before
 from credential_injector.proxy.masking import Headers
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
@@ -80,7 +81,7 @@ class Request(Protocol):
         """The name against which each connection is verified on which it may go out; None: nobody verified it."""
 
     @property
-    def replaced_before(self) -> str | None:
+    def replaced_before(self) -> Before | None:
         """Of a replay: what our token replaced when it was sent first."""
 
 

@@ -1,15 +1,15 @@
-"""What a person sees on a flow: metadata, mark and comment, and the line that a refused client gets. No secret.
+"""What a flow says of its request: metadata for programs, mark and comment for people. No secret.
 
 A flow is anything with mitmproxy's `metadata`, `marked` and `comment`.
 """
 
-import math
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
-from credential_injector import messages
-from credential_injector.environments.environment import Environment
+from credential_injector.diagnosis.diagnosis import Diagnosis
 from credential_injector.oauth.token import Served
-from credential_injector.proxy.credential import Credential, is_recorded
+from credential_injector.proxy import story
+from credential_injector.proxy.credential import Before, is_recorded
+from credential_injector.proxy.route_table import Route
 
 KEY = "inject"
 """Of `flow.metadata`. Its value is a dict of plain values: mitmproxy cannot save anything else."""
@@ -27,79 +27,87 @@ class Flow(Protocol):
     comment: str
 
 
-def injected(
-    flow: Flow, environment: Environment, credential: Credential, served: Served, replaced: str | None
-) -> None:
-    """The credential is in the request. `replaced` is what stood in its place, as `Credential.apply` tells it."""
-    token = served.token
-    expires = math.isfinite(token.expires_at)
-    if expires:
-        comment = f"{environment.name}: token injected ({served.source}, {messages.duration(served.seconds_left)} left)"
-    else:
-        comment = f"{environment.name}: {environment.token_request.grant_type} credential injected"
-    if replaced is not None:
-        comment += f", replaced {replaced}"
-    # mitmweb draws a comment's lines as one paragraph: the dashes keep them apart there.
-    comment += f"\n{credential.described(token)}\n- {environment.file}"
-    _write(
-        flow,
-        comment,
-        action="injected",
-        environment=environment,
-        source=served.source,
-        expires_at=int(token.expires_at) if expires else None,
-        replaced=replaced,
-    )
-    credential.record(token, flow.metadata[KEY])
+def injected(flow: Flow, route: Route, served: Served, before: Before | None, other: str = "") -> None:
+    """The credential is in the request. `before` is what stood in its place, `other` the environment whose that was."""
+    headline = story.change(before, route.credential.label, other)
+    _inject(flow, route, served, headline, story.before(route.credential.place, before, other))
+    flow.metadata[KEY]["before"] = story.before_values(before, other)
+    flow.metadata[KEY]["replaced"] = before.scheme if before is not None else None
 
 
-def retried(flow: Flow, environment: Environment, credential: Credential, served: Served) -> None:
-    """The API refused the first token, and the client gets the answer to the same request with another one."""
-    refused = flow.metadata[KEY]
-    injected(flow, environment, credential, served, refused["replaced"])
-    headline, _, details = flow.comment.partition("\n")
-    flow.comment = (
-        f"{headline}, sent again after a 401\n{details}\n- the first answer: 401 to <{refused['token'] or 'secret'}>"
-    )
-    flow.metadata[KEY]["retried"] = True
+def retried(flow: Flow, route: Route, served: Served, statuses: tuple[int, int], challenge: str) -> None:
+    """The API refused the first token, and the client gets the answer to the same request with another one.
+
+    `statuses` are those of both answers, `challenge` is the first one's WWW-Authenticate, without a secret.
+    """
+    refused, (first, second) = flow.metadata[KEY], statuses
+    before = next((f"\n{line}" for line in flow.comment.split("\n") if line.startswith("- before: ")), "")
+    _inject(flow, route, served, f"{first}→{second}", before)
+    code = story.error_code(challenge)
+    answers = f"{first}{f' ({code})' if code else ''} to <{refused['token'] or 'secret'}>, {second} to the one below"
+    flow.comment = story.amended(flow.comment, "", f"sent again after a {first}: {answers}")
+    flow.metadata[KEY] |= {
+        "before": refused.get("before"),
+        "replaced": refused["replaced"],
+        "retried": True,
+        "answers": list(statuses),
+        "first_challenge": challenge or None,
+    }
 
 
-def not_retried(flow: Flow, reason: str) -> None:
-    """The API refused the token, and its 401 goes to the client."""
-    flow.comment += f"\n- the API answered 401, which stays: {reason}"
-    flow.metadata[KEY]["reason"] = f"401 and not sent again: {reason}"
+def stays(flow: Flow, reason: str) -> None:
+    """The API refused the token, and its 401 goes to the client, as the request was not sent again."""
+    record = flow.metadata[KEY]
+    record["reason"] = f"401 and not sent again: {reason}"
+    headline = story.headline(record["environment"], "401 ?")
+    flow.comment = story.amended(flow.comment, headline, f"the API answered 401, which stays: {reason}")
 
 
-def kept(flow: Flow, environment: Environment, reason: str) -> None:
+def diagnosed(flow: Flow, status: int, found: Diagnosis) -> None:
+    """The API refuses the request although it carries a token, and this is why."""
+    record = flow.metadata[KEY]
+    record["diagnosis"] = {**found.values, "code": found.code, "cause": found.cause, "advice": found.advice}
+    headline = story.headline(record["environment"], f"{status} {found.word}")
+    flow.comment = story.amended(flow.comment, headline, f"why: {found.cause}; {found.advice}")
+
+
+def kept(flow: Flow, route: Route, reason: str, before: Before | None = None) -> None:
     """The client's own credential stays."""
-    _write(flow, f"{environment.name}: {reason}", action="kept", environment=environment, reason=reason)
+    word = f"kept {before.scheme}" if before is not None else "kept"
+    _tell(flow, route, "kept", word, reason, reason=reason, before=before)
 
 
-def skipped(flow: Flow, environment: Environment, reason: str, *, marked: bool = True) -> None:
+def skipped(
+    flow: Flow, route: Route, reason: str, before: Before | None = None, *, word: str = "", marked: bool = True
+) -> None:
     """The request goes on as the client sent it. Unless it is `marked`, the flow has a comment only."""
     mark = flow.marked
-    comment = f"{environment.name}: left as the client sent it: {reason}"
-    _write(flow, comment, action="skipped", environment=environment, reason=reason)
+    _tell(
+        flow,
+        route,
+        "skipped",
+        word or "left as is",
+        f"left as the client sent it: {reason}",
+        reason=reason,
+        before=before,
+    )
     if not marked:
         flow.marked = mark
 
 
-def withdrawn(flow: Flow, environment: Environment, reason: str) -> None:
+def withdrawn(flow: Flow, route: Route, reason: str) -> None:
     """The request goes on without the token, which it had already got."""
-    comment = f"{environment.name}: token withdrawn: {reason}"
-    _write(flow, comment, action="skipped", environment=environment, reason=reason)
+    _tell(flow, route, "skipped", "withdrawn", f"token withdrawn: {reason}", reason=reason)
 
 
-def blocked(flow: Flow, environment: Environment | None, reason: str, *, streams: bool = False) -> str:
+def blocked(flow: Flow, route: Route | None, reason: str, *, word: str = "", streams: bool = False) -> str:
     """The request is not sent on, or, where its body streams already, goes on without any credential.
 
-    Returns the line that the client gets. `environment` is None where an error of our own came before it was found.
+    Returns the line that the client gets. `route` is None where an error of our own came before it was found.
     """
-    name = environment.name if environment is not None else None
     what = "request blocked" if not streams else "sent on without any credential, as its body is streamed"
-    line = f"{name or 'credential injector'}: {what}: {reason}"
-    _write(flow, line, action="blocked", environment=environment, reason=reason)
-    return line
+    _tell(flow, route, "blocked", word or "blocked", f"{what}: {reason}", reason=reason)
+    return f"{_name(route)}: {what}: {reason}"
 
 
 def was_injected(flow: Flow) -> bool:
@@ -114,6 +122,12 @@ def was_injected(flow: Flow) -> bool:
     )
 
 
+def replaced(flow: Flow) -> Before | None:
+    """What our token replaced in a flow that `was_injected`, as far as its record tells."""
+    scheme = cast("str | None", flow.metadata[KEY]["replaced"])
+    return Before(scheme) if scheme is not None else None
+
+
 def forget(flow: Flow) -> None:
     """A replayed request gets no token now: remove what the flow says about the first one."""
     flow.metadata.pop(KEY, None)
@@ -122,31 +136,47 @@ def forget(flow: Flow) -> None:
         flow.marked = ""
 
 
-def _write(
-    flow: Flow,
-    comment: str,
-    *,
-    action: Action,
-    environment: Environment | None,
-    reason: str | None = None,
-    source: str | None = None,
-    expires_at: int | None = None,
-    replaced: str | None = None,
+def _inject(flow: Flow, route: Route, served: Served, headline: str, before: str) -> None:
+    told = route.story(served.token)
+    lines = f"{before}{told.after}{story.injected(route.environment.token_request.grant_type, served, told.until)}"
+    _write(flow, route, "injected", f"{story.headline(route.environment.name, headline)}{lines}{told.below}")
+    flow.metadata[KEY] |= told.values
+    flow.metadata[KEY]["source"] = served.source
+
+
+def _tell(
+    flow: Flow, route: Route | None, action: Action, word: str, why: str, *, reason: str, before: Before | None = None
 ) -> None:
-    if environment is not None and environment.transport.insecure_tls:
+    """A request that carries no credential of ours."""
+    comment = f"{story.headline(_name(route), word)}\n- why: {why}"
+    if before is not None and route is not None:
+        comment += story.before(route.credential.place, before)
+    if route is not None:
+        comment += f"\n- {story.rule(route.environment, route.origin)}"
+    _write(flow, route, action, comment)
+    flow.metadata[KEY] |= {"reason": reason, "before": story.before_values(before)}
+
+
+def _write(flow: Flow, route: Route | None, action: Action, comment: str) -> None:
+    if route is not None and route.environment.transport.insecure_tls:
         comment += "\n- INSECURE_TLS: nobody verifies which server issues the tokens"
-    # A flow that is replayed carries our earlier comment; one that a person wrote is kept below ours.
-    if flow.comment and KEY not in flow.metadata:
-        comment += "\n\n" + flow.comment
-    flow.comment = comment
+    # A flow that is replayed carries our earlier comment; what a person wrote stays below ours.
+    written = flow.comment if KEY not in flow.metadata else flow.comment.partition("\n\n")[2]
+    flow.comment = f"{comment}\n\n{written}" if written else comment
     flow.marked = _MARKS[action] or flow.marked
     flow.metadata[KEY] = {
         "action": action,
-        "environment": environment.name if environment is not None else None,
-        "reason": reason,
+        "environment": route.environment.name if route is not None else None,
+        "reason": None,
         "token": None,
-        "source": source,
-        "expires_at": expires_at,
-        "replaced": replaced,
+        "source": None,
+        "expires_at": None,
+        "replaced": None,
         "retried": False,
+        "before": None,
+        "diagnosis": None,
     }
+
+
+def _name(route: Route | None) -> str:
+    return route.environment.name if route is not None else "credential injector"

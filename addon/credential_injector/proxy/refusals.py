@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Callable
 
-from mitmproxy import http
+from mitmproxy import ctx, http
 
 from credential_injector import messages
 from credential_injector.diagnosis import doctor
-from credential_injector.diagnosis.diagnosis import Diagnosis, Evidence
+from credential_injector.diagnosis.diagnosis import Diagnosis
+from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.token import AccessToken
@@ -89,5 +90,6 @@ class Refusals:
             url=flow.request.url.partition("?")[0],
             proxy=flows.upstream(flow),
             replaced_too=bool(flow.metadata[record.KEY]["retried"]),
+            shows_certificate=bool(ctx.options.client_certs),
             owner=lambda claims: self._owner(claims, route.environment),
         )

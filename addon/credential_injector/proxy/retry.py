@@ -14,15 +14,17 @@ from mitmproxy.flow import Error
 from mitmproxy.proxy.mode_specs import UpstreamMode
 
 from credential_injector import messages
+from credential_injector.environments.environment import Environment
 from credential_injector.oauth.grants import FIXED
-from credential_injector.oauth.token import NoToken
-from credential_injector.proxy import internals, record
+from credential_injector.oauth.token import AccessToken, NoToken, Served
+from credential_injector.proxy import internals, masking, record
 from credential_injector.proxy.credential import Again
 from credential_injector.proxy.route_table import Route
 
 logger = logging.getLogger(__name__)
 
 DEADLINE = 60.0  # seconds that the second answer may take
+MOST_CAUSES = 1000  # that the log tells once each, before it begins anew
 # Bytes of an answer that are kept in memory although stream_large_bodies says less.
 LARGEST_ANSWER = 8 << 20
 # Media types of answers that may never end, and are worth nothing when they come late.
@@ -71,6 +73,7 @@ class Retry:
         """The answers of the flows that are sent again here, by the flow's id."""
         self._refused: set[str] = set()
         """The flows that the server itself answers with a 401, by id."""
+        self._logged: set[tuple[str, str]] = set()
 
     def refused_route(self, flow: http.HTTPFlow) -> Route | None:
         """The route whose token the API refuses, for the first time in this flow; None where it does not."""
@@ -98,22 +101,31 @@ class Retry:
         elif (buffer := self._own.get(flow.id)) is not None:
             _fill(buffer, flow.response)
 
-    async def send_again(self, flow: http.HTTPFlow, route: Route) -> None:
-        """Give the flow the answer that the same request gets with another token. At worst, the 401 stays."""
+    def is_own(self, flow: http.HTTPFlow) -> bool:
+        """Whether the flow is a second request, whose answer the first one's flow gets."""
+        return flow.id in self._own
+
+    async def send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken) -> AccessToken:
+        """Give the flow the answer that the same request gets with another token. At worst, the 401 stays.
+
+        Returns the token to which the flow's answer is one: `token` or another.
+        """
         environment = route.environment
         try:
-            stays = await self._send_again(flow, route)
+            stays = await self._send_again(flow, route, token)
         except NoToken as error:
             stays = messages.no_token(environment, error, route.source.kept_in)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a CancelledError would hang the flow
             stays = messages.own_error(error)
-        if stays is not None:
-            stays += messages.certificate_advice(environment)
-            record.not_retried(flow, stays)
-            logger.warning(f"{environment.name}: the API answered 401, which stays: {stays}")
+        if isinstance(stays, AccessToken):
+            return stays
+        stays += messages.certificate_advice(environment)
+        record.stays(flow, stays)
+        self._log_once(logging.WARNING, environment, f"the API answered 401, which stays: {stays}")
+        return token
 
-    async def _send_again(self, flow: http.HTTPFlow, route: Route) -> str | None:
-        """Returns why the 401 stays, or None. Raises NoToken."""
+    async def _send_again(self, flow: http.HTTPFlow, route: Route, sent: AccessToken) -> str | AccessToken:
+        """Returns why the 401 stays, or the token to which the second answer is one. Raises NoToken."""
         environment, source = route.environment, route.source
         if environment.token_request.grant_type in FIXED:
             return f"the credential stands in {environment.file}, and there is no other"
@@ -141,12 +153,33 @@ class Retry:
             if last or not (refused_too and served.token.stored):
                 break
             token, last = served.token.fingerprint, True
-        flow.response = again.response
+        self._take(flow, again.response, route, sent, served)
         flow.request.headers = again.request.headers
-        record.retried(flow, environment, route.credential, served)
+        return served.token
+
+    def _take(
+        self, flow: http.HTTPFlow, answer: http.Response, route: Route, sent: AccessToken, served: Served
+    ) -> None:
+        """Give the flow the second answer."""
+        first = flow.response or answer
+        challenge = masking.masked(first.headers.get("www-authenticate", ""), route.credential.masks(sent))
+        shown = flow.metadata[record.KEY]["token"] or "the token"
+        flow.response = answer
+        record.retried(flow, route, served, (first.status_code, answer.status_code), challenge)
         route.counts.replays += 1
-        logger.info(f"{environment.name}: the API refused a token, so the request was sent again with another one")
-        return None
+        if answer.status_code < 400:
+            route.counts.healed += 1
+            line = f"the API refused {shown}, and accepted another token when the request was sent again"
+            self._log_once(logging.INFO, route.environment, line)
+
+    def _log_once(self, level: int, environment: Environment, line: str) -> None:
+        """Log each cause once. What follows a semicolon, as when the next try comes, makes no other one."""
+        cause = environment.name, line.partition(";")[0]
+        if cause not in self._logged:
+            if len(self._logged) >= MOST_CAUSES:
+                self._logged.clear()
+            self._logged.add(cause)
+            logger.log(level, f"{environment.name}: {line}")
 
     async def _replayed(self, flow: http.HTTPFlow) -> http.HTTPFlow:
         """The same request with its second answer, or with an error."""

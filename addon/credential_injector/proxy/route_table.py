@@ -14,10 +14,12 @@ from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER, Folder
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.request import TokenRequest, Transport
+from credential_injector.oauth.token import AccessToken
 from credential_injector.origins.hosts import LONGEST_NAME, is_loopback
 from credential_injector.origins.index import Destinations
 from credential_injector.origins.origin import Origin
 from credential_injector.proxy.credential import HeaderCredential
+from credential_injector.proxy.story import Story, story
 from credential_injector.status import Counts
 from credential_injector.tokens.source import TokenSource
 
@@ -31,15 +33,27 @@ NewSource = Callable[[TokenRequest, Transport], TokenSource]
 
 
 class Route:
-    """What one destination's requests need, put together once."""
+    """What the requests to one origin of an environment need, put together once."""
 
-    __slots__ = ("counts", "credential", "environment", "source")
+    __slots__ = ("_story", "counts", "credential", "environment", "origin", "others", "source")
 
-    def __init__(self, environment: Environment, source: TokenSource, counts: Counts) -> None:
+    def __init__(
+        self, environment: Environment, source: TokenSource, counts: Counts, origin: Origin | None = None
+    ) -> None:
         self.environment = environment
         self.source = source
         self.counts = counts
+        self.origin = origin or environment.origins[0]
         self.credential = HeaderCredential(environment)
+        self.others = [Route(environment, source, counts, one) for one in environment.origins[1:]] if not origin else []
+        """Those of the environment's further origins."""
+        self._story: Story | None = None
+
+    def story(self, token: AccessToken) -> Story:
+        """What its requests with this token have in common."""
+        if self._story is None or self._story.token is not token:
+            self._story = story(self.environment, self.origin, self.credential, token)
+        return self._story
 
 
 class Table(NamedTuple):
@@ -94,7 +108,7 @@ def build(
             count = route.counts if route is not None else counts.get(name) or Counts()
             route = Route(environment, sources[key], count)
         routes[name] = route
-    entries = [(origin, route) for route in routes.values() for origin in route.environment.origins]
+    entries = [(one.origin, one) for route in routes.values() for one in (route, *route.others)]
     return Table(
         environments,
         routes,

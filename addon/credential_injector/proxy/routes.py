@@ -8,12 +8,15 @@ import logging
 import operator
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from credential_injector import messages
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder, InvalidEnvironments
+from credential_injector.environments.owners import Owners
+from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.origins.index import Destination, Excluded
 from credential_injector.proxy import route_table, startup_tuning
@@ -45,6 +48,8 @@ class Routes:
         """Those of environments that are gone included."""
         self._token_endpoints = Excluded()
         """As far as they are known, those of environments that are gone included."""
+        self._owners: Owners | None = None
+        """Of the table's environments; made when somebody asks."""
         self._watching: asyncio.Task[None] | None = None
         self._preloading: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,6 +105,12 @@ class Routes:
         """The environments' names."""
         return list(self._table.routes)
 
+    def other_owner(self, claims: JwtClaims, environment: Environment) -> str:
+        """The name of another environment, whose token these claims are; empty where it is not clearly another's."""
+        if self._owners is None:
+            self._owners = Owners(self._table.environments)
+        return self._owners.other(claims, environment)
+
     def status(self) -> Overview:
         """How each environment stands, and the mistakes in files that are therefore not in use."""
         routes = self._table.routes.values()
@@ -111,16 +122,8 @@ class Routes:
                 for route in routes
             ),
             self.mistakes,
+            {name: replace(one) for name, one in self._counts.items() if name not in self._table.routes},
         )
-
-    def summary(self) -> list[str]:
-        """A line for each environment in which anything has happened."""
-        grants = {name: one.environment.token_request.grant_type for name, one in self._table.routes.items()}
-        return [
-            f"{name}: {messages.counts(one, grants.get(name, ''))}"
-            for name, one in self._counts.items()
-            if one != Counts()
-        ]
 
     # --- Changes ------------------------------------------------------------------------------------------------------
 
@@ -180,7 +183,7 @@ class Routes:
 
     def _replace(self, table: Table) -> None:
         """Requests that are under way finish with what they began with."""
-        before, self._table = self._table, table
+        before, self._table, self._owners = self._table, table, None
         self._counts |= table.counts
         self.published(table.endpoints - before.endpoints)
         route_table.log_changes(table, self._folder)

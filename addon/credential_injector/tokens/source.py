@@ -127,15 +127,15 @@ class TokenSource:
         return self._last is not None or self._failure is not None
 
     def status(self) -> Status:
-        """The token at hand, and why there is no newer one."""
-        now, token = self._clock(), self._token
+        """The token at hand, and why there is no newer one: the last failure, until a token request succeeds."""
+        now, token, failed = self._clock(), self._token, self._failure
         usable = token is not None and token.issued_at <= now < token.usable_until
-        error = self._remembered(now)
+        waits = failed is not None and failed.failed_at <= now < failed.retry_at
         return Status(
             token if usable else None,
             token.expires_at - now if token and usable else 0.0,
-            None if error is None else error.failure,
-            0.0 if error is None else error.next_try,
+            failed.failure if failed is not None else None,
+            failed.retry_at - now if failed is not None and waits else 0.0,
         )
 
     def holds(self, fingerprint: str) -> bool:
