@@ -1,4 +1,4 @@
-"""What mitmproxy loads: `mitmdump -s addon/inject.py`, in a clone and from site-packages."""
+"""What mitmproxy loads: `mitmdump -s addon/inject.py`, in a clone and from site-packages. Nobody can import it."""
 
 import importlib.util
 import logging
@@ -8,16 +8,38 @@ from pathlib import Path
 
 from mitmproxy.version import VERSION
 
-_HERE = Path(__file__).resolve().parent
-_ROOT = _HERE if (_HERE / "credential_injector").is_dir() else _HERE.parent
+# HACK: mitmproxy names a script's module so, read in 11.0.2 and 12.3.1. Whoever says `import inject` means another one,
+# and must not disturb the add-on that runs.
+if not __name__.startswith("__mitmproxy_script__."):
+    raise ModuleNotFoundError(
+        f"No module named {__name__!r}: {__file__} is a script for mitmproxy's option -s, which nobody can import; if"
+        " you want a library of that name, install it",
+        name=__name__,
+    )
 
-# mitmproxy leaves the script's folder first on sys.path for good, where its files could shadow anybody's modules.
+_HERE = Path(__file__).resolve().parent
+_PACKAGE = _HERE / "credential_injector" if (_HERE / "credential_injector").is_dir() else _HERE  # in a clone; installed
+
+# mitmproxy leaves the script's folder first on sys.path for good, where its files shadow anybody's modules.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != _HERE]
-if _ROOT == _HERE or str(_ROOT) not in sys.path:
-    sys.path.insert(0, str(_ROOT))
-# When this file changes, mitmproxy loads it anew, but not what it imports.
-for _name in [name for name in sys.modules if name.partition(".")[0] == "credential_injector"]:
-    del sys.modules[_name]
+
+
+def _load_package() -> None:
+    """Load this script's own package, whichever copy of it sys.path would lead to.
+
+    When this file changes, mitmproxy loads it anew, but not what it imports. Modules that are imported later are found
+    by way of the package.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] == "credential_injector"]:
+        del sys.modules[name]
+    spec = importlib.util.spec_from_file_location(
+        "credential_injector", _PACKAGE / "__init__.py", submodule_search_locations=[str(_PACKAGE)]
+    )
+    if spec is None or spec.loader is None:  # never for a name that ends in .py
+        raise ImportError(f"{_PACKAGE} cannot be loaded")
+    sys.modules["credential_injector"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
 
 _OLDEST = (11, 0, 2)  # of which mitmproxy's behaviour is known
 _NEEDED = {
@@ -49,6 +71,7 @@ elif _missing:
         f"The credential injector needs {', '.join(_missing)}, which mitmproxy's Python does not have; {_how}"
     )
 else:
+    _load_package()
     from credential_injector.proxy.addon import CredentialInjector
 
     addons = [CredentialInjector()]

@@ -165,7 +165,7 @@ def test_clone(stage: Stage, curl: Curl, way: str) -> None:
     assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     loaded, path = (line.partition("] ")[2] for line in proxy.log if "loaded from" in line or "sys.path is" in line)
     assert loaded == f"loaded from {folder}/addon/credential_injector/__init__.py"
-    assert path.count(f"'{folder}/addon'") == 1
+    assert f"'{folder}/addon'" not in path
     assert "'../" not in path
 
 

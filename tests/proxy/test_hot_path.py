@@ -273,7 +273,8 @@ async def test_unchanged_routes(tmp_path: Path) -> None:
 
 def test_imports() -> None:
     """Nor what else is only wanted later: with the first token, by the watch of the files, by a store."""
-    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*{name.partition('.')[0] for name in sys.modules})"
+    load = "runpy.run_path(sys.argv[1], run_name='__mitmproxy_script__.inject')"
+    code = f"import runpy, sys; {load}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code, str(SCRIPT)], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
     assert "credential_injector" in loaded
