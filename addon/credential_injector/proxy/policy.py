@@ -4,17 +4,16 @@ It awaits nothing and changes nothing. Requests whose token is at hand pass thro
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 from credential_injector.environments.environment import Environment
 from credential_injector.origins.claims import Claim
 from credential_injector.origins.clients import admission
 from credential_injector.origins.hosts import is_address, is_loopback, is_name
-from credential_injector.origins.index import Destination, difference
+from credential_injector.origins.index import difference
 from credential_injector.origins.origin import PAGE_ORIGIN, Origin
-from credential_injector.proxy.credential import Before
-from credential_injector.proxy.masking import Headers
+from credential_injector.proxy.request import Head, Request
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
 
@@ -25,64 +24,6 @@ _VALUE = bytes(set(range(0x100)) - set(b"\r\n\0"))
 
 # Headers by which some servers take another method than the request's.
 _METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
-
-
-class Head(Protocol):
-    """What a request begins with, as it was sent."""
-
-    method: bytes
-    path: bytes
-    """With its query."""
-
-    @property
-    def headers(self) -> Headers:
-        """All of them, in their order."""
-
-
-class Request(Protocol):
-    """What the policy asks about a request."""
-
-    @property
-    def destination(self) -> Destination:
-        """Where it goes."""
-
-    @property
-    def head(self) -> Head:
-        """Its method, path and headers."""
-
-    def claims(self) -> Sequence[Claim]:
-        """The names in it, or in its TLS, that are not its destination's."""
-
-    @property
-    def client(self) -> str | None:
-        """The client's address."""
-
-    @property
-    def is_authenticated(self) -> bool:
-        """Whether proxyauth let the client in."""
-
-    @property
-    def is_replay(self) -> bool:
-        """Whether a person at the proxy sends it again."""
-
-    @property
-    def is_reverse(self) -> bool:
-        """Whether the client takes the proxy for the server."""
-
-    @property
-    def proxy(self) -> str | None:
-        """The upstream proxy by which it goes, unless that is on this machine."""
-
-    @property
-    def ends_here(self) -> bool:
-        """Whether it can only end on this machine."""
-
-    def verified(self) -> Sequence[str | None]:
-        """The name against which each connection is verified on which it may go out; None: nobody verified it."""
-
-    @property
-    def replaced_before(self) -> Before | None:
-        """Of a replay: what our token replaced when it was sent first."""
 
 
 class Verdict(NamedTuple):
