@@ -239,6 +239,11 @@ def failure_status(environment: Environment, failed: Failure, tokens: str = "", 
 
 def status(now: EnvironmentStatus) -> str:
     """One line: what the environment has, what has happened there, and what keeps it from getting more."""
+    return f"{now.name}: {', '.join(now.origins)}: {credential_status(now)}; {counts(now.counts, now.grant_type)}"
+
+
+def credential_status(now: EnvironmentStatus) -> str:
+    """What the environment has to send, and what keeps it from getting more."""
     states = []
     if now.token is not None and now.token.seconds_left is None:
         states.append(f"{now.grant_type} credential")
@@ -253,7 +258,7 @@ def status(now: EnvironmentStatus) -> str:
         states.append(f"{why}; {next_try}")
     if (refused := now.refusal) is not None:
         states.append(f"the API answered {refused.status}: {refused.cause}; {refused.advice}")
-    return f"{now.name}: {', '.join(now.origins)}: {'; '.join(states)}; {counts(now.counts, now.grant_type)}"
+    return "; ".join(states)
 
 
 def overview(now: Overview) -> list[str]:
