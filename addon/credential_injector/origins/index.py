@@ -94,9 +94,9 @@ class Excluded:
         return paths is not None and (segments(path) in paths or climbs(path))
 
 
-def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str, str]:
-    """What a destination differs in from the nearest of these origins, as `scheme`, `host`, `port` or `path` and as a
-    sentence. One of the origins must cover its host.
+def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str, Origin, str]:
+    """What a destination differs in from the nearest of these origins: `scheme`, `host`, `port` or `path`; that origin;
+    and a sentence. One of the origins must cover its host.
     """
     scheme, host, port, _ = destination
 
@@ -108,9 +108,10 @@ def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str
     other_scheme, other_host, other_port = differs(nearest)
     if other_scheme:
         # A client may write anything as its scheme.
-        return "scheme", f"HOST is {nearest}, and this was {scheme if scheme in DEFAULT_PORTS else 'another scheme'}"
+        what = scheme if scheme in DEFAULT_PORTS else "another scheme"
+        return "scheme", nearest, f"HOST is {nearest}, and this was {what}"
     if other_host:
-        return "host", f"HOST is {nearest}, and this was {host}"
+        return "host", nearest, f"HOST is {nearest}, and this was {host}"
     if other_port:
-        return "port", f"HOST is {nearest}, and this was port {port}"
-    return "path", f"HOST is {nearest}, and this path is not below it"
+        return "port", nearest, f"HOST is {nearest}, and this was port {port}"
+    return "path", nearest, f"HOST is {nearest}, and this path is not below it"

@@ -22,6 +22,8 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqr
 _TARGET = bytes(range(0x21, 0x7F)) + bytes(range(0x80, 0x100))
 _VALUE = bytes(set(range(0x100)) - set(b"\r\n\0"))
 
+BRINGS_ITS_OWN = "it goes to the token endpoint, where clients bring their own credentials"
+
 # Headers by which some servers take another method than the request's.
 _METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 
@@ -41,6 +43,36 @@ class Verdict(NamedTuple):
     """Whether the flow is marked, so that a person sees it in the list."""
 
 
+class Rule(NamedTuple):
+    """What the policy asks about a request before it gets a token."""
+
+    kind: str
+    """That of the verdict which says that the request breaks it."""
+    words: str
+    """What holds where the request keeps it."""
+    key: str = ""
+    """The key of the environment's file, or mitmproxy's option, that decides it."""
+    scheme: str = ""
+    """The only scheme in which it is asked."""
+
+
+RULES = (
+    Rule("host", "an environment names its scheme, host, port and path", "HOST"),
+    Rule("preflight", "it is no CORS preflight, which never carries a credential"),
+    Rule("names", "every name in it is that of the server to which the connection goes"),
+    Rule("malformed", "servers read it in one way only"),
+    Rule("client", "its client is let in", "inject_clients"),
+    Rule("token endpoint", "it does not go to the token endpoint", "TOKEN_ENDPOINT"),
+    Rule("page", "no page of another site makes it, or ORIGINS lets the page in", "ORIGINS"),
+    Rule("ssl_insecure", "mitmproxy verifies the server, or the request ends on this machine", "ssl_insecure", "https"),
+    Rule("verified name", "the server is verified as its host", "", "https"),
+    Rule("upstream", "no upstream proxy sends it to another server", "mode", "http"),
+    Rule("method", "METHODS lets its method in", "METHODS"),
+    Rule("overwrite", "OVERWRITE lets a token in", "OVERWRITE"),
+)
+"""In the order in which `Policy.decide` asks. A table for people: a loop over it would make each request slower."""
+
+
 class Policy:
     """Decides about the requests to the environments in use."""
 
@@ -49,22 +81,23 @@ class Policy:
         """mitmproxy's option: it verifies no server."""
         self.replays_go_upstream = False
         """Whether mitmproxy itself sends replays to an upstream proxy."""
-        self._routes = routes
-        self._clients = ""
+        self.routes = routes
+        self.clients = ""
+        """inject_clients."""
         self._admits: Callable[[str], bool] = admission("")
 
     def admit(self, clients: str) -> None:
         """Which clients get credentials (inject_clients). Raises ValueError."""
         self._admits = admission(clients)
-        self._clients = clients
+        self.clients = clients
 
     def decide(self, request: Request) -> Verdict | None:
         """What becomes of a new request. None: it is none of ours, and the flow says nothing about it."""
-        route = self._routes.find(request.destination)
+        route = self.routes.find(request.destination)
         if route is None:
             if claims := request.claims():
                 return self._near_miss(request, claims)
-            route = self._routes.of_host(request.destination.host)
+            route = self.routes.of_host(request.destination.host)
             return self._other_form(request, route) if route is not None else None
         if _is_preflight(request.head):
             return None  # a browser asks whether it may send the request at all, and never with a credential
@@ -76,25 +109,24 @@ class Policy:
 
     def may_carry(self, request: Request) -> Route | None:
         """The route whose credential the request may carry as it is now."""
-        route = self._routes.find(request.destination)
+        route = self.routes.find(request.destination)
         return route if route is not None and self.objection(request, route) is None else None
 
     def objection(self, request: Request, route: Route) -> Verdict | None:
         """Why this request must not get the token of the environment to which its destination belongs."""
         destination, environment = request.destination, route.environment
         if claims := request.claims():
-            return Verdict("skip", route, "destination", f"the connection goes to {destination.host}, but {claims[0]}")
+            return Verdict("skip", route, "names", f"the connection goes to {destination.host}, but {claims[0]}")
         if (odd := _malformed(request.head)) is not None:
             return Verdict("skip", route, "malformed", f"{odd}, and servers read that in different ways")
         client = request.client
         admitted = client is not None and self._admits(client)
         if not (admitted or request.is_authenticated or request.is_replay):
             who = f"client {client or 'unknown'}"
-            reason = f"{who} is not in inject_clients ({self._clients}); add it there to let it in"
+            reason = f"{who} is not in inject_clients ({self.clients}); add it there to let it in"
             return Verdict("skip", route, "client", reason)
-        if self._routes.is_token_endpoint(destination):
-            reason = "it goes to the token endpoint, where clients bring their own credentials"
-            return Verdict("skip", route, "token endpoint", reason)
+        if self.routes.is_token_endpoint(destination):
+            return Verdict("skip", route, "token endpoint", BRINGS_ITS_OWN)
         if (page := _page_elsewhere(request, environment)) is not None:
             reason = f"{page}; to let it in, add its origin to ORIGINS in {environment.file}"
             return Verdict("skip", route, "page", reason)
@@ -115,7 +147,7 @@ class Policy:
             )
             return Verdict("block", route, "ssl_insecure", reason, closes=not self.ssl_insecure)
         if any(name is not None and name != host for name in verified):
-            return Verdict("skip", route, "destination", f"its connection is not verified as {host}")
+            return Verdict("skip", route, "verified name", f"its connection is not verified as {host}")
         return None
 
     def _unsafe_proxy(self, request: Request, route: Route) -> Verdict | None:
@@ -132,7 +164,7 @@ class Policy:
     def _near_miss(self, request: Request, claims: Sequence[Claim]) -> Verdict | None:
         """The request names a configured host, and the connection goes to another one."""
         for claim in claims:
-            route = self._routes.of_host(claim.host) if claim.host is not None else None
+            route = self.routes.of_host(claim.host) if claim.host is not None else None
             if route is not None:
                 host = request.destination.host
                 goes_to = host if is_name(host) or is_address(host) else "something that is no host's name"
@@ -142,9 +174,9 @@ class Policy:
     def _other_form(self, request: Request, route: Route) -> Verdict | None:
         """The environment names the request's host, but not its scheme, port or path. Say so: it may be a mistake."""
         destination = request.destination
-        if self._routes.is_token_endpoint(destination) or _is_preflight(request.head):
+        if self.routes.is_token_endpoint(destination) or _is_preflight(request.head):
             return None
-        kind, reason = difference(destination, route.environment.origins)
+        kind, _, reason = difference(destination, route.environment.origins)
         # Another server on this machine, or another part of one server, is seldom a mistake.
         common = kind == "path" or (kind == "port" and is_loopback(destination.host))
         if not common:
