@@ -10,7 +10,7 @@ from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER
 from credential_injector.oauth import client_auth
 from credential_injector.oauth.grants import FIXED, GRANTS
-from credential_injector.oauth.token import Failure, NoToken, Status
+from credential_injector.oauth.token import AccessToken, Failure, NoToken, Status
 from credential_injector.status import Counts, EnvironmentStatus, FailureStatus, Overview, TokenStatus
 
 # What to do about each kind of failure. {file} is the environment's file.
@@ -214,6 +214,8 @@ def environment_status(environment: Environment, now: Status, counted: Counts, t
             now.token.issued_at,
             now.token.expires_at if ends else None,
             now.seconds_left if ends else None,
+            _granted(now.token),
+            now.token.claims.audience if now.token.claims is not None else (),
         )
     if now.failure is not None:
         failed = failure_status(environment, now.failure, tokens, now.next_try)
@@ -227,9 +229,15 @@ def environment_status(environment: Environment, now: Status, counted: Counts, t
         token,
         failed,
         replace(counted),
-        now.token.scope if now.token is not None else None,
-        tokens,
+        kept_in=tokens,
     )
+
+
+def _granted(token: AccessToken) -> str | None:
+    """The scope that the answer names, else the one in the token."""
+    if token.scope is not None or token.claims is None or token.claims.scope is None:
+        return token.scope
+    return " ".join(token.claims.scope)
 
 
 def failure_status(environment: Environment, failed: Failure, tokens: str = "", next_try: float = 0.0) -> FailureStatus:

@@ -50,6 +50,10 @@ class TokenStatus:
     issued_at: float
     expires_at: float | None
     seconds_left: float | None
+    scope: str | None = None
+    """What was granted, as the answer or the token itself says it; None: neither does."""
+    audience: tuple[str, ...] = ()
+    """Where it works, as it says itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,6 @@ class EnvironmentStatus:
     failure: FailureStatus | None
     """Of the last token request, until another one succeeds."""
     counts: Counts
-    granted: str | None = None
-    """The scope of the token by the answer that brought it; None: it does not say, or there is no token."""
     kept_in: str = ""
     """Where tokens are stored, as the command line's --tokens names it; empty for the default."""
 
