@@ -19,7 +19,7 @@ from credential_injector import messages
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import AccessToken, NoToken
-from credential_injector.proxy import credential, flows, internals, options, record, web_guard
+from credential_injector.proxy import credential, flows, internals, options, page, record, web_guard
 from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.flows import FlowRequest
@@ -120,10 +120,12 @@ class CredentialInjector:
         self._routes.watch()
         self._routes.preload_requests()
         options.warn_of_open_door()
+        page.open_page(self._routes)
 
     def done(self) -> Awaitable[None] | None:
         """mitmproxy waits for what this returns when it ends, but not when it loads the script anew."""
         self._ended = True
+        page.close_page()
         self._routes.close()
         self._departure.finish_all()
         internals.leave_for_next_script(_CONNECTIONS, self._connections.export())

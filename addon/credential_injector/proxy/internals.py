@@ -166,3 +166,28 @@ def size(text: str | None) -> int:
 def pretty_size(size: int) -> str:
     """A size for people."""
     return human.pretty_size(size)
+
+
+# --- mitmweb ----------------------------------------------------------------------------------------------------------
+
+_PAGES = "credential_injector"
+
+
+def mitmweb() -> Any:
+    """mitmweb's tornado.web.Application; None in mitmdump and mitmproxy."""
+    return getattr(ctx.master, "app", None) if "web_port" in ctx.options else None
+
+
+def serve_in_mitmweb(web: Any, pages: list[Any]) -> bool:
+    """Serve these handlers of tornado's in place of those before, on mitmweb 11's hosts. Whether they are the first.
+
+    mitmweb 12 serves every host, behind its login. Tornado finds the first rule, so the old one must go when the script
+    is loaded anew; `add_handlers` puts a new one before the last, which is for any host.
+    """
+    rules, first = web.default_router.rules, _PAGES not in web.settings
+    web.settings[_PAGES] = True
+    rules[:] = [rule for rule in rules if rule.name != _PAGES]
+    if pages:
+        web.add_handlers(r"^(localhost|[0-9.]+|\[[0-9a-fA-F:]+\])$", pages)
+        rules[-2].name = _PAGES
+    return first
