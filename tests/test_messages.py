@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from credential_injector import messages
+from credential_injector import messages, status_lines
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import NoToken
@@ -68,4 +68,4 @@ def test_blame(code: str, said: str) -> None:
 )
 def test_counts(grant_type: str, counted: Counts, said: str) -> None:
     """One is singular, and what needs no token request is called a credential."""
-    assert messages.counts(counted, grant_type) == said
+    assert status_lines.counts(counted, grant_type) == said

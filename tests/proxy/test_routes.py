@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from credential_injector import messages
+from credential_injector import status_lines
 from credential_injector.environments.folder import open_folder
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken, NoToken
@@ -82,7 +82,7 @@ async def test_failure(tmp_path: Path) -> None:
     assert 59 < one.failure.next_try <= 60
     advice = f"check SCOPE in {tmp_path}/qa.env"
     assert one.failure == FailureStatus("invalid_scope", "it answered 400", advice, one.failure.next_try)
-    (line,) = messages.overview(routes.status())
+    (line,) = status_lines.overview(routes.status())
     assert f"no token (invalid_scope): it answered 400; {advice}; next try in 60 s" in line
 
 
@@ -96,7 +96,7 @@ async def test_fixed(tmp_path: Path) -> None:
     assert one.token is not None
     assert (one.token.fingerprint, one.token.expires_at, one.token.seconds_left) == (None, None, None)
     assert "Infinity" not in json.dumps(asdict(one))
-    assert "static credential" in messages.status(one)
+    assert "static credential" in status_lines.status(one)
 
 
 async def test_mistakes(tmp_path: Path) -> None:
@@ -108,4 +108,4 @@ async def test_mistakes(tmp_path: Path) -> None:
     assert [one.name for one in now.environments] == ["qa"]
     assert now.mistakes
     assert all(mistake.startswith(f"{tmp_path}/qa.env: ") for mistake in now.mistakes)
-    assert [f"not in use: {mistake}" for mistake in now.mistakes] == messages.overview(now)[1:]
+    assert [f"not in use: {mistake}" for mistake in now.mistakes] == status_lines.overview(now)[1:]

@@ -15,7 +15,7 @@ from mitmproxy.connection import Client
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
-from credential_injector import messages
+from credential_injector import messages, status_lines
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import AccessToken, NoToken
@@ -131,7 +131,7 @@ class CredentialInjector:
         internals.leave_for_next_script(_CONNECTIONS, self._connections.export())
         for flow, route in self._waiting.end():  # before the summary, which counts them
             self._outcome.block(flow, route, _ENDED)
-        for line in messages.summary(self._routes.status()):
+        for line in status_lines.summary(self._routes.status()):
             logger.info(line)
         return self._routes.provider.unfinished_refreshes()
 

@@ -9,7 +9,7 @@ from mitmproxy import command
 from mitmproxy.addonmanager import Loader
 from mitmproxy.types import Choice
 
-from credential_injector import messages
+from credential_injector import status_lines
 from credential_injector.proxy.routes import Routes
 
 
@@ -27,7 +27,7 @@ class Commands:
 
     def status(self) -> Sequence[str]:
         """Each environment: its hosts, its token, what has happened, the last error and the next try."""
-        return messages.overview(self._routes.status())
+        return status_lines.overview(self._routes.status())
 
     def environments(self) -> Sequence[str]:
         """The names of the environments."""
