@@ -53,7 +53,8 @@ class Endpoint:
         self.asked: list[str] = []
         self.ways: list[Transport] = []
         self.error: Exception | None = None
-
+        self.value = ""
+        """Of each token; empty: another one each time."""
         self.published: tuple[str, ...] = ()
 
     async def open(self, request: TokenRequest, transport: Transport) -> Any:
@@ -68,7 +69,8 @@ class Endpoint:
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
-        return AccessToken(f"token-{request.client_id}-{len(self.asked)}", asked_at, asked_at + 3600)
+        value = self.value or f"token-{request.client_id}-{len(self.asked)}"
+        return AccessToken(value, asked_at, asked_at + 3600)
 
 
 class Rotating(Endpoint):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
@@ -32,6 +32,7 @@ from credential_injector.proxy import web_guard
 from credential_injector.proxy.routes import Routes
 from credential_injector.tokens.provider import Provider
 from credential_injector.tokens.source import TokenSource
+from tests.oauth.test_jwt_claims import jwt
 from tests.tokens.test_source import Clock, TokenEndpoint, settle, source
 
 MANY = 1000
@@ -69,11 +70,13 @@ class Steps:
         return [name for module, name in self.calls.elements() if module.split(".")[0] in modules]
 
 
-async def steps(url: str, environments: int = 1) -> Steps:
+async def steps(url: str, environments: int = 1, headers: Mapping[str, str] = {}) -> Steps:
     """What the hook does with a request, its token being at hand. `{}` in the URL is the last environment's number."""
     url = url.format(environments - 1)
     with injector(environments) as addon:
         flows = [new_flow(url) for _ in range(3)]
+        for flow in flows:
+            flow.request.headers.update(headers)
         for flow in flows[:2]:  # the first waits for the token, and the second fills what is kept for the next ones
             if (wait := addon.requestheaders(flow)) is not None:
                 await wait
@@ -104,6 +107,14 @@ def test_no_io(cached: Steps) -> None:
     assert (
         cached.of("posix", "nt", "os", "io", "_io", "pathlib", "socket", "_socket", "importlib", "builtins.open") == []
     )
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": f"Bearer {jwt(sub='me')}"}], ids=["none", "a JWT"])
+async def test_claims(headers: dict[str, str]) -> None:
+    """No token's claims are read that were read before: neither ours, nor what the client sends again and again."""
+    calls = (await steps(NAMED, headers=headers)).calls
+    assert [called for called in calls if called[0].partition(".")[0] in ("json", "base64", "binascii")] == []
+    assert {name for module, name in calls if module.endswith("jwt_claims")} <= {"shown"}
 
 
 async def test_clock() -> None:

@@ -68,6 +68,23 @@ async def test_reuse() -> None:
     assert endpoint.requests == 1
 
 
+async def test_last_failure() -> None:
+    """The last failure is told until a token request succeeds, however long ago it was."""
+    endpoint, clock = TokenEndpoint(), Clock()
+    tokens = source(endpoint, clock)
+    endpoint.fails_with = NoToken("invalid_client", "no", lasting=True)
+    with pytest.raises(NoToken):
+        await tokens.token()
+    now = tokens.status()
+    assert (now.failure and now.failure.code, now.next_try) == ("invalid_client", 60.0)
+    clock.now += 3600
+    now = tokens.status()
+    assert (now.failure and now.failure.code, now.next_try) == ("invalid_client", 0.0)
+    endpoint.fails_with = None
+    await tokens.token()
+    assert tokens.status().failure is None
+
+
 @pytest.mark.parametrize(("lifetime", "leeway"), [(3600.0, 10.0), (50.0, 5.0), (3.0, 0.3)])
 async def test_leeway(lifetime: float, leeway: float) -> None:
     """A token is not sent in its last moments."""
