@@ -11,7 +11,8 @@ from tornado.template import Template
 from tornado.web import HTTPError
 
 from credential_injector.proxy import record
-from credential_injector.proxy.page import view
+from credential_injector.proxy.page.lines import MOST, SHOWS, Seen
+from credential_injector.proxy.page.view import Page, page
 from credential_injector.proxy.routes import Routes
 
 _HERE = Path(__file__).parent
@@ -35,6 +36,11 @@ def table(routes: Routes) -> list[tuple[str, type, dict[str, Any]]]:
         (r"/inject/refresh", RefreshHandler, {"routes": routes}),
         (r"/inject/(?P<name>page\.(?:css|js))", FileHandler, {"routes": routes}),
     ]
+
+
+def html(rows: Page, xsrf: str = "") -> bytes:
+    """The page. `xsrf` is the field of its form that mitmweb wants to see."""
+    return _PAGE.generate(page=rows, shows=SHOWS, most=MOST, xsrf=xsrf)
 
 
 class _Guarded(RequestHandler):  # type: ignore[no-untyped-call]
@@ -69,17 +75,17 @@ class PageHandler(_Guarded):  # type: ignore[no-untyped-call]
     """The page."""
 
     def get(self) -> None:
-        show = self.get_query_argument("show", "all")
-        rows = view.page(self.routes.status(), self._seen(), next((one for one in view.SHOWS if one == show), "all"))
-        self.write(_PAGE.generate(page=rows, shows=view.SHOWS, most=view.MOST_LINES, xsrf=self.xsrf_form_html()))
+        asked = self.get_query_argument("show", "all")
+        show = next((one for one in SHOWS if one == asked), SHOWS[0])
+        self.write(html(page(self.routes.status(), self._seen(), show), self.xsrf_form_html()))
 
     post = get  # the login's form
 
-    def _seen(self) -> Iterator[view.Seen]:
+    def _seen(self) -> Iterator[Seen]:
         """What mitmweb's list holds, captures that were loaded included, newest first."""
         for flow in islice(reversed(self.view), LOOKED_AT):
             if isinstance(flow, http.HTTPFlow) and record.KEY in flow.metadata:
-                yield view.Seen(
+                yield Seen(
                     id=flow.id,
                     started=flow.request.timestamp_start,
                     method=flow.request.method,

@@ -1,0 +1,112 @@
+"""How an environment stands -> its card. Pure."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote
+
+from credential_injector import messages
+from credential_injector.oauth.grants import FIXED, GRANTS
+from credential_injector.proxy.page.texts import clock, short, text
+from credential_injector.status import Counts, EnvironmentStatus
+
+MOST_ORIGINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An environment."""
+
+    id: str
+    name: str
+    """As a request for a new token names it."""
+    file: str
+    state: str
+    """In words."""
+    tone: Literal["good", "bad", "idle"]
+    why: str
+    advice: str
+    next_try: int | None
+    """Seconds. None: nothing waits for it."""
+    expires_at: float | None
+    expires: str
+    fingerprint: str
+    asked: str
+    granted: str
+    audience: str
+    origins: tuple[str, ...]
+    kept: str
+    counters: tuple[tuple[str, int], ...]
+    button: str
+    """What it does; empty where a new token cannot be asked for."""
+
+
+def card(now: EnvironmentStatus) -> Card:
+    state, tone, why, advice = _state(now)
+    token, fixed = now.token, now.grant_type in FIXED
+    expires_at = token.expires_at if token is not None else None
+    granted = token.scope if token is not None else None
+    waits = now.failure is not None and now.failure.next_try > 0
+    return Card(
+        id=f"environment-{quote(now.name, safe='')}",
+        name=now.name,
+        file=text(now.file),
+        state=state,
+        tone=tone,
+        why=text(why),
+        advice=text(advice),
+        next_try=math.ceil(now.failure.next_try) if now.failure is not None and waits else None,
+        expires_at=expires_at,
+        expires="" if token is None or expires_at is None else _ends(expires_at, token.seconds_left or 0.0),
+        fingerprint=short(token.fingerprint) if token is not None else "",
+        asked=text(now.scope),
+        granted=text(granted),
+        audience=text(" ".join(token.audience)) if token is not None else "",
+        origins=_origins(now.origins),
+        kept=_kept(now),
+        counters=_counters(now.counts, fixed),
+        button="" if fixed else "Refresh" if token is not None else "Try now" if now.failure is not None else "Get one",
+    )
+
+
+def _state(now: EnvironmentStatus) -> tuple[str, Literal["good", "bad", "idle"], str, str]:
+    """In words, how that is, why, and what to do."""
+    noun = messages.noun(now.grant_type)
+    failure, refusal = now.failure, getattr(now, "refusal", None)
+    if now.token is None and failure is not None:
+        return f"no {noun}", "bad", f"{failure.code}: {failure.reason}", failure.advice
+    if refusal is not None:
+        return f"the API refuses: {refusal.status}", "bad", f"{refusal.cause} ({clock(refusal.at)})", refusal.advice
+    if failure is not None:
+        return f"{noun} valid, but no new one", "bad", f"{failure.code}: {failure.reason}", failure.advice
+    if now.token is not None:
+        return f"{noun} valid", "good", "", ""
+    if now.counts.token_requests:
+        return f"no {noun} now", "idle", f"it has expired; the next request gets a new {noun}", ""
+    return f"no {noun} yet", "idle", f"the first request gets a {noun}", ""
+
+
+def _counters(counts: Counts, fixed: bool) -> tuple[tuple[str, int], ...]:
+    told = {
+        "with a credential" if fixed else "with a token": counts.injected,
+        "healed": getattr(counts, "healed", 0),
+        "got 401": getattr(counts, "refused", 0),
+        "got 403": getattr(counts, "forbidden", 0),
+        "blocked": counts.blocked,
+    }
+    return tuple(told.items())
+
+
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(origins) - MOST_ORIGINS
+    return tuple(map(text, origins[:MOST_ORIGINS])) + ((f"and {more} more",) if more > 0 else ())
+
+
+def _kept(now: EnvironmentStatus) -> str:
+    if now.grant_type in FIXED:
+        return "in the file"
+    return now.kept_in or ("in the file of logins" if GRANTS[now.grant_type].login_endpoint else "in memory")
+
+
+def _ends(expires_at: float, seconds_left: float) -> str:
+    return clock(expires_at) if seconds_left < 20 * 3600 else clock(expires_at, "%d %b %H:%M")
