@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from credential_injector.proxy.page import address, cards, handlers, view
+from credential_injector.proxy.page import cards, handlers, view
 from credential_injector.proxy.page.lines import Line, Seen, Show
 from credential_injector.proxy.page.texts import clock
-from credential_injector.status import Counts, EnvironmentStatus, FailureStatus, Overview, TokenStatus
+from credential_injector.status import Counts, EnvironmentStatus, FailureStatus, Overview, RefusalStatus, TokenStatus
 
 NOON = 1790000000.0
 TOKEN = TokenStatus("sha256:27f5ab12cd34", "fetched", NOON - 60, NOON + 3540, 3540.0)
 FAILURE = FailureStatus("invalid_client", "it answered 401", "check CLIENT_SECRET in envs/qa.env", 40.2)
+REFUSED = Counts(
+    refusal=RefusalStatus(403, "scope", "the API wants scope admin", "add it to SCOPE in envs/qa.env", NOON)
+)
 QA = EnvironmentStatus(
     "qa", "envs/qa.env", ("https://api.qa.example.com",), "client_credentials", "read write", None, None, Counts()
 )
@@ -29,6 +32,9 @@ INJECTED = {
     "expires_at": int(NOON),
     "replaced": None,
     "retried": False,
+    "before": None,
+    "diagnosis": None,
+    "rule": {"file": "envs/qa.env", "key": "HOST", "value": "https://api.qa.example.com"},
     "header": "Authorization",
 }
 SEEN = Seen("1", NOON, "GET", "/orders", 200, False, INJECTED)
@@ -42,13 +48,17 @@ NASTY = [
 ODD: list[Any] = [None, True, -1, 1e400, float("nan"), 10**400, b"x", [], {}, [[]], {"scheme": [1]}, *NASTY]
 
 
+def overview(*environments: EnvironmentStatus) -> Overview:
+    return Overview(environments, (), {})
+
+
 def card(status: EnvironmentStatus) -> cards.Card:
-    (one,) = view.page(Overview((status,), ()), ()).cards
+    (one,) = view.page(overview(status), ()).cards
     return one
 
 
 def line(seen: Seen = SEEN, **record: Any) -> Line:
-    (one,) = view.page(Overview((), ()), [replace(seen, record={**INJECTED, **record})]).lines
+    (one,) = view.page(overview(), [replace(seen, record={**INJECTED, **record})]).lines
     return one
 
 
@@ -60,6 +70,8 @@ def line(seen: Seen = SEEN, **record: Any) -> Line:
         (replace(QA, token=TOKEN), "token valid", "good", "Refresh"),
         (replace(QA, failure=FAILURE), "no token", "bad", "Try now"),
         (replace(QA, token=TOKEN, failure=FAILURE), "token valid, but no new one", "bad", "Refresh"),
+        (replace(QA, token=TOKEN, counts=REFUSED), "the API refuses: 403", "bad", "Refresh"),
+        (replace(QA, failure=FAILURE, counts=REFUSED), "no token", "bad", "Try now"),
         (replace(QA, grant_type="static"), "no credential yet", "idle", ""),
     ],
 )
@@ -74,6 +86,13 @@ def test_failure() -> None:
     one = card(replace(QA, failure=FAILURE))
     assert (one.why, one.advice, one.next_try) == ("invalid_client: it answered 401", FAILURE.advice, 41)
     assert card(replace(QA, failure=replace(FAILURE, next_try=0.0))).next_try is None
+
+
+def test_refusal() -> None:
+    """The API's last refusal is told with its advice and its time."""
+    one = card(replace(QA, token=TOKEN, counts=REFUSED))
+    assert one.why == f"the API wants scope admin ({clock(NOON)})"
+    assert one.advice == "add it to SCOPE in envs/qa.env"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +128,7 @@ def test_ten_thousand() -> None:
     many = [replace(QA, name=f"e{number}") for number in range(10_000)]
     many[9_000] = replace(many[9_000], failure=FAILURE)
     many[5_000] = replace(many[5_000], token=TOKEN)
-    rows = view.page(Overview(tuple(many), ()), ())
+    rows = view.page(overview(*many), ())
     names = [one.name for one in rows.cards]
     assert len(names) == view.MOST_CARDS
     assert rows.more == 10_000 - view.MOST_CARDS
@@ -173,6 +192,11 @@ def test_details() -> None:
     assert "scope read write" in line(scope={"asked": "read write", "granted": None}).details
 
 
+def test_rule() -> None:
+    """Which line of which file applies."""
+    assert line().rule == "HOST in envs/qa.env"
+
+
 def test_why() -> None:
     """The doctor's words come first, then the record's, then that it was healed."""
     diagnosis = {"code": "scope", "cause": "scope admin is missing", "advice": "add it to SCOPE in envs/qa.env"}
@@ -196,7 +220,7 @@ def test_show(show: Show, found: list[str]) -> None:
         "e": (302, {"diagnosis": {"code": "login_page"}}),
     }
     seen = [replace(SEEN, id=name, status=status, record=INJECTED | more) for name, (status, more) in records.items()]
-    assert [one.id for one in view.page(Overview((), ()), seen, show).lines] == found
+    assert [one.id for one in view.page(overview(), seen, show).lines] == found
 
 
 def test_fifty() -> None:
@@ -205,13 +229,13 @@ def test_fifty() -> None:
     def endless() -> Iterator[Seen]:
         yield from (replace(SEEN, id=str(number)) for number in itertools.count())
 
-    assert [one.id for one in view.page(Overview((), ()), endless()).lines] == [str(number) for number in range(50)]
+    assert [one.id for one in view.page(overview(), endless()).lines] == [str(number) for number in range(50)]
 
 
 def test_days() -> None:
     """The day stands where it changes: a capture that was loaded may be old."""
     seen = [SEEN, SEEN, replace(SEEN, started=NOON - 86400)]
-    days = [one.day for one in view.page(Overview((), ()), seen).lines]
+    days = [one.day for one in view.page(overview(), seen).lines]
     assert [bool(day) for day in days] == [True, False, True]
 
 
@@ -222,7 +246,7 @@ def test_odd_record(odd: Any) -> None:
     records: list[Any] = [odd, {}, *({**INJECTED, key: odd} for key in keys), {key: {key: odd} for key in keys}]
     records += [{**INJECTED, "diagnosis": {"cause": odd, "advice": odd}, "before": {"scheme": odd, "environment": odd}}]
     seen = [replace(SEEN, record=record) for record in records]
-    assert _elements(handlers.html(view.page(Overview((), ()), seen))) == {"script": 1, "img": 0}
+    assert _elements(handlers.html(view.page(overview(), seen))) == {"script": 1, "img": 0}
 
 
 @pytest.mark.parametrize("nasty", NASTY)
@@ -241,28 +265,13 @@ def test_nasty(nasty: str) -> None:
     }
     record["rule"] = {"file": nasty, "key": nasty, "value": nasty}
     seen = [Seen("1", NOON, nasty, nasty, 200, False, record)]
-    shown = handlers.html(view.page(Overview(tuple(now), (nasty,)), seen))
+    shown = handlers.html(view.page(Overview(tuple(now), (nasty,), {}), seen))
     assert _elements(shown) == {"script": 1, "img": 0}
     text = shown.decode()
     assert "\u202e" not in text
     assert "\x1b" not in text
     assert "\x00" not in text
     assert "x" * 1000 not in text
-
-
-@pytest.mark.parametrize(
-    ("host", "shown"),
-    [
-        ("127.0.0.1", "127.0.0.1"),
-        ("", "127.0.0.1"),
-        ("0.0.0.0", "127.0.0.1"),
-        ("::1", "[::1]"),
-        ("web.test", "web.test"),
-    ],
-)
-def test_address(host: str, shown: str) -> None:
-    """The page is told by an address that can be opened."""
-    assert address(host, 8081) == f"http://{shown}:8081/inject"
 
 
 def _elements(shown: bytes) -> dict[str, int]:

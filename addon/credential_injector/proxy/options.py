@@ -119,12 +119,19 @@ def warn_of_open_door() -> None:
         )
 
 
-def see() -> str:
-    """Where a person sees more, to be added to a line of the log; empty where there is no such page."""
+def page() -> str:
+    """The URL of the add-on's page under mitmweb's port, without mitmweb's login token; empty where there is none."""
     if "web_port" not in ctx.options:
         return ""
-    host = ctx.options.web_host or "127.0.0.1"
-    return f". See it: http://{f'[{host}]' if ':' in host else host}:{ctx.options.web_port}/inject"
+    host, port = ctx.options.web_host, ctx.options.web_port
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - all addresses, this one included
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/inject"
+
+
+def see() -> str:
+    """Where a person sees more, to be added to a line of the log; empty where there is no such page."""
+    return f". See it: {url}" if (url := page()) else ""
 
 
 def what_changes_requests() -> list[str]:

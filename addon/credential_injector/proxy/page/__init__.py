@@ -4,7 +4,7 @@ import logging
 
 from mitmproxy import ctx
 
-from credential_injector.proxy import internals
+from credential_injector.proxy import internals, options
 from credential_injector.proxy.routes import Routes
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def open_page(routes: Routes) -> None:
     from credential_injector.proxy.page import handlers
 
     if internals.serve_in_mitmweb(web, handlers.table(routes)):
-        logger.info(f"Environments and refusals: {address(ctx.options.web_host, ctx.options.web_port)}")
+        logger.info(f"Environments and refusals: {options.page()}")
         # Once: what a person chooses later stays.
         if ctx.options.web_columns == ctx.options.default("web_columns"):
             ctx.options.web_columns = COLUMNS
@@ -33,10 +33,3 @@ def close_page() -> None:
     web = internals.mitmweb()
     if web is not None:
         internals.serve_in_mitmweb(web, [])
-
-
-def address(host: str, port: int) -> str:
-    """The page's URL. Never with mitmweb's login token, which its own line has."""
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - mitmweb listens on all addresses, this one included
-        host = "127.0.0.1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/inject"

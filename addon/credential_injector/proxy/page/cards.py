@@ -72,7 +72,7 @@ def card(now: EnvironmentStatus) -> Card:
 def _state(now: EnvironmentStatus) -> tuple[str, Literal["good", "bad", "idle"], str, str]:
     """In words, how that is, why, and what to do."""
     noun = messages.noun(now.grant_type)
-    failure, refusal = now.failure, getattr(now, "refusal", None)
+    failure, refusal = now.failure, now.refusal
     if now.token is None and failure is not None:
         return f"no {noun}", "bad", f"{failure.code}: {failure.reason}", failure.advice
     if refusal is not None:
@@ -89,9 +89,9 @@ def _state(now: EnvironmentStatus) -> tuple[str, Literal["good", "bad", "idle"],
 def _counters(counts: Counts, fixed: bool) -> tuple[tuple[str, int], ...]:
     told = {
         "with a credential" if fixed else "with a token": counts.injected,
-        "healed": getattr(counts, "healed", 0),
-        "got 401": getattr(counts, "refused", 0),
-        "got 403": getattr(counts, "forbidden", 0),
+        "healed": counts.healed,
+        "got 401": counts.refused,
+        "got 403": counts.forbidden,
         "blocked": counts.blocked,
     }
     return tuple(told.items())
