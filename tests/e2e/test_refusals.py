@@ -55,7 +55,7 @@ def test_healed(stage: Stage, curl: Curl) -> None:
         assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
     healed = saved(flows)[-1]
     assert healed.comment.startswith("qa: 401→200\n- sent again after a 401: 401 (invalid_token) to <sha256:")
-    assert healed.metadata["inject"]["first_challenge"].startswith('Bearer error="invalid_token"')
+    assert 'error="invalid_token"' in healed.metadata["inject"]["first_challenge"]
     assert healed.metadata["inject"]["diagnosis"] is None
     assert sum("and accepted another token when the request was sent again" in line for line in proxy.log) == 1
 

@@ -81,7 +81,7 @@ def test_flows(stage: Stage, curl: Curl) -> None:
     assert headline == "qa: 401→200"
     assert f"- sent again after a 401: 401 (invalid_token) to <{old['token']}>, 200 to the one below" in details
     assert "- before: Authorization: Basic" in details
-    assert (note["answers"], note["first_challenge"][:28]) == ([401, 200], 'Bearer error="invalid_token"')
+    assert note["answers"] == [401, 200]
     assert again.is_replay == "request"
     assert again.metadata["inject"]["token"] == note["token"]
     assert healed.request.headers["Authorization"] == again.request.headers["Authorization"]
