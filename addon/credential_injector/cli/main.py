@@ -4,13 +4,14 @@ import click
 
 from credential_injector import __version__
 from credential_injector.cli.check import check
+from credential_injector.cli.explain import explain
 from credential_injector.cli.init import init
 from credential_injector.cli.login import login
 from credential_injector.cli.path import path
 from credential_injector.cli.redact import redact
 from credential_injector.cli.token import token
 
-_COMMANDS = (check, init, login, path, redact, token)
+_COMMANDS = (check, explain, init, login, path, redact, token)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)
@@ -23,6 +24,7 @@ def main() -> None:
       credential-injector init qa
       mitmdump -s "$(credential-injector path)"
       credential-injector check
+      credential-injector explain https://api.qa.example.com/orders
       credential-injector login qa
       credential-injector token qa --header | curl -H @- https://api.qa.example.com/orders
 

@@ -60,7 +60,7 @@ class CredentialInjector:
         )
         self._retry = Retry(self._routes.named)
         self._waiting = Waiting()
-        self._commands = Commands(self._routes)
+        self._commands = Commands(policy)
         self._failures: dict[str, str] = {}
         """Why the server of a request that waits for it could not be verified, by the flow's id."""
         self._uses: dict[str, Callable[[Any], None]] = {

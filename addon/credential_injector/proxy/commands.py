@@ -4,26 +4,32 @@ They are not in an add-on of their own: mitmproxy visits each add-on several tim
 """
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
-from mitmproxy import command
+from mitmproxy import command, exceptions
 from mitmproxy.addonmanager import Loader
 from mitmproxy.types import Choice
 
 from credential_injector import status_lines
-from credential_injector.proxy.routes import Routes
+from credential_injector.origins.hosts import is_loopback, normalise_host
+from credential_injector.proxy import explain, options
+from credential_injector.proxy.policy import Policy
+from credential_injector.proxy.written_request import THIS_MACHINE, written
 
 
 class Commands:
     """Commands about the environments in use."""
 
-    def __init__(self, routes: Routes) -> None:
-        self._routes = routes
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._routes = policy.routes
 
     def add(self, loader: Loader) -> None:
         """Make them known to mitmproxy."""
         loader.add_command("inject.status", self.status)
         loader.add_command("inject.environments", self.environments)
         loader.add_command("inject.refresh", self.refresh)
+        loader.add_command("inject.explain", self.explain)
 
     def status(self) -> Sequence[str]:
         """Each environment: its hosts, its token, what has happened, the last error and the next try."""
@@ -37,3 +43,19 @@ class Commands:
     def refresh(self, environment: str = "") -> None:
         """Ask for a new token now: for one environment, or for all that have been used."""
         self._routes.refresh(environment)
+
+    def explain(self, url: str, method: str = "GET", client: str = THIS_MACHINE, origin: str = "") -> Sequence[str]:
+        """Why a request to this URL gets a token or none, by this client's address, and by a page of this origin."""
+        upstream = normalise_host(urlsplit(options.upstream_proxy()).hostname or "")
+        try:
+            request = written(url, method, client, origin, upstream if upstream and not is_loopback(upstream) else None)
+            folder = str(options.folder().path.absolute())
+        except ValueError as error:  # InvalidEnvironments is one
+            raise exceptions.CommandError(str(error)) from None
+        now = self._routes.status()
+        explanation = explain.explain(self._policy, request, folder, request.assumed)
+        told = list(explain.lines(explanation))
+        if explanation.credential is not None:
+            (one,) = (one for one in now.environments if one.name == explanation.environment)
+            told.append(f"now: {status_lines.credential_status(one)}")
+        return [*told, *(f"not in use: {mistake}" for mistake in now.mistakes)]
