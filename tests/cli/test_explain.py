@@ -1,8 +1,10 @@
 """`credential-injector explain`."""
 
 import json
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,19 @@ def test_offline(tmp_path: Path) -> None:
     assert (explained.returncode, explained.stderr) == (0, "")
     assert "ISSUER=https://localhost:1 in envs/qa.env, as far as its token endpoint is known" in explained.stdout
     assert run("token", "qa").returncode == 77
+
+
+def test_docs(run: Run, tmp_path: Path) -> None:
+    """The examples in docs/command-line.md are what the command prints."""
+    envs = tmp_path / "envs"
+    envs.mkdir()
+    given = "HOST=https://api.qa.example.com\nTOKEN_ENDPOINT=https://login.qa.example.com/oauth2/token\nMETHODS=GET\n"
+    (envs / "qa.env").write_text(f"{given}CLIENT_ID=abc\nCLIENT_SECRET={SECRET}\n")
+    (envs / "qa.env").chmod(0o600)
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    examples = re.findall(
+        r"^    credential-injector (explain .+)\n((?:    .+\n)+)\n", page.partition("## explain")[2], re.M
+    )
+    assert len(examples) == 2
+    for command, printed in examples:
+        assert run(*command.split()).stdout == textwrap.dedent(printed)
