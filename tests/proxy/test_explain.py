@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.hook import new_flow
 from credential_injector.origins.claims import Claim
 from credential_injector.proxy.explain import Explanation, explain, lines
+from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.policy import RULES, Policy
 from credential_injector.proxy.request import Request
+from credential_injector.proxy.server_connections import Connections
 from credential_injector.proxy.written_request import WrittenRequest, written
 from tests.proxy.test_policy import API, CASES, HERE, LOGIN, Asked, policy_of
 
@@ -279,6 +282,36 @@ def test_url(url: str, destination: tuple[str, str, int, str], assumed: int) -> 
 def test_written(tmp_path: Path, text: str, given: dict[str, str], failed: str | None) -> None:
     """What a person writes of a request breaks the rule that it would break on its way."""
     assert explained(tmp_path, text, asked(**given)()).failed == failed
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+@pytest.mark.parametrize("origin", ["", HERE, API])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{API}/orders/1?a=%20b",
+        f"{API}/orders/../login",
+        "http://api.example.com:443/orders",
+        "https://API.example.com.:8443",
+        "http://127.0.0.1:9000",
+        "http://[::1]:9000/?q",
+        "https://x.wild.example/a/b",
+        "https://xn--bcher-kva.wild.example",
+        "https://wild.example",
+        LOGIN,
+    ],
+)
+def test_flow(policy: Policy, url: str, origin: str, method: str) -> None:
+    """The policy says the same of a written request as of the one that mitmproxy receives."""
+    flow = new_flow(url)
+    flow.request.method = method
+    if origin:
+        flow.request.headers["Origin"] = origin
+        if method == "OPTIONS":
+            flow.request.headers["Access-Control-Request-Method"] = "GET"
+    request, received = written(url, method, origin=origin), FlowRequest(flow, Connections())
+    assert request.destination == received.destination
+    assert policy.decide(request) == policy.decide(received)
 
 
 @pytest.fixture(scope="module")
