@@ -11,7 +11,22 @@ REDIRECTS = (301, 302, 303, 307, 308)
 # Bytes of our header from which on it is large. Servers take 8 KiB (nginx, Apache) or more.
 LARGE_HEADER = 8000
 _LOGIN_PAGES = frozenset(("login", "signin", "sign-in", "authorize"))
-_LOGOUT_PAGES = frozenset(("logout", "signout", "sign-out", "callback"))
+# A site goes to its login page from these in any case.
+_BEFORE_LOGIN = frozenset(
+    (
+        "logout",
+        "signout",
+        "sign-out",
+        "register",
+        "signup",
+        "sign-up",
+        "callback",
+        "confirm",
+        "verify",
+        "reset",
+        "password",
+    )
+)
 # Of OpenID Connect Core section 3.1.2.1, and of SAML 2.0 Bindings section 3.4.4.1.
 _LOGIN_PARAMETERS = frozenset(("response_type", "SAMLRequest"))
 
@@ -22,7 +37,7 @@ def size(evidence: Evidence, _: Objection) -> Diagnosis | None:
     own = len(f"{environment.header}: {environment.prefix} {evidence.token.value}".encode())
     if evidence.status != 431 and not (evidence.status == 400 and own > LARGE_HEADER):
         return None
-    sizes = f"they have {evidence.header_size} bytes, {own} of them" if evidence.header_size else f"{own} bytes are"
+    all_ = f"have {evidence.header_size} bytes, and " if evidence.header_size else "are too large; "
     if own * 2 > evidence.header_size or own > LARGE_HEADER:
         advice = (
             f"ask whoever runs the authorization server of {evidence.file} for a token with fewer claims, such as"
@@ -33,7 +48,7 @@ def size(evidence: Evidence, _: Objection) -> Diagnosis | None:
     return Diagnosis(
         "size",
         "size",
-        f"the API does not take headers as large as the request's; {sizes} with the token",
+        f"the request's headers {all_}the one with the token has {own}, which is more than the API takes",
         advice,
         {"header_size": evidence.header_size, "token_header_size": own},
     )
@@ -54,7 +69,7 @@ def proxy_login(evidence: Evidence, _: Objection) -> Diagnosis | None:
 
 def login_page(evidence: Evidence, _: Objection) -> Diagnosis | None:
     """A redirect to where a person logs in, which is a website's answer to a request without a session."""
-    if evidence.status not in REDIRECTS or _last_segment(evidence.url) in _LOGIN_PAGES | _LOGOUT_PAGES:
+    if evidence.status not in REDIRECTS or _last_segment(evidence.url) in _LOGIN_PAGES | _BEFORE_LOGIN:
         return None
     location = evidence.first("Location")
     try:
@@ -85,16 +100,17 @@ def cors(evidence: Evidence, _: Objection) -> Diagnosis | None:
     if len(allowed) == 1 and allowed[0].strip(" \t") in ("*", page):
         return None
     shown = page if evidence.is_repeatable(page) else "the page's origin"
-    lacks = "allows another origin than" if allowed else "has no Access-Control-Allow-Origin for"
+    advice = f"ask whoever runs the API to allow the origin {shown}"
     if len(allowed) > 1 or "," in "".join(allowed):
-        lacks = "has more than one Access-Control-Allow-Origin for"
-    return Diagnosis(
-        "cors",
-        "CORS",
-        f"the answer {lacks} {shown}, so the page sees 'Failed to fetch' instead of it",
-        f"ask whoever runs the API to allow the origin {shown}",
-        {"origin": page if shown == page else "", "status": status},
-    )
+        wrong, advice = "names several origins in Access-Control-Allow-Origin", "ask whoever runs the API to name one"
+    elif allowed:
+        wrong = f"allows another origin than {shown} in Access-Control-Allow-Origin"
+    else:
+        wrong = f"has no Access-Control-Allow-Origin, which would allow {shown}"
+    if page == "null":
+        advice = "open the page from a server, as a file and a sandboxed frame have no origin that an API could allow"
+    values = {"origin": page if shown == page else "", "status": status}
+    return Diagnosis("cors", "CORS", f"the answer {wrong}, so the page sees 'Failed to fetch'", advice, values)
 
 
 def _last_segment(url: str) -> str:

@@ -30,7 +30,8 @@ def step_up(evidence: Evidence, objection: Objection) -> Diagnosis | None:
         has = f" (the token's was {messages.duration(evidence.now - logged_in)} ago)" if logged_in is not None else ""
         wants.append(f"at most {messages.duration(int(max_age))} ago{has}")
     how = " and ".join(wants) or "of a stronger kind"
-    return Diagnosis("step_up", "login", f"the API wants a person's login {how}", _log_in(evidence), values)
+    advice = f"{'log in again in that way; ' if _logs_in(evidence) else ''}{_log_in(evidence)}"
+    return Diagnosis("step_up", "login", f"the API wants a person's login {how}", advice, values)
 
 
 def claims_challenge(evidence: Evidence, objection: Objection) -> Diagnosis | None:
@@ -49,18 +50,18 @@ def scope(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     missing = evidence.names(name for name in wanted if has is not None and not _is_among(name, has))
     if not said and not (evidence.status == 403 and not objection.error and missing):
         return None
-    shown = evidence.names(wanted)
+    shown, claims = evidence.names(wanted), evidence.token.claims
+    code = "role" if claims is not None and claims.roles and claims.scope is None else "scope"
     if missing:
         has_it = f"the token has {_listed(has or ())}" if has else "the token has none"
-        cause = f"the API wants scope {' '.join(missing)}, {has_it}"
+        cause = f"the API wants {code} {' '.join(missing)}, {has_it}"
     elif shown and has is None:
-        cause = f"the API wants scope {' '.join(shown)}, and says that the token lacks it"
+        cause = f"the API wants {code} {' '.join(shown)}, and says that the token lacks it"
     else:
+        shown = []  # names that it has, or none: they explain nothing
         cause = "the API says that the token's scope does not suffice"
         cause += f"; it has {_listed(has)}" if has else ""
-    claims = evidence.token.claims
-    code = "role" if claims is not None and claims.roles and claims.scope is None else "scope"
-    values = {"wanted": shown, "missing": missing, "has": list(has or ())}
+    values = {"wanted": evidence.names(wanted), "missing": missing, "has": list(has or ())}
     return Diagnosis(code, code, cause, _scope_advice(evidence, code, missing or shown), values)
 
 
@@ -85,17 +86,11 @@ def dpop(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     wanted = objection.offers("DPoP") and not objection.offers("Bearer") and evidence.scheme == "Bearer"
     if objection.error not in ("use_dpop_nonce", "invalid_dpop_proof") and not (wanted and evidence.in_authorization):
         return None
-    return dpop_wanted(evidence, "the API wants DPoP, and the token goes as " + (evidence.scheme or "it is"))
-
-
-def dpop_wanted(evidence: Evidence, cause: str) -> Diagnosis:
-    """What to do where a proof of a key is wanted."""
     return Diagnosis(
         "dpop",
         "DPoP",
-        cause,
-        "ask whoever runs the authorization server for tokens of the client in"
-        f" {evidence.file} that are not bound to a key: DPoP proofs are not supported here",
+        "the API wants a DPoP proof with the token, which this add-on does not make",
+        f"ask whoever runs the API of {evidence.file} whether it takes Bearer tokens, too",
     )
 
 

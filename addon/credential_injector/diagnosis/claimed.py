@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from credential_injector import messages
-from credential_injector.diagnosis.challenged import dpop_wanted
 from credential_injector.diagnosis.diagnosis import Diagnosis
 from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.diagnosis.objection import Objection
@@ -23,26 +22,6 @@ _GRAPH = re.compile(r"(https://graph\.microsoft\.com|00000003-0000-0000-c000-000
 def is_rejected(evidence: Evidence, objection: Objection) -> bool:
     """The API does not take the token, whatever it may do."""
     return (evidence.status == 401 and not objection.error) or objection.error == "invalid_token"
-
-
-def expired(evidence: Evidence, objection: Objection) -> Diagnosis | None:
-    """A token that stands in the file has expired by everybody's clock, or the API says so of one that may have."""
-    if objection.about not in ("", "expired"):
-        return None
-    claims, file = evidence.token.claims, evidence.file
-    ends = claims.expires_at if claims is not None else None
-    over = ends is not None and all(ends <= clock for clock in (evidence.now, evidence.server_time) if clock)
-    if evidence.fixed and over and ends is not None and math.isfinite(ends):
-        cause = f"the token expired {messages.duration(evidence.now - ends)} ago"
-    elif objection.about and (ends is None or over):
-        cause = "the API says that the token has expired"
-    else:
-        return None
-    if evidence.fixed:
-        advice = f"put a new one into {file}, or write a GRANT_TYPE that gets one there"
-    else:
-        advice = f"ask whoever runs the API how long it takes the tokens of the client in {file}"
-    return Diagnosis("expired", "expired", cause, advice)
 
 
 def clock(evidence: Evidence, objection: Objection) -> Diagnosis | None:
@@ -68,6 +47,26 @@ def clock(evidence: Evidence, objection: Objection) -> Diagnosis | None:
         "set this machine's clock by network time; if it is right, ask whoever runs the API to set theirs",
         {"ahead": int(ahead)},
     )
+
+
+def expired(evidence: Evidence, objection: Objection) -> Diagnosis | None:
+    """A token that stands in the file has expired by everybody's clock, or the API says so of one that may have."""
+    if objection.about not in ("", "expired"):
+        return None
+    claims, file = evidence.token.claims, evidence.file
+    ends = claims.expires_at if claims is not None else None
+    over = ends is not None and all(ends <= clock for clock in (evidence.now, evidence.server_time) if clock)
+    if evidence.fixed and over and ends is not None and math.isfinite(ends):
+        cause = f"the token expired {messages.duration(evidence.now - ends)} ago"
+    elif objection.about and (ends is None or over):
+        cause = "the API says that the token has expired"
+    else:
+        return None
+    if evidence.fixed:
+        advice = f"put a new one into {file}, or write a GRANT_TYPE that gets one there"
+    else:
+        advice = f"ask whoever runs the API how long it takes the tokens of the client in {file}"
+    return Diagnosis("expired", "expired", cause, advice)
 
 
 def id_token(evidence: Evidence, objection: Objection) -> Diagnosis | None:
@@ -145,7 +144,12 @@ def bound_to_key(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     claims = evidence.token.claims
     if claims is None or not claims.key_thumbprint or objection.about:
         return None
-    return dpop_wanted(evidence, "the token is bound to a key (cnf.jkt), so the API wants a DPoP proof with it")
+    return Diagnosis(
+        "dpop",
+        "DPoP",
+        "the token is bound to a key (cnf.jkt), so the API wants a DPoP proof with it, which this add-on does not make",
+        f"ask whoever runs the authorization server for tokens of the client in {evidence.file} that are not bound",
+    )
 
 
 def bound_to_certificate(evidence: Evidence, objection: Objection) -> Diagnosis | None:
@@ -154,12 +158,12 @@ def bound_to_certificate(evidence: Evidence, objection: Objection) -> Diagnosis 
     if claims is None or not claims.certificate_thumbprint or objection.about or evidence.shows_certificate:
         return None
     has = bool(evidence.environment.token_request.value("CLIENT_KEY"))
-    pem = f"FILE, of CLIENT_KEY and CLIENT_CERT in {evidence.file} in PEM form" if has else "FILE, of its key and it"
+    pem = f"CLIENT_KEY and CLIENT_CERT in {evidence.file}" if has else "the certificate and its key"
     return Diagnosis(
         "mtls",
         "mTLS",
-        "the token is bound to a client certificate (cnf.x5t#S256), which mitmproxy did not show to the API",
-        f"have mitmproxy show it: --set client_certs={pem}",
+        "the token is bound to a client certificate (cnf.x5t#S256), so the API takes it over TLS with that only",
+        f"have mitmproxy show it to the API: --set client_certs=FILE, of {pem} in PEM form",
     )
 
 

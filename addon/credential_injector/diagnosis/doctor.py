@@ -24,12 +24,12 @@ OF_CHALLENGES: tuple[Rule, ...] = (
     challenged.scope,
     challenged.dpop,
     challenged.invalid_request,
-    challenged.other_scheme,
 )
 # The API does not take the token. What is wrong with it for everybody comes before what is wrong for this API.
 OF_TOKENS: tuple[Rule, ...] = (
-    claimed.expired,
     claimed.clock,
+    claimed.expired,
+    challenged.other_scheme,
     claimed.id_token,
     claimed.other_environment,
     claimed.audience,
@@ -40,6 +40,8 @@ OF_TOKENS: tuple[Rule, ...] = (
     claimed.bound_to_certificate,
 )
 DAY = 86400.0  # seconds
+# What the API says of a token whose times say otherwise.
+_TIMES = {"expired": "says that the token has expired", "early": "says that the token is not valid yet"}
 
 
 def diagnose(evidence: Evidence) -> Diagnosis | None:
@@ -56,10 +58,10 @@ def diagnose(evidence: Evidence) -> Diagnosis | None:
 
 def unknown(evidence: Evidence, said: Objection) -> Diagnosis:
     """No evidence is an answer, too: what is known of the token, and where to look."""
-    new = ", of a new token, too" if evidence.replaced_too else ""
-    says = f"says {said.error}{new}, without a reason" if said.error else f"gives no reason{new}"
-    cause = f"the API {says}; {_token(evidence)}"
-    return Diagnosis("unknown", "?", cause, _advice(evidence), {"error": said.error})
+    refuses = "refuses a new token, too, and " if evidence.replaced_too else ""
+    says = _TIMES.get(said.about) or (f"says {said.error} without a reason" if said.error else "gives no reason")
+    cause = f"the API {refuses}{says}; {_token(evidence)}"
+    return Diagnosis("unknown", "?", cause, _advice(evidence, said), {"error": said.error})
 
 
 def _token(evidence: Evidence) -> str:
@@ -71,17 +73,20 @@ def _token(evidence: Evidence) -> str:
     ends = (claims.expires_at if claims is not None else None) if evidence.fixed else token.expires_at
     if ends is not None and (at := _clock(ends, evidence.now)):
         parts.append(f"is valid until {at} ({messages.duration(ends - evidence.now)})")
-    if claims is None:
-        parts.append("cannot be read, as it is no JWT")
-    elif claims.audience:
-        parts.append(f"has aud {' '.join(claims.audience[: claimed.MOST_AUDIENCES])}")
+    if claims is not None:
+        audience = " ".join(claims.audience[: claimed.MOST_AUDIENCES])
+        parts.append(f"has aud {audience}" if audience else "has no aud")
     if scope := evidence.scope:
         parts.append(f"has scope {' '.join(scope[:8])}")
-    return f"the token {', '.join(parts)}" if parts else "the token has neither an end, an audience nor a scope"
+    if claims is None:
+        parts.append("cannot be read, as it is no JWT")
+    return f"the token {', '.join(parts)}"
 
 
-def _advice(evidence: Evidence) -> str:
+def _advice(evidence: Evidence, said: Objection) -> str:
     file, request = evidence.file, evidence.environment.token_request
+    if said.about in _TIMES:
+        return "set this machine's clock by network time, and ask whoever runs the API to look at theirs"
     if request.grant_type == "basic":
         return f"check USERNAME and PASSWORD in {file}, and ask whoever runs the API what this user may do"
     if evidence.status == 403:

@@ -52,8 +52,10 @@ def read(evidence: Evidence) -> Objection:
     offered = tuple(dict.fromkeys(challenge.scheme for challenge in all_))
     ours = {"bearer", "dpop", evidence.scheme.lower()}
     mine = [challenge.parameters for challenge in all_ if challenge.scheme.lower() in ours]
-    # A token in another header is not what Bearer is about: the client may have sent a token of its own.
-    if not mine or not evidence.in_authorization:
+    if not evidence.in_authorization:
+        # An error is about what stands in Authorization, and that is the client's own (RFC 6750 section 3.1).
+        return Objection() if any("error" in each for each in mine) else Objection(offered)
+    if not mine:
         return Objection(offered)
     parameters = next((each for each in mine if each.get("error") in ERRORS), mine[0])
     error = parameters.get("error", "")
