@@ -8,6 +8,7 @@ from credential_injector import messages, status_lines
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import NoToken
+from credential_injector.proxy.policy import RULES
 from credential_injector.status import Counts
 
 REQUEST = TokenRequest(endpoint="https://login.example.com/token", client_id="abc")
@@ -54,6 +55,15 @@ def test_blame(code: str, said: str) -> None:
     failure = messages.failure(QA, NoToken(code, "why"))
     assert failure.startswith(f"no token ({code}): why; {said}")
     assert "TOKEN_ENDPOINT" not in failure
+
+
+def test_word() -> None:
+    """Each rule that keeps a token from a request has a word for the headline, with room for a short name."""
+    kinds = {rule.kind for rule in RULES} - {"host", "preflight", "overwrite"}
+    kinds |= {"near miss", "no token", "other scheme", "other host", "other port", "other path"}
+    assert {kind for kind in kinds if not 0 < len(messages.word(kind)) <= 13} == set()
+    assert messages.word("http_503") == "server down"
+    assert messages.word("http_404") == ""
 
 
 @pytest.mark.parametrize(

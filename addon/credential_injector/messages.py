@@ -63,9 +63,9 @@ _TROUBLE = "wait, or ask whoever runs the authorization server"
 # code of a failure.
 _WORDS = {
     "client": "not admitted",
-    "destination": "other server",
     "malformed": "malformed",
     "method": "bad method",
+    "names": "other server",
     "near miss": "other server",
     "no token": "no token",
     "other host": "other host",
@@ -76,6 +76,7 @@ _WORDS = {
     "ssl_insecure": "unverified",
     "token endpoint": "token request",
     "upstream": "other proxy",
+    "verified name": "unverified",
     "access_denied": "denied",
     "clock": "clock",
     "ending": "ending",
