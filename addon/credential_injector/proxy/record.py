@@ -12,7 +12,7 @@ from credential_injector.proxy.credential import Before, is_recorded
 from credential_injector.proxy.route_table import Route
 
 KEY = "inject"
-"""Of `flow.metadata`. Its value is a dict of plain values: mitmproxy cannot save anything else."""
+"""Of `flow.metadata`."""
 
 Action = Literal["injected", "kept", "blocked", "skipped"]
 
@@ -29,10 +29,13 @@ class Flow(Protocol):
 
 def injected(flow: Flow, route: Route, served: Served, before: Before | None, other: str = "") -> None:
     """The credential is in the request. `before` is what stood in its place, `other` the environment whose that was."""
-    headline = story.change(before, route.credential.label, other)
-    _inject(flow, route, served, headline, story.before(route.credential.place, before, other))
-    flow.metadata[KEY]["before"] = story.before_values(before, other)
-    flow.metadata[KEY]["replaced"] = before.scheme if before is not None else None
+    if before is None:
+        _inject(flow, route, served)
+        return
+    credential = route.credential
+    headline = story.headline(route.environment.name, story.change(before, credential.label, other))
+    _inject(flow, route, served, headline + story.before(credential.place, before, other))
+    flow.metadata[KEY] |= {"before": story.before_values(before, other), "replaced": before.scheme}
 
 
 def retried(flow: Flow, route: Route, served: Served, statuses: tuple[int, int], challenge: str) -> None:
@@ -42,7 +45,7 @@ def retried(flow: Flow, route: Route, served: Served, statuses: tuple[int, int],
     """
     refused, (first, second) = flow.metadata[KEY], statuses
     before = next((f"\n{line}" for line in flow.comment.split("\n") if line.startswith("- before: ")), "")
-    _inject(flow, route, served, f"{first}→{second}", before)
+    _inject(flow, route, served, story.headline(route.environment.name, f"{first}→{second}") + before)
     code = story.error_code(challenge)
     answers = f"{first}{f' ({code})' if code else ''} to <{refused['token'] or 'secret'}>, {second} to the one below"
     flow.comment = story.amended(flow.comment, "", f"sent again after a {first}: {answers}")
@@ -136,12 +139,12 @@ def forget(flow: Flow) -> None:
         flow.marked = ""
 
 
-def _inject(flow: Flow, route: Route, served: Served, headline: str, before: str) -> None:
+def _inject(flow: Flow, route: Route, served: Served, beginning: str = "") -> None:
+    """`beginning` is the comment's, up to what the API gets; by default that of a client that sent nothing."""
     told = route.story(served.token)
-    lines = f"{before}{told.after}{story.injected(route.environment.token_request.grant_type, served, told.until)}"
-    _write(flow, route, "injected", f"{story.headline(route.environment.name, headline)}{lines}{told.below}")
-    flow.metadata[KEY] |= told.values
-    flow.metadata[KEY]["source"] = served.source
+    above = beginning + told.after if beginning else told.fresh
+    middle = story.injected(route.environment.token_request.grant_type, served, told.until)
+    _write(flow, route, f"{above}{middle}{told.below}", {**told.values, "source": served.source})
 
 
 def _tell(
@@ -153,29 +156,18 @@ def _tell(
         comment += story.before(route.credential.place, before)
     if route is not None:
         comment += f"\n- {story.rule(route.environment, route.origin)}"
-    _write(flow, route, action, comment)
-    flow.metadata[KEY] |= {"reason": reason, "before": story.before_values(before)}
+    values = story.blank(action, route.environment if route is not None else None)
+    _write(flow, route, comment, {**values, "reason": reason, "before": story.before_values(before)})
 
 
-def _write(flow: Flow, route: Route | None, action: Action, comment: str) -> None:
+def _write(flow: Flow, route: Route | None, comment: str, values: dict[str, Any]) -> None:
     if route is not None and route.environment.transport.insecure_tls:
         comment += "\n- INSECURE_TLS: nobody verifies which server issues the tokens"
     # A flow that is replayed carries our earlier comment; what a person wrote stays below ours.
     written = flow.comment if KEY not in flow.metadata else flow.comment.partition("\n\n")[2]
     flow.comment = f"{comment}\n\n{written}" if written else comment
-    flow.marked = _MARKS[action] or flow.marked
-    flow.metadata[KEY] = {
-        "action": action,
-        "environment": route.environment.name if route is not None else None,
-        "reason": None,
-        "token": None,
-        "source": None,
-        "expires_at": None,
-        "replaced": None,
-        "retried": False,
-        "before": None,
-        "diagnosis": None,
-    }
+    flow.marked = _MARKS[values["action"]] or flow.marked
+    flow.metadata[KEY] = values
 
 
 def _name(route: Route | None) -> str:

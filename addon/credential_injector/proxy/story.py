@@ -28,6 +28,8 @@ class Story(NamedTuple):
     """What all requests to one origin with the same token have in common."""
 
     token: AccessToken
+    fresh: str
+    """The comment's beginning where the client sent nothing in the credential's place."""
     after: str
     """The lines that say what the API gets."""
     until: str
@@ -43,7 +45,7 @@ def story(environment: Environment, origin: Origin, credential: Credential, toke
     expires = math.isfinite(token.expires_at)
     asked, claims = environment.token_request.scope, token.claims
     values: dict[str, Any] = {
-        "token": None,
+        **blank("injected", environment),
         "issued_at": int(token.issued_at) if expires else None,
         "expires_at": int(token.expires_at) if expires else None,
         "claims": claims.shown() if claims is not None else None,
@@ -60,7 +62,24 @@ def story(environment: Environment, origin: Origin, credential: Credential, toke
     lines.append(rule(environment, origin))
     after = "".join(f"\n- after: {line}" for line in credential.described(token).split("\n"))
     until = f"{datetime.fromtimestamp(token.expires_at):%H:%M:%S}" if expires else ""  # noqa: DTZ006 - the reader's clock
-    return Story(token, after, until, "".join(f"\n- {line}" for line in lines), values)
+    fresh = headline(environment.name, change(None, credential.label)) + before(credential.place, None) + after
+    return Story(token, fresh, after, until, "".join(f"\n- {line}" for line in lines), values)
+
+
+def blank(action: str, environment: Environment | None) -> dict[str, Any]:
+    """A flow's metadata, in which nothing is known yet. Plain values: mitmproxy cannot save anything else."""
+    return {
+        "action": action,
+        "environment": environment.name if environment is not None else None,
+        "reason": None,
+        "token": None,
+        "source": None,
+        "expires_at": None,
+        "replaced": None,
+        "retried": False,
+        "before": None,
+        "diagnosis": None,
+    }
 
 
 def injected(grant_type: str, served: Served, until: str) -> str:
