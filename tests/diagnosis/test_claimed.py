@@ -150,6 +150,9 @@ def test_named(evidence: Evidence, code: str, word: str, cause: str, advice: str
         (case(401, invalid("bad signature"), claims={"cnf": {"jkt": "abc"}}), "signature"),
         (case(401, {}, claims={"cnf": {"x5t#S256": "abc"}}, shows_certificate=True), "unknown"),
         (case(401, {}, claims={"cnf": {}}), "unknown"),
+        (case(401, invalid("expired"), claims={"cnf": {"jkt": "abc"}}), "unknown"),
+        (case(401, invalid("expired"), claims={"cnf": {"x5t#S256": "abc"}}), "unknown"),
+        (case(401, {}, claims={"iss": "https://b.example.com/", "aud": "https://t.auth0.com/userinfo"}), "unknown"),
     ],
 )  # fmt: skip
 def test_near(evidence: Evidence, code: str | None) -> None:

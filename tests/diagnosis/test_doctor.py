@@ -78,6 +78,7 @@ def test_unknown(evidence: Evidence, cause: str, advice: str) -> None:
     [
         (case(401, {**bearer(realm="x"), **date(NOW)}, STATIC, claims={"exp": NOW - 1, "aud": "urn:a"}), "expired"),
         (case(401, {"WWW-Authenticate": "Basic"}, STATIC, claims={"exp": NOW - 1}), "expired"),
+        (case(401, date(NOW + 2 * HOUR), STATIC, claims={"exp": NOW - 1}), "expired"),
         (case(401, date(NOW + 2 * HOUR), RESOURCE, claims={"aud": "urn:a"}), "clock"),
         (case(401, {}, RESOURCE, claims={"aud": "urn:a"}, owner=lambda _: "uat"), "other_environment"),
         (case(401, {}, RESOURCE, claims={"aud": "urn:a", "cnf": {"jkt": "x"}}), "audience"),

@@ -15,6 +15,7 @@ from credential_injector.oauth.token import AccessToken
 from credential_injector.origins.origin import parse_origin
 from tests.diagnosis.cases import Fields
 from tests.fuzz.inputs import (
+    ANY_TEXT,
     NOW,
     NUMBERS,
     REQUEST,
@@ -23,7 +24,6 @@ from tests.fuzz.inputs import (
     TOKEN,
     as_bytes,
     assert_harmless,
-    json_values,
     mutated,
 )
 
@@ -65,7 +65,8 @@ HEADERS = st.fixed_dictionaries(
 )
 CLAIMS = st.dictionaries(
     st.sampled_from(["iss", "aud", "scope", "roles", "exp", "nbf", "iat", "acr", "auth_time", "cnf", "at_hash", "azp"]),
-    st.sampled_from(["abc", "https://login.example.com", NOW - 60, NOW + 60, 0]) | NUMBERS | json_values(st.nothing()),
+    st.sampled_from(["abc", "https://login.example.com", NOW - 60, NOW + 60, 0]) | NUMBERS | ANY_TEXT | st.lists(ANY_TEXT, max_size=3)
+    | st.dictionaries(st.sampled_from(["jkt", "x5t#S256"]), ANY_TEXT, max_size=2),
 )  # fmt: skip
 # A token's own claims may be shown: there is no canary among them.
 JWTS = CLAIMS.map(as_bytes).map(lambda claims: f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.{TOKEN}")

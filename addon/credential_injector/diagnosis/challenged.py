@@ -110,7 +110,7 @@ def other_scheme(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     """The API offers other ways only than the one in which the token goes (RFC 9110 section 11.6.1)."""
     environment, file, sent = evidence.environment, evidence.file, evidence.scheme
     offered = evidence.names(objection.offered)
-    if evidence.status != 401 or not offered or len(offered) < len(objection.offered):
+    if not offered or len(offered) < len(objection.offered):
         return None
     values = {"offered": offered, "sent": sent, "header": environment.header}
     asks = f"the API asks for {' or '.join(offered)}"
