@@ -65,7 +65,8 @@ HEADERS = st.fixed_dictionaries(
 )
 CLAIMS = st.dictionaries(
     st.sampled_from(["iss", "aud", "scope", "roles", "exp", "nbf", "iat", "acr", "auth_time", "cnf", "at_hash", "azp"]),
-    st.sampled_from(["abc", "https://login.example.com", NOW - 60, NOW + 60, 0]) | NUMBERS | ANY_TEXT | st.lists(ANY_TEXT, max_size=3)
+    st.sampled_from(["abc", "https://login.example.com", NOW - 60, NOW + 60, 0]) | NUMBERS | ANY_TEXT
+    | st.lists(ANY_TEXT, max_size=3)
     | st.dictionaries(st.sampled_from(["jkt", "x5t#S256"]), ANY_TEXT, max_size=2),
 )  # fmt: skip
 # A token's own claims may be shown: there is no canary among them.
