@@ -46,6 +46,7 @@ LONG = [
     "test_endurance",
     "test_login",
     "test_oidc_provider",
+    "test_doctor",
     "test_redact",
     "test_demo",
     "test_recovery",

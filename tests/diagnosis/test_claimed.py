@@ -112,6 +112,8 @@ def test_named(evidence: Evidence, code: str, word: str, cause: str, advice: str
     ("evidence", "code"),
     [
         (case(401, {}, claims={"aud": "api://orders"}), "unknown"),
+        (case(401, invalid("bad_signature:"), claims={}), "signature"),
+        (case(401, invalid("audiences and audit of the expiry"), claims={}), "unknown"),
         (case(401, {}, claims={"aud": "https://elsewhere.example.com"}), "unknown"),
         (case(403, {}, RESOURCE, claims={"aud": "urn:a"}), "unknown"),
         (case(401, {}, RESOURCE, claims={"aud": ["urn:orders", "urn:b"]}), "unknown"),

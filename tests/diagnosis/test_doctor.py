@@ -48,7 +48,7 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
          "the API refuses a new token, too, and gives no reason; the token is valid until 11:23 (60 min), has aud"
          " api://orders, has scope read", AUDIENCE),
         (case(401, bearer(error="invalid_token"), BOUND, claims={}),
-         "the API says invalid_token without a reason; the token is valid until 11:23 (60 min), has no aud, has scope"
+         "the API says invalid_token, without a reason; the token is valid until 11:23 (60 min), has no aud, has scope"
          " read write",
          f"{AUDIENCE}; where the token is bound to the client's certificate, mitmproxy must show it to the API, too:"
          " --set client_certs=FILE, of CLIENT_KEY and CLIENT_CERT in PEM form"),

@@ -16,14 +16,18 @@ ERRORS = frozenset(
     )
 )
 LONGEST_DESCRIPTION = 512  # characters that are looked at
-# What an error_description may be about. Two at a time, or a choice, say nothing.
+# What an error_description may be about: `invalid_audience` and `Invalid claim 'aud'` are. Two at a time, or a choice,
+# say nothing.
 _SUBJECTS = {
-    "audience": r"\b(audience|aud)\b",
-    "expired": r"\b(expired|exp)\b",
-    "early": r"\bnot yet valid\b|\bnbf\b|\bused before\b|\bin the future\b",
-    "issuer": r"\b(issuer|iss)\b",
-    "revoked": r"\brevoked\b",
-    "signature": r"\bsignature\b",
+    subject: re.compile(rf"(?<![a-z])(?:{words})(?![a-z])")
+    for subject, words in {
+        "audience": "audience|aud",
+        "expired": "expired|exp",
+        "early": "not yet valid|not valid yet|nbf|used before|in the future",
+        "issuer": "issuer|iss",
+        "revoked": "revoked",
+        "signature": "signature",
+    }.items()
 }
 _VAGUE = re.compile(r"\b(or|may|might|could|other)\b")
 
@@ -66,5 +70,5 @@ def read(evidence: Evidence) -> Objection:
 
 def _about(description: str) -> str:
     words = description[:LONGEST_DESCRIPTION].lower()
-    found = [subject for subject, pattern in _SUBJECTS.items() if re.search(pattern, words)]
+    found = [subject for subject, pattern in _SUBJECTS.items() if pattern.search(words)]
     return found[0] if len(found) == 1 and not _VAGUE.search(words) else ""

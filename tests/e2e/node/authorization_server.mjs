@@ -64,6 +64,9 @@ const provider = new Provider(issuer, {
     ...algorithms.map((alg) => client(alg, 'private_key_jwt', { jwks: { keys: [jwks[alg]] } })),
     client('tls', 'tls_client_auth', { tls_client_auth_subject_dn: 'CN=tls' }),
     client('self-signed', 'self_signed_tls_client_auth', { jwks: { keys: [jwks['self-signed']] } }),
+    client('bound', 'self_signed_tls_client_auth', {
+      jwks: { keys: [jwks['self-signed']] }, tls_client_certificate_bound_access_tokens: true,
+    }),
     client('refresh', 'client_secret_basic', { ...person, grant_types: ['authorization_code', 'refresh_token'] }),
     ...['native', 'short'].map((id) => client(id, 'none', {
       ...person, application_type: 'native',
@@ -90,6 +93,7 @@ const provider = new Provider(issuer, {
     introspection: { enabled: true },
     mTLS: {
       enabled: true,
+      certificateBoundAccessTokens: true,
       tlsClientAuth: true,
       selfSignedTlsClientAuth: true,
       getCertificate: (ctx) => ctx.socket.getPeerX509Certificate?.(),
@@ -99,7 +103,7 @@ const provider = new Provider(issuer, {
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo: (ctx, resource) => ({
-        scope: 'read', audience: resource, accessTokenFormat: resource === 'urn:jwt' ? 'jwt' : 'opaque',
+        scope: 'read', audience: resource, accessTokenFormat: resource.startsWith('urn:jwt') ? 'jwt' : 'opaque',
       }),
     },
   },
@@ -120,7 +124,9 @@ async function refreshToken() {
 const keys = createRemoteJWKSet(new URL(`${issuer}/jwks`));
 async function claims(token) {
   if (token.split('.').length === 3) {
-    return (await jwtVerify(token, keys, { issuer, audience: 'urn:jwt', typ: 'at+jwt' }).catch(() => ({}))).payload;
+    const { payload } = await jwtVerify(token, keys, { issuer, audience: 'urn:jwt', typ: 'at+jwt' });
+    if (payload.cnf) throw new Error('no client certificate was shown');
+    return payload;
   }
   const introspection = await (await fetch(`${issuer}/token/introspection`, {
     method: 'POST',
@@ -144,10 +150,12 @@ const api = createServer(async (request, response) => {
   }
   stats.calls += 1;
   const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
-  const known = token && await claims(token);
+  let why = '';
+  const known = token && await claims(token).catch((error) => { why = error.message; });
   if (!known) {
     stats.refused += 1;
-    return answer(401, { error: 'invalid_token' }, { 'www-authenticate': 'Bearer error="invalid_token"' });
+    const description = why && `, error_description="${why.replaceAll('"', "'")}"`;
+    return answer(401, { error: 'invalid_token' }, { 'www-authenticate': `Bearer error="invalid_token"${description}` });
   }
   return answer(200, { path: request.url, client_id: known.client_id, scope: known.scope, aud: known.aud, jwt: token.split('.').length === 3 });
 });
