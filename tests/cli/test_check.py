@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from credential_injector.demo.servers import Client, DemoAuthorizationServer, serve
+from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
 from tests.certificates import Authority
 from tests.cli.conftest import SECRET, Run, Server, env
 from tests.fakes import answering, http
@@ -78,7 +78,7 @@ def test_json(run: Run, tmp_path: Path, server: Server) -> None:
     assert told["environments"][0] == {
         "ok": True, "name": "qa", "file": "other/qa.env", "endpoint": server[1], "tls": "none, loopback",
         "lifetime": 300.0, "scope": [], "more_scope": 0, "clock_skew": 0.0, "problems": [],
-        "unconfirmed_scope": [], "api_tls": {}, "notes": [], "failure": None,
+        "unconfirmed_scope": [], "api_tls": {}, "notes": [], "failure": None, "probe": None,
     }  # fmt: skip
     assert len(server[0].token_requests) == 2
     assert json.loads(run("check", "qa", "--json", "--envs", "other").stdout)["ok"]
@@ -147,3 +147,33 @@ def test_concurrency(run: Run, tmp_path: Path) -> None:
         env(tmp_path, "qa", origin)
         env(tmp_path, "uat", origin)
         assert run("check").returncode == 0
+
+
+def test_probe(run: Run, tmp_path: Path, server: Server) -> None:
+    """A probe has a column of its own, and what the API says against the token is a problem."""
+    api = ProtectedApi(server[0])
+    with serve(api.app) as origin:
+        for name, secret, host in (("qa", SECRET, origin), ("uat", "wrong", origin.replace("127.0.0.1", "localhost"))):
+            file = env(tmp_path, name, server[1], secret=secret)
+            file.write_text(file.read_text().replace(f"*.{name}.example.com", host))
+        done = run("check", "--probe", "/always/403?insufficient_scope")
+        good = run("check", "qa", "--probe", "/orders")
+    assert [row.split()[:2] for row in done.stdout.splitlines()[:3]] == [
+        ["ENVIRONMENT", "RESULT"],
+        ["qa", "WRONG"],
+        ["uat", "WRONG"],
+    ]
+    assert "  403 scope  " in done.stdout.splitlines()[1]
+    assert f"qa: GET {origin}/always/403 answered 403: the API says that the token's scope does not" in done.stdout
+    assert (done.returncode, good.returncode) == (1, 0)
+    assert "  API TLS  PROBE  TOKENS FROM" in good.stdout.splitlines()[0]
+    assert "  200  " in good.stdout.splitlines()[1]
+    assert len(api.received) == 2
+
+
+def test_no_path(run: Run, tmp_path: Path) -> None:
+    """What is no path is a wrong call, before a token is asked for."""
+    env(tmp_path, "qa", "https://login.example.com/token")
+    done = run("check", "--probe", "orders")
+    told = "Error: --probe: is no path; expected one such as /orders?limit=1, which begins with a slash\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", told)

@@ -8,7 +8,9 @@ from credential_injector.tokens.checkup import Checkup
 
 def table(checkups: Sequence[Checkup]) -> Iterator[str]:
     """A row for each environment, then what is wrong, then what may be wrong."""
-    rows = [("ENVIRONMENT", "RESULT", "TOKEN", "SCOPE", "CLOCK", "TLS", "API TLS", "TOKENS FROM")]
+    rows: list[tuple[str, ...]] = [
+        ("ENVIRONMENT", "RESULT", "TOKEN", "SCOPE", "CLOCK", "TLS", "API TLS", "TOKENS FROM")
+    ]
     rows += [
         (
             one.name,
@@ -22,6 +24,9 @@ def table(checkups: Sequence[Checkup]) -> Iterator[str]:
         )
         for one in checkups
     ]
+    if any(one.probe is not None for one in checkups):
+        cells = ["PROBE", *map(_probe, checkups)]
+        rows = [(*row[:-1], cell, row[-1]) for row, cell in zip(rows, cells, strict=True)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -38,3 +43,10 @@ def _scope(checkup: Checkup) -> str:
     if checkup.more_scope:
         parts.append(f"+{checkup.more_scope} not asked for")
     return " ".join(filter(None, parts))
+
+
+def _probe(checkup: Checkup) -> str:
+    probed = checkup.probe
+    if probed is None or probed.status is None:
+        return "-"
+    return f"{probed.status} {probed.diagnosis['code']}" if probed.diagnosis is not None else str(probed.status)

@@ -1,4 +1,4 @@
-"""HTTP exchanges with an authorization server, over connections of connections.py.
+"""HTTP exchanges with an authorization server, or of a checkup with an API, over connections of connections.py.
 
 Slow to import, as it imports requests: the add-on does that soon after its start, or with its first token request.
 """
@@ -138,13 +138,19 @@ class Conversation:
         """Send a form. Raises NoToken where no answer comes."""
         return self._exchange("POST", url, {"Content-Type": "application/x-www-form-urlencoded", **headers}, form)
 
+    def head(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        """Send a request without a body, and read what comes before the answer's. Raises NoToken."""
+        return self._exchange(method, url, {"Accept": "*/*", **headers}, None, reads_body=False)
+
     def abort(self) -> None:
         """End the exchange. Shutting down its socket makes a read that blocks return."""
         with self._lock:
             self._aborted = True
             self._shut_down()
 
-    def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Answer:
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: str | None, *, reads_body: bool = True
+    ) -> Answer:
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",  # else a small answer could inflate to a large one
@@ -159,7 +165,7 @@ class Conversation:
                 parts.scheme or "", (parts.host or "").strip("[]"), port, self._transport, self._certificate
             )
             through = " through the proxy" if target.proxy else ""
-            ask = partial(self._answer, target, requests.Request(method, url, headers, data=body))
+            ask = partial(self._answer, target, requests.Request(method, url, headers, data=body), reads_body)
             if (kept := self._connections.take(target)) is not None:
                 try:
                     return ask(kept)
@@ -175,7 +181,9 @@ class Conversation:
         finally:
             self._watch(None)
 
-    def _answer(self, target: Target, request: requests.Request, connection: HTTPConnection) -> Answer:
+    def _answer(
+        self, target: Target, request: requests.Request, reads_body: bool, connection: HTTPConnection
+    ) -> Answer:
         """Raises requests.ConnectionError before an answer begins, and what urllib3 raises from then on."""
         ended = False
         try:
@@ -184,6 +192,8 @@ class Conversation:
                 prepared = session.prepare_request(request)
                 with session.send(prepared, stream=True, allow_redirects=False) as response:
                     content = b""
+                    if not reads_body:
+                        return Answer(response.status_code, response.headers, content)
                     for chunk in response.raw.stream(64 * 1024, decode_content=False):
                         content += chunk
                         if len(content) > LARGEST_ANSWER:

@@ -2,8 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,19 +12,24 @@ from urllib.parse import urlsplit
 from credential_injector import messages, permissions
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder
+from credential_injector.environments.owners import Owners
 from credential_injector.oauth.answers import Answer, granted_scope, server_time, token_scope
 from credential_injector.oauth.endpoint import TokenEndpoint
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.server import Network
-from credential_injector.oauth.token import LEEWAY, AccessToken, NoToken
+from credential_injector.oauth.token import LEEWAY, AccessToken, NoToken, Served
 from credential_injector.status import FailureStatus
 from credential_injector.threads import in_thread
 from credential_injector.tokens import upstream_tls
+from credential_injector.tokens.probe import Finding, Probe, Probed
 from credential_injector.tokens.provider import Named, Provider
 
 if TYPE_CHECKING:
     from credential_injector.tokens.store import TokenStore
+
+Send = Callable[[Environment, Served], Awaitable[Finding]]
+"""Sends a probe with a token that was served just now."""
 
 AT_ONCE = 32  # environments: each takes some file descriptors, and a process may have no more than 256
 # Granted without being named: the first is answered by a refresh token, and Entra ID's second stands for all that the
@@ -59,6 +65,8 @@ class Checkup:
     """A line for each thing that may be wrong, but cannot be known from here."""
     failure: FailureStatus | None = None
     """Why there is no token; also the first line of `problems`, but for those about its file."""
+    probe: Probed | None = None
+    """What the API says to a request with the token; None: nobody asked for that, or there is no token."""
 
     @property
     def ok(self) -> bool:
@@ -67,13 +75,18 @@ class Checkup:
 
 
 async def check_folder(
-    folder: Folder, store: "TokenStore | None", trust: upstream_tls.Trust, tell: Callable[[str], None]
+    folder: Folder,
+    store: "TokenStore | None",
+    trust: upstream_tls.Trust,
+    tell: Callable[[str], None],
+    probe: Probe | None = None,
 ) -> list[Checkup]:
     """Check every environment of a folder, also one whose file is wrong. `tell` shows a line when each begins."""
     environments, mistakes = await in_thread(folder.survey, "environment files")
     wrong: dict[str, list[str]] = {}
     for mistake in mistakes:
         wrong.setdefault(mistake.partition(": ")[0], []).append(mistake)
+    send = None if probe is None else partial(probe.send, owners=Owners(environments))
     provider, network, turns = Provider(store), Network(), asyncio.Semaphore(AT_ONCE)
 
     async def one(environment: Environment) -> Checkup:
@@ -83,7 +96,7 @@ async def check_folder(
             doing = f"asking {whence} for a token" if whence else "checking its file and its API"
             tell(f"{environment.name}: {doing} ...")
             done, trials = await asyncio.gather(
-                check(environment, provider, network, secret_files=secret_files, ca_file=trust.ca_file),
+                check(environment, provider, network, secret_files=secret_files, ca_file=trust.ca_file, send=send),
                 _try_origins(environment, trust),
             )
         problems = [f"{origin}: {trial.problem}" for origin, trial in trials.items() if trial.problem]
@@ -107,8 +120,9 @@ async def check(
     *,
     secret_files: Sequence[Path] = (),
     ca_file: str = "",
+    send: Send | None = None,
 ) -> Checkup:
-    """Ask for one token, as the proxy would, and look at what comes back.
+    """Ask for one token, as the proxy would, and look at what comes back. `send` then sends a probe with it.
 
     `secret_files` hold its secrets, `ca_file` the authorities that mitmproxy trusts.
     """
@@ -117,17 +131,22 @@ async def check(
     if exposed:
         problems.append(permissions.warning(exposed))
     if request.grant_type in FIXED:
-        return Checkup(environment.name, environment.file, problems=tuple(problems))
+        fixed = provider.source(request, environment.transport, Named(environment.name))
+        found = await send(environment, await fixed.token()) if send is not None else None
+        return _with(found, Checkup(environment.name, environment.file, problems=tuple(problems)))
     transport = environment.transport.completed(ca_file)
     endpoint = _Timed(TokenEndpoint(request, transport, network))
     source = provider.source(request, transport, Named(environment.name), endpoint)
     source.refresh()
-    token, failed, skew, scope = None, None, None, _Scope()
+    served, found, failed, skew, scope = None, None, None, None, _Scope()
     try:
-        token = (await source.token()).token
+        served = await source.token()
     except NoToken as error:
         failed = error.failure
         problems.append(messages.failure(environment, failed, source.kept_in))
+    if served is not None and send is not None:
+        found = await send(environment, served)
+    token = None if served is None else served.token
     if await provider.loses(request):
         problems.append(messages.lost_refresh_token(environment, source.kept_in))
     answer = endpoint.last
@@ -139,7 +158,7 @@ async def check(
     if skew is not None and abs(skew) >= LEEWAY:
         ahead = "behind" if skew > 0 else "ahead of"
         problems.append(f"this machine's clock is {abs(skew):.0f} s {ahead} the server's; set it by network time")
-    return Checkup(
+    done = Checkup(
         environment.name,
         environment.file,
         endpoint=request.server_url,
@@ -153,6 +172,15 @@ async def check(
         notes=(scope.note,) if scope.note else (),
         failure=None if failed is None else messages.failure_status(environment, failed, source.kept_in),
     )
+    return _with(found, done)
+
+
+def _with(found: Finding | None, checkup: Checkup) -> Checkup:
+    """The same with what a probe found."""
+    if found is None:
+        return checkup
+    problems = (*checkup.problems, *filter(None, [found.problem]))
+    return replace(checkup, problems=problems, notes=(*checkup.notes, *filter(None, [found.note])), probe=found.probed)
 
 
 class _Timed:
