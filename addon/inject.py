@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mitmproxy.version import VERSION
 
-# HACK: mitmproxy names a script's module so, read in 11.0.2 and 12.3.1. Whoever says `import inject` means another one,
-# and must not disturb the add-on that runs.
-if not __name__.startswith("__mitmproxy_script__."):
+# Whoever says `import inject` means another module, and must not disturb the add-on that runs. HACK: mitmproxy names a
+# script's module __mitmproxy_script__.inject, read in 11.0.2 and 12.3.1.
+if __name__.endswith("inject") and not __name__.startswith("__mitmproxy_script__."):
     raise ModuleNotFoundError(
         f"No module named {__name__!r}: {__file__} is a script for mitmproxy's option -s, which nobody can import; if"
         " you want a library of that name, install it",
