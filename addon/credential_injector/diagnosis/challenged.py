@@ -10,7 +10,8 @@ from credential_injector.diagnosis.objection import Objection
 from credential_injector.oauth.grants import GRANTS
 from credential_injector.oauth.token import Failure
 
-LONGEST_URL = 200
+LONGEST_URL = 200  # characters
+MOST_SCOPES = 64  # names of the API's that are compared
 
 
 def step_up(evidence: Evidence, objection: Objection) -> Diagnosis | None:
@@ -46,7 +47,8 @@ def scope(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     """The token lacks a scope or a role (RFC 6750 section 3.1)."""
     has, said = evidence.scope, objection.error == "insufficient_scope"
     # With Entra ID, /.default stands for whatever is granted, and no token has it.
-    wanted = [name for name in objection.parameters.get("scope", "").split() if not name.endswith("/.default")]
+    names = objection.parameters.get("scope", "").split()[:MOST_SCOPES]
+    wanted = [name for name in names if not name.endswith("/.default")]
     missing = evidence.names(name for name in wanted if has is not None and not _is_among(name, has))
     if not said and not (evidence.status == 403 and not objection.error and missing):
         return None

@@ -3,6 +3,7 @@
 import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 from credential_injector.environments.environment import Environment
@@ -101,8 +102,8 @@ class Evidence:
         return next(iter(self.headers.get_all(header)), "")
 
     def names(self, said: Iterable[str]) -> list[str]:
-        """Those names of the server's that can be repeated, a few of them."""
-        return [name for name in dict.fromkeys(said) if self.is_repeatable(name)][:MOST_NAMES]
+        """Those of the first few names of the server's that can be repeated: to look at a name takes a while."""
+        return [name for name in islice(dict.fromkeys(said), MOST_NAMES) if self.is_repeatable(name)]
 
     def is_repeatable(self, text: str, longest: int = LONGEST_NAME) -> bool:
         """Whether a name that the server wrote can be shown: short, visible, and without a piece of a secret."""
