@@ -119,7 +119,6 @@ class Retry:
             stays = messages.own_error(error)
         if isinstance(stays, AccessToken):
             return stays
-        stays += messages.certificate_advice(environment)
         record.stays(flow, stays)
         self._log_once(logging.WARNING, environment, f"the API answered 401, which stays: {stays}")
         return token
