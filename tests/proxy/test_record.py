@@ -62,7 +62,7 @@ def test_injected() -> None:
         f"- after: Authorization: Bearer <{TOKEN.fingerprint}>",
         f"- token injected (cached, 59 min left), expires {UNTIL}, issued 1 s ago",
         "- token: iss https://login, aud api, sub me, scope read",
-        "- scope: asked read write, granted read",
+        "- scope: asked read write, granted: read",
         "- rule: HOST=https://api.example.com in envs/qa.env",
     ]
     assert flow.marked == ":key:"

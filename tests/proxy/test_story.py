@@ -2,6 +2,7 @@
 
 import pytest
 
+from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.proxy import story
 from credential_injector.proxy.credential import Before
 
@@ -52,3 +53,11 @@ def test_change(before: Before | None, other: str, label: str, shown: str) -> No
 def test_error_code(challenge: str, code: str) -> None:
     """Only a known code is repeated of what the API wrote."""
     assert story.error_code(challenge) == code
+
+
+def test_few() -> None:
+    """A comment lists a few names; more of them stand in the metadata."""
+    claims = JwtClaims(scope=tuple(map(str, range(20))))
+    assert story.before("Authorization", Before("Bearer", claims)).endswith(
+        "(scope 0 1 2 3 4 5 6 7 8 9 10 11 and 8 more)"
+    )

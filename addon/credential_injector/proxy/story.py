@@ -6,6 +6,7 @@ the lines as one paragraph, in which the dashes keep them apart.
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from credential_injector.origins.origin import Origin
 from credential_injector.proxy.credential import Before, Credential
 
 HEADLINE = 17  # characters
+MOST_NAMES = 12  # of a claim or a scope that a comment lists; the metadata has all
 SHORTEST_NAME = 4  # characters of an environment's name that stay in a headline
 
 _ERROR = re.compile(r'\berror="?([a-z_]{1,40})')
@@ -57,8 +59,8 @@ def story(environment: Environment, origin: Origin, credential: Credential, toke
     if claims is not None and (said := _claims(claims)):
         lines.append(f"token: {said}")
     if asked or token.scope is not None:
-        granted = "the answer does not say what was granted" if token.scope is None else f"granted {token.scope or '-'}"
-        lines.append(f"scope: asked {asked or '-'}, {granted}")
+        said = "the answer does not say what was" if token.scope is None else _few(token.scope.split()) or "nothing"
+        lines.append(f"scope: asked {_few(asked.split()) or 'nothing'}, granted: {said}")
     lines.append(rule(environment, origin))
     after = "".join(f"\n- after: {line}" for line in credential.described(token).split("\n"))
     until = f"{datetime.fromtimestamp(token.expires_at):%H:%M:%S}" if expires else ""  # noqa: DTZ006 - the reader's clock
@@ -145,12 +147,17 @@ def error_code(challenge: str) -> str:
     return found[1] if found is not None and found[1] in OAUTH_ERRORS else ""
 
 
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return " ".join(names[:MOST_NAMES]) + more
+
+
 def _claims(claims: JwtClaims) -> str:
     told = {
         "iss": claims.issuer,
-        "aud": " ".join(claims.audience),
+        "aud": _few(claims.audience),
         "sub": claims.subject,
-        "scope": " ".join(claims.scope or ()),
-        "roles": " ".join(claims.roles),
+        "scope": _few(claims.scope or ()),
+        "roles": _few(claims.roles),
     }
     return ", ".join(f"{name} {value}" for name, value in told.items() if value)
