@@ -45,6 +45,7 @@ LONG = [
     "test_ending",
     "test_endurance",
     "test_login",
+    "test_page_in_chromium",
     "test_oidc_provider",
     "test_doctor",
     "test_redact",

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import quote
 
 from credential_injector import messages
 from credential_injector.oauth.grants import FIXED, GRANTS
@@ -48,7 +47,7 @@ def card(now: EnvironmentStatus) -> Card:
     granted = token.scope if token is not None else None
     waits = now.failure is not None and now.failure.next_try > 0
     return Card(
-        id=f"environment-{quote(now.name, safe='')}",
+        id=f"environment-{now.name}",
         name=now.name,
         file=text(now.file),
         state=state,

@@ -93,6 +93,7 @@ class PageHandler(_Guarded):  # type: ignore[no-untyped-call]
                     status=flow.response.status_code if flow.response is not None else None,
                     failed=flow.error is not None,
                     record=flow.metadata[record.KEY],
+                    is_replay=flow.is_replay == "request",
                 )
 
 

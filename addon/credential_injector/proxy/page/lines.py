@@ -30,6 +30,8 @@ class Seen:
     failed: bool
     """There is no answer, and there will be none."""
     record: Any
+    is_replay: bool = False
+    """A person has sent it again, or the add-on has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Line:
     """Which line of which file applies."""
     method: str
     path: str
+    is_replay: bool
     answer: str
     tone: Literal["good", "bad", "idle"]
     sent: str
@@ -93,6 +96,7 @@ def _line(seen: Seen, record: Mapping[str, Any]) -> Line:
         rule=f"{text(rule.get('key'))} in {text(rule.get('file'))}" if rule else "",
         method=text(seen.method),
         path=text(seen.path),
+        is_replay=seen.is_replay,
         answer=_answer(seen, record),
         tone="bad" if outcome == "refused" else "good" if outcome == "healed" else "idle",
         sent=_sent(record, before),

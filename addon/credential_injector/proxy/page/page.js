@@ -4,9 +4,9 @@
 const POLL = 2000; // milliseconds
 const news = document.getElementById("news");
 const form = document.getElementById("refresh");
-let main = document.getElementById("main");
-let shown = main.innerHTML;
+const main = document.getElementById("main");
 let ahead = 0; // milliseconds by which the server's clock is ahead of this one
+let shown = parts(main);
 let polling;
 
 function say(text) {
@@ -41,6 +41,12 @@ function start(root) {
   for (const one of root.querySelectorAll("[data-left]")) one.dataset.expires = now() / 1000 + Number(one.dataset.left);
 }
 
+// The parts of the page as the server sent them, by their ids; what is left differs each time.
+function parts(root) {
+  const html = part => part.outerHTML.replace(/data-left="\d+">[^<]*/g, "");
+  return new Map([...root.querySelectorAll("[data-part]")].map(part => [part.id, html(part)]));
+}
+
 function tellChanges(fresh) {
   const told = [];
   for (const card of fresh.querySelectorAll("[data-state]")) {
@@ -53,18 +59,28 @@ function tellChanges(fresh) {
   if (told.length) say(told.slice(0, 5).join("; "));
 }
 
+// Replaces what has changed and nothing else, so that a screen reader stays where it is.
 function show(fresh) {
-  const html = fresh.innerHTML;
   const selects = !getSelection().isCollapsed && main.contains(getSelection().anchorNode);
   // Whoever copies a text or presses a button keeps what is under the hand.
-  if (html === shown || selects || main.querySelector(":active")) return;
+  if (selects || main.querySelector(":active")) return;
   tellChanges(fresh);
+  const came = parts(fresh);
   const focused = main.contains(document.activeElement) ? document.activeElement.id : "";
   start(fresh);
-  main.replaceChildren(...fresh.childNodes);
-  shown = html;
+  if ([...came.keys()].join() !== [...shown.keys()].join()) {
+    main.replaceChildren(...fresh.childNodes);
+  } else {
+    for (const [id, html] of came) {
+      const before = document.getElementById(id), after = fresh.querySelector(`#${CSS.escape(id)}`);
+      const left = before.querySelector("[data-left]");
+      if (html !== shown.get(id)) before.replaceWith(after);
+      else if (left) left.dataset.expires = after.querySelector("[data-left]").dataset.expires;
+    }
+  }
+  shown = came;
   tick();
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  if (focused && document.activeElement.id !== focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
 async function load() {
