@@ -34,7 +34,8 @@ return [...document.querySelectorAll(".flow-table td.col-comment")].map(cell => 
   const line = text.data.split("\\n")[0], range = document.createRange();
   range.setStart(text, 0);
   range.setEnd(text, line.length);
-  return range.getBoundingClientRect().right <= cell.getBoundingClientRect().right ? line : "cut off: " + line;
+  // Behind the line comes an ellipsis: the rest of the comment is cut off.
+  return range.getBoundingClientRect().right + 14 <= cell.getBoundingClientRect().right ? line : "cut off: " + line;
 })"""
 
 VIOLATIONS = """

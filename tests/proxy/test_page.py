@@ -65,8 +65,8 @@ def line(seen: Seen = SEEN, **record: Any) -> Line:
 @pytest.mark.parametrize(
     ("status", "state", "tone", "button"),
     [
-        (QA, "no token yet", "idle", "Get one"),
-        (replace(QA, counts=Counts(token_requests=1)), "no token now", "idle", "Get one"),
+        (QA, "no token yet", "idle", "Get a token"),
+        (replace(QA, counts=Counts(token_requests=1)), "no token now", "idle", "Get a token"),
         (replace(QA, token=TOKEN), "token valid", "good", "Refresh"),
         (replace(QA, failure=FAILURE), "no token", "bad", "Try now"),
         (replace(QA, token=TOKEN, failure=FAILURE), "token valid, but no new one", "bad", "Refresh"),
@@ -91,7 +91,7 @@ def test_failure() -> None:
 def test_refusal() -> None:
     """The API's last refusal is told with its advice and its time."""
     one = card(replace(QA, token=TOKEN, counts=REFUSED))
-    assert one.why == f"the API wants scope admin ({clock(NOON)})"
+    assert (one.why, one.since) == ("the API wants scope admin", clock(NOON))
     assert one.advice == "add it to SCOPE in envs/qa.env"
 
 
@@ -131,9 +131,11 @@ def test_ten_thousand() -> None:
     rows = view.page(overview(*many), ())
     names = [one.name for one in rows.cards]
     assert len(names) == view.MOST_CARDS
-    assert rows.more == 10_000 - view.MOST_CARDS
     assert names[-2:] == ["e5000", "e9000"]
-    assert [one.name for one in rows.unhealthy] == ["e9000"]
+    assert (rows.environments, rows.unhealthy) == (10_000, 1)
+    shown = handlers.html(rows).decode()
+    assert "1 of 10000 needs attention" in " ".join(shown.split())
+    assert "9900 more environments" in shown
 
 
 @pytest.mark.parametrize(
@@ -167,6 +169,13 @@ def test_sent(record: dict[str, Any], sent: str, sent_for: str) -> None:
     assert (line(**record).sent, line(**record).sent_for) == (sent, sent_for)
 
 
+def test_sent_claims() -> None:
+    """What the client's token says of itself."""
+    claims = {"aud": ["https://uat.example.com"], "sub": "alice", "email": "alice@example.com"}
+    before = {"scheme": "Bearer", "claims": claims, "environment": None}
+    assert line(before=before).sent_details == "aud https://uat.example.com · sub alice"
+
+
 @pytest.mark.parametrize(
     ("record", "received"),
     [
@@ -188,6 +197,7 @@ def test_details() -> None:
     """Where the token came from, when it ends, for what it is."""
     claims = {"aud": ["https://api.example.com"], "scope": ["read"]}
     told = line(claims=claims, scope={"asked": "read write", "granted": None}).details
+    assert "ends " + clock(NOON + 86400, "%d %b %H:%M") in line(expires_at=NOON + 86400).details
     assert told == f"cached · ends {clock(NOON)} · scope read · aud https://api.example.com"
     assert "scope read write" in line(scope={"asked": "read write", "granted": None}).details
 

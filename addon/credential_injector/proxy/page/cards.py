@@ -2,14 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from credential_injector import messages
 from credential_injector.oauth.grants import FIXED, GRANTS
-from credential_injector.proxy.page.texts import clock, short, text
+from credential_injector.proxy.page.texts import DAY, clock, short, text
 from credential_injector.status import Counts, EnvironmentStatus
 
 MOST_ORIGINS = 10
+
+Tone = Literal["bad", "good", "idle"]
+TONES: tuple[Tone, ...] = ("bad", "good", "idle")
+"""What has most to tell comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,9 @@ class Card:
     file: str
     state: str
     """In words."""
-    tone: Literal["good", "bad", "idle"]
+    since: str
+    """The time of the refusal, if it is one."""
+    tone: Tone
     why: str
     advice: str
     next_try: int | None
@@ -40,8 +46,16 @@ class Card:
     """What it does; empty where a new token cannot be asked for."""
 
 
+def tone(now: EnvironmentStatus) -> Tone:
+    """Whether a person has to do anything."""
+    if now.failure is not None or now.refusal is not None:
+        return "bad"
+    return "good" if now.token is not None else "idle"
+
+
 def card(now: EnvironmentStatus) -> Card:
-    state, tone, why, advice = _state(now)
+    """Its card."""
+    state = _state(now)
     token, fixed = now.token, now.grant_type in FIXED
     expires_at = token.expires_at if token is not None else None
     granted = token.scope if token is not None else None
@@ -50,10 +64,11 @@ def card(now: EnvironmentStatus) -> Card:
         id=f"environment-{now.name}",
         name=now.name,
         file=text(now.file),
-        state=state,
-        tone=tone,
-        why=text(why),
-        advice=text(advice),
+        state=state.words,
+        since=state.since,
+        tone=tone(now),
+        why=text(state.why),
+        advice=text(state.advice),
         next_try=math.ceil(now.failure.next_try) if now.failure is not None and waits else None,
         expires_at=expires_at,
         expires="" if token is None or expires_at is None else _ends(expires_at, token.seconds_left or 0.0),
@@ -64,25 +79,38 @@ def card(now: EnvironmentStatus) -> Card:
         origins=_origins(now.origins),
         kept=_kept(now),
         counters=_counters(now.counts, fixed),
-        button="" if fixed else "Refresh" if token is not None else "Try now" if now.failure is not None else "Get one",
+        button=""
+        if fixed
+        else "Refresh"
+        if token is not None
+        else "Try now"
+        if now.failure is not None
+        else "Get a token",
     )
 
 
-def _state(now: EnvironmentStatus) -> tuple[str, Literal["good", "bad", "idle"], str, str]:
-    """In words, how that is, why, and what to do."""
-    noun = messages.noun(now.grant_type)
-    failure, refusal = now.failure, now.refusal
+class _State(NamedTuple):
+    words: str
+    why: str = ""
+    advice: str = ""
+    since: str = ""
+
+
+def _state(now: EnvironmentStatus) -> _State:
+    noun, failure, refusal = messages.noun(now.grant_type), now.failure, now.refusal
     if now.token is None and failure is not None:
-        return f"no {noun}", "bad", f"{failure.code}: {failure.reason}", failure.advice
+        return _State(f"no {noun}", f"{failure.code}: {failure.reason}", failure.advice)
     if refusal is not None:
-        return f"the API refuses: {refusal.status}", "bad", f"{refusal.cause} ({clock(refusal.at)})", refusal.advice
+        words = f"the API refuses: {refusal.status}"
+        return _State(words, refusal.cause, refusal.advice, clock(refusal.at))
     if failure is not None:
-        return f"{noun} valid, but no new one", "bad", f"{failure.code}: {failure.reason}", failure.advice
+        why = f"{failure.code}: {failure.reason}"
+        return _State(f"{noun} valid, but no new one", why, failure.advice)
     if now.token is not None:
-        return f"{noun} valid", "good", "", ""
+        return _State(f"{noun} valid")
     if now.counts.token_requests:
-        return f"no {noun} now", "idle", f"it has expired; the next request gets a new {noun}", ""
-    return f"no {noun} yet", "idle", f"the first request gets a {noun}", ""
+        return _State(f"no {noun} now", f"it has expired; the next request gets a new {noun}")
+    return _State(f"no {noun} yet", f"the first request gets a {noun}")
 
 
 def _counters(counts: Counts, fixed: bool) -> tuple[tuple[str, int], ...]:
@@ -108,4 +136,4 @@ def _kept(now: EnvironmentStatus) -> str:
 
 
 def _ends(expires_at: float, seconds_left: float) -> str:
-    return clock(expires_at) if seconds_left < 20 * 3600 else clock(expires_at, "%d %b %H:%M")
+    return clock(expires_at) if seconds_left < 20 * 3600 else clock(expires_at, f"{DAY} %H:%M")

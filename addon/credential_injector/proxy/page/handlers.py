@@ -21,7 +21,7 @@ _LOGIN = Template((_HERE / "login.html").read_text(encoding="utf-8"), autoescape
 _FILES = {name: (_HERE / name).read_bytes() for name in ("page.css", "page.js")}
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 
-LOOKED_AT = 5000  # flows, from the newest on: 2 ms. mitmweb may hold any number, and the page asks every 2 seconds.
+LOOKED_AT = 5000  # flows, from the newest on: 6 ms. mitmweb may hold any number, and the page asks every 2 seconds.
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from credential_injector.proxy.page.texts import clock, short, text
+from credential_injector.proxy.page.cards import Tone
+from credential_injector.proxy.page.texts import DAY, clock, short, text
 
 Show = Literal["all", "refused", "healed"]
 SHOWS: tuple[Show, ...] = ("all", "refused", "healed")
@@ -49,9 +50,11 @@ class Line:
     path: str
     is_replay: bool
     answer: str
-    tone: Literal["good", "bad", "idle"]
+    tone: Tone
     sent: str
     """What the client sent in the credential's place."""
+    sent_details: str
+    """Of the token that the client sent, if it was one that can be read."""
     sent_for: str
     """The environment whose token that was, if it is another one of ours."""
     received: str
@@ -90,7 +93,7 @@ def _line(seen: Seen, record: Mapping[str, Any]) -> Line:
         why = "the API refused the first token and accepted another one"
     return Line(
         id=seen.id,
-        day=clock(seen.started, "%d %b"),
+        day=clock(seen.started, DAY),
         time=clock(seen.started),
         environment=text(record.get("environment")),
         rule=f"{text(rule.get('key'))} in {text(rule.get('file'))}" if rule else "",
@@ -100,9 +103,10 @@ def _line(seen: Seen, record: Mapping[str, Any]) -> Line:
         answer=_answer(seen, record),
         tone="bad" if outcome == "refused" else "good" if outcome == "healed" else "idle",
         sent=_sent(record, before),
+        sent_details=_claims(_dict(before.get("claims"))),
         sent_for=text(before.get("environment")),
         received=_received(record),
-        details=_details(record) if record.get("action") == "injected" else "",
+        details=_details(record, seen.started) if record.get("action") == "injected" else "",
         why=why,
         advice=text(diagnosis.get("advice")),
     )
@@ -137,16 +141,29 @@ def _received(record: Mapping[str, Any]) -> str:
     return what if header.lower() == "authorization" else f"{header}: {what}"
 
 
-def _details(record: Mapping[str, Any]) -> str:
+def _details(record: Mapping[str, Any], started: float) -> str:
     claims, scope = _dict(record.get("claims")), _dict(record.get("scope"))
     granted = text(scope.get("granted")) or _words(claims.get("scope")) or text(scope.get("asked"))
     ends = record.get("expires_at")
     told = {
         "": text(record.get("source")),
-        "ends": clock(ends) if isinstance(ends, int | float) else "",
+        "ends": _ends(ends, started) if isinstance(ends, int | float) else "",
         "scope": granted,
         "aud": _words(claims.get("aud")),
     }
+    return _joined(told)
+
+
+def _ends(moment: float, started: float) -> str:
+    same_day = clock(moment, DAY) == clock(started, DAY)
+    return clock(moment) if same_day else clock(moment, f"{DAY} %H:%M")
+
+
+def _claims(claims: Mapping[str, Any]) -> str:
+    return _joined({name: _words(claims.get(name)) for name in ("iss", "aud", "sub", "scope")})
+
+
+def _joined(told: Mapping[str, str]) -> str:
     return " · ".join(f"{name} {value}".strip() for name, value in told.items() if value)
 
 

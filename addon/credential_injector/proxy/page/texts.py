@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 LONGEST = 500  # characters of any text
+DAY = "%d %b"
 
 
 def text(value: object) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from credential_injector.proxy.page.cards import Card, card
+from credential_injector.proxy.page.cards import TONES, Card, card, tone
 from credential_injector.proxy.page.lines import Line, Seen, Show, lines
 from credential_injector.proxy.page.texts import text
 from credential_injector.status import Overview
@@ -17,25 +17,25 @@ class Page:
 
     show: Show
     cards: tuple[Card, ...]
-    more: int
-    """Environments that are not shown."""
-    unhealthy: tuple[Card, ...]
+    environments: int
+    """How many there are. Not all have a card where there are many."""
+    unhealthy: int
     mistakes: tuple[str, ...]
     lines: tuple[Line, ...]
 
 
 def page(now: Overview, seen: Iterable[Seen], show: Show = "all") -> Page:
     """The page's rows. `seen` is read newest first, and only as far as needed."""
-    cards = [card(one) for one in now.environments]
-    if len(cards) > MOST_CARDS:
-        tones = ("bad", "good", "idle")
-        kept = {one.id for one in sorted(cards, key=lambda one: tones.index(one.tone))[:MOST_CARDS]}
-        cards = [one for one in cards if one.id in kept]  # in their order, so that none jumps
+    all_of_them = now.environments
+    shown = all_of_them
+    if len(all_of_them) > MOST_CARDS:
+        names = {one.name for one in sorted(all_of_them, key=lambda one: TONES.index(tone(one)))[:MOST_CARDS]}
+        shown = tuple(one for one in all_of_them if one.name in names)  # in their order, so that none jumps
     return Page(
         show=show,
-        cards=tuple(cards),
-        more=len(now.environments) - len(cards),
-        unhealthy=tuple(one for one in cards if one.tone == "bad"),
+        cards=tuple(map(card, shown)),
+        environments=len(all_of_them),
+        unhealthy=sum(tone(one) == "bad" for one in all_of_them),
         mistakes=tuple(map(text, now.mistakes)),
         lines=tuple(lines(seen, show)),
     )
