@@ -467,6 +467,22 @@ async def test_older_client(proxy: Proxy) -> None:
 # --- Which client ---
 
 
+async def test_blocked_is_logged_once(proxy: Proxy, endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> None:
+    """The log tells once why requests are blocked, and again when another token request fails."""
+    proxy.env("METHODS=GET")
+    endpoint.error = NoToken("invalid_client", "it answered 401", lasting=True)
+
+    async def told() -> int:
+        for _ in range(3):
+            await proxy.send()
+            await proxy.send(request(method="POST"))
+        return sum("request blocked" in message for message in caplog.messages)
+
+    assert await told() == 2
+    proxy.context.master.commands.call("inject.refresh", "qa")
+    assert await told() == 3
+
+
 @pytest.mark.parametrize(
     ("clients", "url", "reason"),
     [

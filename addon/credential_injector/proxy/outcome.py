@@ -10,7 +10,7 @@ from credential_injector import messages
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.token import NoToken, Served
-from credential_injector.proxy import flows, internals, record
+from credential_injector.proxy import flows, internals, options, record
 from credential_injector.proxy.policy import Verdict
 from credential_injector.proxy.route_table import Route
 
@@ -27,8 +27,8 @@ class Outcome:
         """The name of another environment, whose token these claims are."""
         self._pending: dict[str, tuple[Route | None, str, str]] = {}
         """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
-        self._logged: set[tuple[str, str]] = set()
-        """The kinds of reasons that the log has told, by environment."""
+        self._logged: dict[tuple[str, str], str] = {}
+        """What the log has told last, by environment and kind of reason."""
 
     def inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         """Write the credential into the request."""
@@ -64,7 +64,9 @@ class Outcome:
         if route.environment.without_token == "pass":  # noqa: S105 - not a password
             self.decline(flow, Verdict("skip", route, "no token", f"{reason} (WITHOUT_TOKEN=pass)"))
         else:
-            self.block(flow, route, reason, word=messages.word(error.code) or "no token")
+            word = messages.word(error.code) or "no token"
+            # A token request that fails anew is news.
+            self.block(flow, route, reason, word=word, occasion=str(route.counts.token_requests))
 
     def withdraw(self, flow: http.HTTPFlow, route: Route, reason: str) -> None:
         """The request goes on without the credential that it had already got."""
@@ -85,14 +87,22 @@ class Outcome:
         self.block(flow, route, messages.own_error(error), word="add-on error")
 
     def block(
-        self, flow: http.HTTPFlow, route: Route | None, reason: str, *, word: str = "", closes: bool = False
+        self,
+        flow: http.HTTPFlow,
+        route: Route | None,
+        reason: str,
+        *,
+        word: str = "",
+        closes: bool = False,
+        occasion: str = "",
     ) -> None:
         """Answer the request with a 502 that says why, now or when its body is there.
 
-        `route` is None where an error of our own came before it was found.
+        `route` is None where an error of our own came before it was found. The log tells each `word` once, and again
+        on another `occasion`.
         """
         line = record.blocked(flow, route, reason, word=word)
-        logger.warning(line)
+        self._log_once(route.environment if route is not None else None, word, f"request blocked: {reason}", occasion)
         if route is not None:
             route.counts.blocked += 1
         if not flows.may_stream(flow.request):
@@ -122,11 +132,12 @@ class Outcome:
         """The flow ended in an error."""
         self._pending.pop(flow.id, None)
 
-    def _log_once(self, environment: Environment, kind: str, line: str) -> None:
+    def _log_once(self, environment: Environment | None, kind: str, line: str, occasion: str = "") -> None:
         """Log each kind of reason once per environment; the flow always records it."""
-        if (environment.name, kind) not in self._logged:
-            self._logged.add((environment.name, kind))
-            logger.warning(f"{environment.name}: {line}")
+        name = environment.name if environment is not None else "credential injector"
+        if self._logged.get((name, kind)) != occasion:
+            self._logged[name, kind] = occasion
+            logger.warning(f"{name}: {line}{options.see()}")
 
 
 def _refusal(line: str) -> http.Response:
