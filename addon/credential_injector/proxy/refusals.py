@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 
@@ -25,8 +26,8 @@ class Refusals:
     def __init__(self, owner: Callable[[JwtClaims, Environment], str]) -> None:
         self._owner = owner
         """The name of another environment, whose token these claims are."""
-        self._sent: dict[str, tuple[Route, AccessToken]] = {}
-        """What the requests carried, by the flow's id."""
+        self._sent: WeakKeyDictionary[http.HTTPFlow, tuple[Route, AccessToken]] = WeakKeyDictionary()
+        """What the requests carried. A client that leaves may end a flow in no hook at all."""
         self._logged: set[tuple[str, str]] = set()
         """The causes that the log has told, by environment."""
 
@@ -36,13 +37,13 @@ class Refusals:
             return
         # A page of another origin may be kept from reading an answer that accepts the token.
         if flow.response.status_code >= 300 or route.environment.page_origins:
-            self._sent[flow.id] = route, token
+            self._sent[flow] = route, token
         else:
             route.counts.refusal = None
 
     def sent(self, flow: http.HTTPFlow) -> tuple[Route, AccessToken] | None:
         """What the request carried, if its answer may be a refusal; then the flow is forgotten here."""
-        return self._sent.pop(flow.id, None)
+        return self._sent.pop(flow, None)
 
     def judge(self, flow: http.HTTPFlow, route: Route, token: AccessToken, *, counts: bool = True) -> None:
         """Write into the flow why the API refuses its request, if it does. Where it `counts`, the status tells it, too.
