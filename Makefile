@@ -17,7 +17,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: demo web test check coverage static types installed lowest test-lowest bench fuzz format clean
+.PHONY: demo web test check coverage static types installed lowest test-lowest bench fuzz pictures format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo
@@ -60,6 +60,9 @@ fuzz: $(VENV)/.installed-dev
 
 bench:
 	@benchmarks/run
+
+pictures: $(VENV)/.installed-dev
+	@$(BIN)/python docs/pictures.py
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -109,16 +109,26 @@ def test_web(tmp_path: Path, ending: signal.Signals) -> None:
         expected = [
             ("🔑", 200, "demo: +Bearer", r"token injected \(fetched, \d\d s left\)"),
             ("🔑", 200, "demo: +Bearer", r"token injected \(cached, \d\d s left\)"),
+            ("⚠", 401, "demo: other page", r"left as the client sent it: a page of https://news\.example\.com made it"),
             ("🔑", 200, "demo:Basic→Bearer", r"before: Authorization: Basic"),
-            ("🔑", 200, "demo: 401→200", r"token injected \(refreshed, \d\d s left\)"),
-            ("🔑", 200, "demo: +Bearer", r"token injected \(\w+, \d\d s left\)"),  # the request that was sent again
             ("⛔", 502, "demo: bad method", r"request blocked: DELETE is not in METHODS=GET,POST of envs/demo\.env"),
             ("⛔", 502, "billi…:bad client", r"no token \(invalid_client\): .* envs/billing\.env; "),
-            ("⚠", 401, "demo: other page", r"left as the client sent it: a page of https://news\.example\.com made it"),
+            ("🔑", 200, "demo: 401→200", r"token injected \(refreshed, \d\d s left\)"),
+            ("🔑", 200, "demo: +Bearer", r"token injected \(\w+, \d\d s left\)"),  # the request that was sent again
+            (
+                "🔑",
+                403,
+                "stock: 403 scope",
+                r"the API wants scope write, the token has read; add it to SCOPE in envs/s",
+            ),
         ]
         assert [kind[:3] for kind in kinds] == [kind[:3] for kind in expected]
         for (*_, comment), (*_, pattern) in zip(kinds, expected, strict=True):
             assert re.search(pattern, comment)
+
+        page = session.get(told["page"], timeout=30)
+        assert page.status_code == 200
+        assert "2 of 3 need attention" in page.text
 
         proxy, api = re.findall(r"http://\S+", told["try it"])
         assert proxy == told["proxy"]

@@ -8,7 +8,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from credential_injector.demo.web import COLUMNS
+from credential_injector.proxy.page import COLUMNS
 from tests.e2e.conftest import Chromium, Stage
 from tests.ports import free_port
 
@@ -39,7 +39,7 @@ def search(browser: webdriver.Chrome, text: str) -> None:
 def test_flow(stage: Stage, browser: webdriver.Chrome) -> None:
     """A modified request shows its header, mark and comment, and can be searched."""
     stage.env(stage.http, "METHODS=GET")
-    options = [f"web_port={free_port()}", "web_open_browser=false", *(f"web_columns={name}" for name in COLUMNS)]
+    options = [f"web_port={free_port()}", "web_open_browser=false"]
     words = [word for option in options for word in ("--set", option)]
     with stage.mitmproxy("mitmweb", *words) as proxy, requests.Session() as session:
         session.proxies = {"http": proxy.url}

@@ -176,6 +176,20 @@ class ProtectedApi:
             token = cast(Token, current_token)
             return jsonify(path=f"/{path}", client_id=token.client.client_id, bytes=len(body))
 
+        _add_stock(self.app, protector)
+
+
+def _add_stock(app: Flask, protector: ResourceProtector) -> None:
+    """A resource that wants a scope of its own."""
+
+    @app.post("/stock/<path:path>")
+    @protector()  # type: ignore[untyped-decorator]
+    def stock(path: str) -> Any:
+        if "write" in cast(Token, current_token).get_scope().split():
+            return jsonify(path=f"/stock/{path}")
+        challenge = 'Bearer error="insufficient_scope", scope="write"'  # RFC 6750 section 3.1
+        return jsonify(error="insufficient_scope"), 403, {"WWW-Authenticate": challenge}
+
 
 class _Validator(BearerTokenValidator):
     def __init__(self, authorization_server: DemoAuthorizationServer) -> None:
@@ -201,9 +215,9 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def serve(app: Any, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Serve a WSGI application on a free loopback port. Yields its origin."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet, ssl_context=tls)
+def serve(app: Any, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[str]:
+    """Serve a WSGI application on a loopback port (0: on a free one). Yields its origin."""
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet, ssl_context=tls)
     server.daemon_threads = True  # type: ignore[attr-defined]  # an idle keep-alive connection must not hold up the end
     server.block_on_close = False  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -44,13 +44,13 @@ class Stage:
 
 
 @contextmanager
-def set_stage() -> Iterator[Stage]:
-    """Start both servers; the environment is called `demo`."""
+def set_stage(token_port: int = 0, api_port: int = 0) -> Iterator[Stage]:
+    """Start both servers, on these ports (0: on a free one); the environment is called `demo`."""
     authorization_server = DemoAuthorizationServer([Client(CLIENT_ID, CLIENT_SECRET)], lifetime=LIFETIME)
     api = ProtectedApi(authorization_server)
     with (
-        serve(authorization_server.app) as token_origin,
-        serve(api.app) as api_origin,
+        serve(authorization_server.app, port=token_port) as token_origin,
+        serve(api.app, port=api_port) as api_origin,
         tempfile.TemporaryDirectory(prefix="credential-injector-") as folder,
     ):
         stage = Stage(authorization_server, f"{token_origin}/oauth2/v2.0/token", api, api_origin, Path(folder))

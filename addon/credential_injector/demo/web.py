@@ -4,18 +4,19 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from credential_injector.demo.processes import Mitmproxy, NotStarted, free_port, is_free, mitmproxy
 from credential_injector.demo.stage import TIMEOUT, DemoFailure, Stage, any_client, set_stage
 
 PORTS = (8080, 8081)  # those of the documentation: the proxy's, and mitmweb's own
-COLUMNS = ("path", "method", "status", "comment")
 
 
 def run_in_mitmweb() -> None:
     """mitmweb with a few requests already made, until Ctrl-C."""
     with showing() as (stage, proxy):
         print(f"mitmweb:    {proxy.web_url}")
+        print(f"page:       {page_url(proxy)}")
         print(f"proxy:      {proxy.url}")
         print(f"try it:     curl --noproxy '' --proxy {proxy.url} {stage.api_origin}/orders")
         print("find them:  type ~comment injected, or ~marked, into mitmweb's Search field")
@@ -24,12 +25,21 @@ def run_in_mitmweb() -> None:
         _wait_for_ctrl_c(proxy)
 
 
+def page_url(proxy: Mitmproxy) -> str:
+    """Of the add-on's page in mitmweb, with the login token where there is one."""
+    return urlsplit(proxy.web_url)._replace(path="/inject").geturl()
+
+
 @contextmanager
-def showing(*settings: str) -> Iterator[tuple[Stage, Mitmproxy]]:
-    """mitmweb with a few requests already made, until the block ends. `settings` are further options of mitmproxy's."""
-    with set_stage() as stage, contextlib.ExitStack() as stack:
+def showing(*settings: str, ports: tuple[int, int] = (0, 0)) -> Iterator[tuple[Stage, Mitmproxy]]:
+    """mitmweb with a few requests already made, until the block ends.
+
+    `settings` are further options of mitmproxy's, `ports` those of the demonstration's servers.
+    """
+    with set_stage(*ports) as stage, contextlib.ExitStack() as stack:
         stage.write_env("demo", stage.api_origin, "SCOPE=read", "METHODS=GET,POST")
         stage.write_env("billing", f"{stage.api_origin}/invoices", secret="last-years-secret")
+        stage.write_env("stock", f"{stage.api_origin}/stock", "SCOPE=read")
         proxy = _start(stage, stack, settings)
         make_requests(stage, proxy)
         yield stage, proxy
@@ -42,15 +52,17 @@ def make_requests(stage: Stage, proxy: Mitmproxy) -> None:
         def ask(method: str, path: str, headers: dict[str, str] | None = None) -> None:
             client.request(method, stage.api_origin + path, headers=headers, timeout=TIMEOUT)
 
+        password = {"Authorization": "Basic c29tZWJvZHk6ZWxzZQ=="}
         ask("GET", "/orders")
         ask("GET", "/orders/1")
-        ask("POST", "/customers?page=2", {"Authorization": "Basic c29tZWJvZHk6ZWxzZQ=="})
+        ask("GET", "/orders/3", {"Origin": "https://news.example.com", "Sec-Fetch-Site": "cross-site"})
+        ask("POST", "/customers?page=2", password)
+        ask("DELETE", "/orders/2")
+        ask("GET", "/invoices/7")
         for token in list(stage.authorization_server.tokens.values()):
             token.revoked = True  # the next request heals it
         ask("GET", "/orders/2")
-        ask("DELETE", "/orders/2")
-        ask("GET", "/invoices/7")
-        ask("GET", "/orders/3", {"Origin": "https://news.example.com", "Sec-Fetch-Site": "cross-site"})
+        ask("POST", "/stock/7", password)
 
 
 def _start(stage: Stage, stack: contextlib.ExitStack, settings: tuple[str, ...]) -> Mitmproxy:
@@ -65,7 +77,6 @@ def _mitmweb(
     stage: Stage, port: int, web_port: int, settings: tuple[str, ...]
 ) -> contextlib.AbstractContextManager[Mitmproxy]:
     settings = (f"confdir={stage.folder}", f"web_port={web_port}", "web_open_browser=false", *settings)
-    settings += tuple(f"web_columns={column}" for column in COLUMNS)
     options = [word for setting in settings for word in ("--set", setting)]
     return mitmproxy("mitmweb", "--listen-port", str(port), *options, folder=stage.folder)
 
