@@ -1,19 +1,26 @@
 """What the documentation names is there: links, files, tests, commands and options."""
 
+import ast
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mitmproxy
 import pytest
 from mitmproxy.test import taddons
 
+from credential_injector import messages
 from credential_injector.cli.main import main
+from credential_injector.oauth.token import Served
+from credential_injector.proxy import record
 from credential_injector.proxy.addon import CredentialInjector
+from credential_injector.proxy.policy import RULES
 from tests.environments.test_providers import loaded
+from tests.proxy.test_record import QA, TOKEN, flow_of, route_of
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "addon" / "credential_injector"
@@ -97,7 +104,55 @@ def test_mitmproxy(ours: dict[str, str]) -> None:
     theirs = subprocess.run(mitmweb, check=True, capture_output=True, text=True, timeout=60).stdout
     known = {*ours, *re.findall(r"^(\w+):", theirs, re.M)}
     told = {name for text in PAGES.values() for name in re.findall(r"--set ([a-z]\w*)=", text)}
-    assert "web_columns" in told <= known
+    assert "inject_clients" in told <= known
+
+
+def table(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading, without its head."""
+    rows = PAGES[page].partition(f"\n{heading}\n")[2].partition("\n|---")[2].partition("\n\n")[0].splitlines()[1:]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+def diagnoses() -> Iterator[tuple[str, str]]:
+    """The code and the word of each diagnosis that the code makes."""
+    for file in sorted((PACKAGE / "diagnosis").glob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        chosen = {
+            ast.unparse(node.targets[0]): [one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant)]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.IfExp)
+        }
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "Diagnosis":
+                code, word = call.args[:2]
+                if isinstance(code, ast.Constant):
+                    yield ast.literal_eval(code), ast.literal_eval(word)
+                else:
+                    assert ast.unparse(code) == ast.unparse(word)
+                    yield from ((one, one) for one in chosen[ast.unparse(code)] if isinstance(one, str))
+
+
+def test_diagnoses() -> None:
+    """docs/verify.md tells each code of a diagnosis, with its word in the headline, and no other."""
+    told = [(code.strip("`"), word.strip("`")) for code, word, *_ in table("docs/verify.md", "## Diagnosis")]
+    assert sorted(told) == sorted(set(diagnoses()))
+
+
+def test_words() -> None:
+    """docs/verify.md tells each word that a rule of the policy puts into a headline."""
+    told = " ".join(first for first, _ in table("docs/verify.md", "## How to read a flow"))
+    for word in filter(None, (messages.word(rule.kind) for rule in RULES)):
+        assert re.search(rf"\b{word}`", told), word
+
+
+def test_metadata() -> None:
+    """docs/verify.md tells each key of a flow's metadata, and no other."""
+    flow = flow_of()
+    record.retried(
+        flow, route_of(replace(QA, extra_headers=(("X-Key", "1"),))), Served(TOKEN, "cached", 1.0), (401, 200), ""
+    )
+    told = {key for keys, _ in table("docs/verify.md", "## Scripts") for key in re.findall(r"`(\w+)`", keys)}
+    assert told == set(flow.metadata[record.KEY])
 
 
 def test_options(ours: dict[str, str]) -> None:
