@@ -8,9 +8,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from credential_injector.demo import web
 from credential_injector.proxy.page import COLUMNS
 from tests.e2e.conftest import Chromium, Stage
+from tests.e2e.mitmweb_api import WebApi
 from tests.ports import free_port
+from tests.test_docs import table
 
 ROWS = ".flow-table tbody tr:not([style])"
 WAIT = 20  # seconds
@@ -75,6 +78,33 @@ def test_flow(stage: Stage, browser: webdriver.Chrome) -> None:
         assert "- token injected (cached, " in comment
         assert "<sha256:" in comment
         assert "envs/qa.env" in comment
+
+
+FOUND = {
+    "~comment injected": 6,
+    '~comment injected & ~comment "why:"': 1,
+    '~comment "sent again"': 1,
+    "~marked & !~comment injected": 3,
+    '~comment "^qa:"': 1,
+    '~comment "before: .*a token for"': 1,
+}
+"""The filters of docs/verify.md, and how many of the demonstration's requests each one finds."""
+
+
+def test_filters(browser: webdriver.Chrome) -> None:
+    """Each filter that docs/verify.md names finds what it says."""
+    told = [one.strip("`") for one, _ in table("docs/verify.md", "## Find requests")]
+    assert [one for one in told if not one.startswith("~meta")] == list(FOUND)
+    with web.showing() as (_, proxy):
+        api = WebApi(proxy)
+        left_as_is = next(flow for flow in api.flows() if "other page" in flow["comment"])
+        comment = "qa: uat→Bearer\n- before: Authorization: Bearer, a token for uat\n- nothing"
+        assert api.ask("PUT", f"/flows/{left_as_is['id']}", {"comment": comment}).ok
+        browser.get(proxy.web_url)
+        wait_for_rows(browser, 9)
+        for one, count in FOUND.items():
+            search(browser, one)
+            wait_for_rows(browser, count)
 
 
 def _comment(browser: webdriver.Chrome, row: int) -> str:
