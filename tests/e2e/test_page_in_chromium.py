@@ -197,15 +197,17 @@ def test_keyboard(scene: Scene) -> None:
 
 
 def test_live(scene: Scene) -> None:
-    """What happens appears by itself; the focus, the scroll position and a selected text stay."""
+    """What happens appears by itself; the focus, the scroll position, a selected text and what is the same stay."""
     scene.size(1280, 500)
     scene.open()
     link = scene.row("/basic").find_element(By.CSS_SELECTOR, ".time a")
     name = link.get_attribute("id")
     scene.browser.execute_script("document.getElementById(arguments[0]).focus(); scrollTo(0, 300)", name)
+    scene.browser.execute_script("document.getElementById('environment-uat').same = true")
     assert scene.ask("/later") == 200
     scene.until(lambda: "/later" in scene.text("#requests"), "it did not appear")
     assert scene.focused() == name
+    assert scene.browser.execute_script("return document.getElementById('environment-uat').same")
     assert scene.browser.execute_script("return scrollY") == 300
     scene.browser.execute_script(
         "getSelection().selectAllChildren(document.querySelector('#environment-qa .origins'));"
