@@ -160,7 +160,7 @@ def _ends(moment: float, started: float) -> str:
 
 
 def _claims(claims: Mapping[str, Any]) -> str:
-    return _joined({name: _words(claims.get(name)) for name in ("iss", "aud", "sub", "scope")})
+    return _joined({name: _words(claims.get(name)) for name in ("aud", "sub", "scope", "iss")})
 
 
 def _joined(told: Mapping[str, str]) -> str:
