@@ -17,7 +17,7 @@ from credential_injector.proxy import options
         ("web.test", "web.test"),
     ],
 )
-def test_page(host: str, shown: str) -> None:
+async def test_page(host: str, shown: str) -> None:
     """The page is told by an address that can be opened."""
     with taddons.context() as context:  # type: ignore[no-untyped-call]
         context.options.add_option("web_host", str, host, "")
@@ -26,7 +26,7 @@ def test_page(host: str, shown: str) -> None:
         assert options.see() == f". See it: http://{shown}:8081/inject"
 
 
-def test_no_page() -> None:
+async def test_no_page() -> None:
     """mitmdump has none."""
     with taddons.context():  # type: ignore[no-untyped-call]
         assert options.page() == options.see() == ""
