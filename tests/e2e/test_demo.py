@@ -48,8 +48,11 @@ def running_web(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str,
         lines = iter(process.stdout.readline, "Ctrl-C ends it.\n")
         yield process, {name: text.strip() for name, _, text in (line.partition(":") for line in lines)}
     finally:
-        process.kill()
-        process.communicate()
+        process.terminate()  # it ends its mitmweb, which would outlive it if it were killed
+        try:
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
 
 
 def test_terminal(tmp_path: Path, run_demo: Callable[[], Run], monkeypatch: pytest.MonkeyPatch) -> None:
