@@ -15,6 +15,7 @@ from mitmproxy.proxy.mode_specs import UpstreamMode
 
 from credential_injector import messages
 from credential_injector.environments.environment import Environment
+from credential_injector.environments.file_names import printable
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import AccessToken, NoToken, Served
 from credential_injector.proxy import internals, masking, record
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 DEADLINE = 60.0  # seconds that the second answer may take
 MOST_CAUSES = 1000  # that the log tells once each, before it begins anew
+LONGEST_CHALLENGE = 1000  # characters of the first answer's WWW-Authenticate that are kept
 # Bytes of an answer that are kept in memory although stream_large_bodies says less.
 LARGEST_ANSWER = 8 << 20
 # Media types of answers that may never end, and are worth nothing when they come late.
@@ -142,7 +144,8 @@ class Retry:
                 return f"{reason}; the next request gets another token"
             again = await self._replayed(flow)
             if again.error is not None:
-                return f"sent again, the request failed: {again.error.msg}"
+                # Behind a colon mitmproxy quotes from a malformed answer, which may repeat the token.
+                return f"sent again, the request failed: {again.error.msg.partition(': ')[0]}"
             if again.response is None or not record.was_injected(again):
                 return "sent again, the request got no token"
             refused_too = again.response.status_code == 401
@@ -162,6 +165,7 @@ class Retry:
         """Give the flow the second answer."""
         first = flow.response or answer
         challenge = masking.masked(first.headers.get("www-authenticate", ""), route.credential.masks(sent))
+        challenge = printable(challenge[:LONGEST_CHALLENGE])  # mitmproxy cannot save a text that is not UTF-8
         shown = flow.metadata[record.KEY]["token"] or "the token"
         flow.response = answer
         record.retried(flow, route, served, (first.status_code, answer.status_code), challenge)
