@@ -22,6 +22,14 @@ from tests.diagnosis.cases import BASIC, ENTRA, NOW, OPAQUE, PERSON, QA, STATIC,
          "step_up", "login",
          "the API wants a person's login at most 5 min ago (the token's was 2 h ago)",
          "log in again in that way; run: credential-injector login qa"),
+        *(
+            (case(401, bearer(error="insufficient_user_authentication", max_age="300"), PERSON,
+                  claims={"auth_time": auth_time}),
+             "step_up", "login",
+             "the API wants a person's login at most 5 min ago",
+             "log in again in that way; run: credential-injector login qa")
+            for auth_time in (float("inf"), float("-inf"), -1e300, 1e300)
+        ),
         (case(401, bearer(error="insufficient_user_authentication")),
          "step_up", "login",
          "the API wants a person's login of a stronger kind",
@@ -145,9 +153,16 @@ from tests.diagnosis.cases import BASIC, ENTRA, NOW, OPAQUE, PERSON, QA, STATIC,
          "ask whoever runs the authorization server why"),
         (case(401, bearer(resource_metadata="https://api.qa.example.com/.well-known/oauth-protected-resource")),
          "metadata", "?",
-         "the API gives no reason, but publishes which authorization servers and scopes it takes",
+         "the API gives no reason; it publishes which authorization servers and scopes it takes",
          "compare https://api.qa.example.com/.well-known/oauth-protected-resource with ISSUER or TOKEN_ENDPOINT, "
          "RESOURCE and SCOPE in envs/qa.env"),
+        (case(401, bearer(error="invalid_token", error_description="No",
+                          resource_metadata="https://api.qa.example.com/metadata")),
+         "metadata", "?",
+         "the API says invalid_token and why in its WWW-Authenticate header; it publishes which authorization servers "
+         "and scopes it takes",
+         "compare https://api.qa.example.com/metadata with ISSUER or TOKEN_ENDPOINT, RESOURCE and SCOPE in "
+         "envs/qa.env"),
     ],
 )  # fmt: skip
 def test_named(evidence: Evidence, code: str, word: str, cause: str, advice: str) -> None:
@@ -187,6 +202,12 @@ def test_named(evidence: Evidence, code: str, word: str, cause: str, advice: str
         (case(401, bearer(error_description="The audience is invalid")), "unknown"),
         (case(401, {"WWW-Authenticate": f"Basic, {OPAQUE} x=y"}), "unknown"),
         (case(403, bearer(scope="api://other/read"), scope="api://orders/read"), "scope"),
+        (case(401, {"WWW-Authenticate": 'OAuth2 realm="WSO2 API Manager", error="invalid_token"'}), "unknown"),
+        (case(401, {"WWW-Authenticate": 'OAuth2 realm="WSO2 API Manager"'}), "scheme"),
+        (case(401, invalid("missing required 'exp' claim"), STATIC), "unknown"),
+        (case(401, invalid("JWT without an audience")), "unknown"),
+        (case(401, bearer(error="invalid_token", error_description="The access token expired",
+                          resource_metadata="https://api.qa.example.com/metadata"), claims={}), "unknown"),
         (case(401, bearer(resource_metadata="http://api.qa.example.com/metadata")), "unknown"),
         (case(401, bearer(resource_metadata=f"https://api.qa.example.com/{OPAQUE}")), "unknown"),
         (case(401, bearer(resource_metadata="https://u:p@api.qa.example.com/")), "unknown"),

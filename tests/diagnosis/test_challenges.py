@@ -41,6 +41,7 @@ BEARER = Challenge("Bearer", {"error": "invalid_token"})
         (["Bearer\r\n error=invalid_token"], [BEARER]),
         (["\udcff\x00{Bearer} \u2028"], [Challenge("Bearer")]),
         ([f"{' ' * LONGEST}Bearer"], []),
+        (["Bearer", " " * LONGEST, "Basic"], [Challenge("Bearer")]),
     ],
 )  # fmt: skip
 def test_read(fields: list[str], found: list[Challenge]) -> None:

@@ -58,6 +58,12 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
          "the API says that the token is not valid yet; the token is valid until 11:23 (60 min), has aud urn:a", CLOCK),
         (case(403, claims={"scope": "read"}),
          "the API gives no reason; the token is valid until 11:23 (60 min), has no aud, has scope read", SCOPE),
+        (case(401, invalid("No such session"), claims={"scope": ""}),
+         "the API says invalid_token and why in its WWW-Authenticate header; the token is valid until 11:23 (60 min),"
+         " has no aud", f"read error_description there, or {AUDIENCE}"),
+        (case(403, bearer(error="invalid_scope", error_description="No"), claims={"scope": ""}),
+         "the API says why in its WWW-Authenticate header; the token is valid until 11:23 (60 min), has no aud",
+         f"read error_description there, or {SCOPE}"),
         (case(401, {}, STATIC), "the API gives no reason; the credential stands in envs/qa.env", VALUE),
         (case(401, {}, STATIC, claims={"exp": NOW + 9 * 86400}),
          "the API gives no reason; the token is valid until 2026-12-06 10:23 (9 days), has no aud", VALUE),

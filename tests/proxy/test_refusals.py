@@ -72,7 +72,7 @@ async def test_unknown(proxy: Proxy, endpoint: Endpoint, caplog: pytest.LogCaptu
     flow = await answered(proxy, 401)
     assert flow.comment.startswith("qa: 401 ?\n- why: the API gives no reason; the token ")
     assert "canary-audience" in flow.comment
-    assert "it gives no reason; " in caplog.text
+    assert ": the API gives no reason; " in caplog.text
     assert "canary" not in caplog.text
     assert now(proxy).counts.refused == 1
 

@@ -1,5 +1,6 @@
 """Causes that the API names in WWW-Authenticate."""
 
+import math
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,8 +28,8 @@ def step_up(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     max_age = objection.parameters.get("max_age", "")
     if max_age.isascii() and max_age.isdigit() and len(max_age) <= 9:
         values["max_age"] = int(max_age)
-        logged_in = claims.auth_time if claims is not None else None
-        has = f" (the token's was {messages.duration(evidence.now - logged_in)} ago)" if logged_in is not None else ""
+        ago = evidence.now - claims.auth_time if claims is not None and claims.auth_time is not None else math.inf
+        has = f" (the token's was {messages.duration(ago)} ago)" if 0 <= ago <= evidence.now else ""
         wants.append(f"at most {messages.duration(int(max_age))} ago{has}")
     how = " and ".join(wants) or "of a stronger kind"
     advice = f"{'log in again in that way; ' if _logs_in(evidence) else ''}{_log_in(evidence)}"
@@ -112,7 +113,8 @@ def other_scheme(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     """The API offers other ways only than the one in which the token goes (RFC 9110 section 11.6.1)."""
     environment, file, sent = evidence.environment, evidence.file, evidence.scheme
     offered = evidence.names(objection.offered)
-    if not offered or len(offered) < len(objection.offered):
+    # With an error it has read the token, whatever it calls the scheme.
+    if objection.error or not offered or len(offered) < len(objection.offered):
         return None
     values = {"offered": offered, "sent": sent, "header": environment.header}
     asks = f"the API asks for {' or '.join(offered)}"
@@ -172,6 +174,8 @@ def revoked(evidence: Evidence, objection: Objection) -> Diagnosis | None:
 
 def metadata(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     """No cause, but where the API publishes what it wants (RFC 9728 section 5.1)."""
+    if objection.about:  # what it says is of more use
+        return None
     url = objection.parameters.get("resource_metadata", "")
     try:
         parts = urlsplit(url)
@@ -183,7 +187,7 @@ def metadata(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     return Diagnosis(
         "metadata",
         "?",
-        "the API gives no reason, but publishes which authorization servers and scopes it takes",
+        f"the API {objection.reason}; it publishes which authorization servers and scopes it takes",
         f"compare {url} with ISSUER or TOKEN_ENDPOINT, RESOURCE and SCOPE in {evidence.file}",
         {"resource_metadata": url},
     )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-LONGEST = 16384  # characters of a field that are read
+LONGEST = 16384  # characters of all fields that are read
 
 # All repetition is possessive: nothing is read twice, whatever stands there. A quoted string without an end reaches to
 # the end of the field.
@@ -33,7 +33,12 @@ class Challenge:
 
 def read(fields: Iterable[str]) -> tuple[Challenge, ...]:
     """The challenges of all fields of that name, in their order."""
-    return tuple(challenge for text in fields for challenge in _read(text[:LONGEST]))
+    challenges: list[Challenge] = []
+    left = LONGEST
+    for text in fields:
+        challenges += _read(text[:left])
+        left -= min(len(text), left)
+    return tuple(challenges)
 
 
 def _read(text: str) -> Iterable[Challenge]:

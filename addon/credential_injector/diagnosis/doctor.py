@@ -59,9 +59,10 @@ def diagnose(evidence: Evidence) -> Diagnosis | None:
 def unknown(evidence: Evidence, said: Objection) -> Diagnosis:
     """No evidence is an answer, too: what is known of the token, and where to look."""
     refuses = "refuses a new token, too, and " if evidence.replaced_too else ""
-    says = _TIMES.get(said.about) or (f"says {said.error}, without a reason" if said.error else "gives no reason")
+    says = _TIMES.get(said.about) or said.reason
     cause = f"the API {refuses}{says}; {_token(evidence)}"
-    return Diagnosis("unknown", "?", cause, _advice(evidence, said), {"error": said.error})
+    read = "read error_description there, or " if said.is_described and not said.about else ""
+    return Diagnosis("unknown", "?", cause, read + _advice(evidence, said), {"error": said.error})
 
 
 def _token(evidence: Evidence) -> str:

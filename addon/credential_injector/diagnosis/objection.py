@@ -29,7 +29,7 @@ _SUBJECTS = {
         "signature": "signature",
     }.items()
 }
-_VAGUE = re.compile(r"\b(or|may|might|could|other)\b")
+_VAGUE = re.compile(r"\b(or|may|might|could|other|missing|without)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,18 @@ class Objection:
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Of the challenge with the error, or of the first one with a scheme of ours."""
 
+    @property
+    def is_described(self) -> bool:
+        """Whether it says more than the error."""
+        return bool(self.parameters.get("error_description"))
+
+    @property
+    def reason(self) -> str:
+        """What follows `the API`: its reason, as far as that is repeated."""
+        if self.is_described:
+            return f"says {f'{self.error} and ' if self.error else ''}why in its WWW-Authenticate header"
+        return f"says {self.error}, without a reason" if self.error else "gives no reason"
+
     def offers(self, scheme: str) -> bool:
         """Whether it offers this scheme."""
         return scheme.lower() in (offered.lower() for offered in self.offered)
@@ -54,7 +66,7 @@ def read(evidence: Evidence) -> Objection:
     """The objection of an answer; an empty one where it says nothing against our token."""
     all_ = challenges.read(evidence.headers.get_all("WWW-Authenticate"))
     offered = tuple(dict.fromkeys(challenge.scheme for challenge in all_))
-    ours = {"bearer", "dpop", evidence.scheme.lower()}
+    ours = {"bearer", "dpop", "oauth2", evidence.scheme.lower()}  # WSO2 API Manager writes OAuth2 for Bearer
     mine = [challenge.parameters for challenge in all_ if challenge.scheme.lower() in ours]
     if not evidence.in_authorization:
         # An error is about what stands in Authorization, and that is the client's own (RFC 6750 section 3.1).

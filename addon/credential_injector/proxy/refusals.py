@@ -73,8 +73,8 @@ class Refusals:
         counts.refusal = RefusalStatus(status, found.code, found.cause, found.advice, now)
         if (name, found.code) not in self._logged:
             self._logged.add((name, found.code))
-            # Without evidence, all that can be told are the token's claims, which belong on the flow.
-            cause = found.cause if found.code != "unknown" else "it gives no reason"
+            # Without evidence, what follows are the token's claims, which belong on the flow.
+            cause = found.cause if found.code != "unknown" else found.cause.partition("; ")[0]
             logger.warning(f"{name}: the API answered {status}: {cause}; {found.advice}{options.see()}")
 
     def _evidence(self, flow: http.HTTPFlow, answer: http.Response, route: Route, token: AccessToken) -> Evidence:
