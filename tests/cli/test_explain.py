@@ -78,7 +78,7 @@ def test_json(run: Run, tmp_path: Path) -> None:
         "without_token": None,
         "failed": "host",
         "cause": "HOST is https://*.qa.example.com, and this was http",
-        "advice": "write HOST in other/qa.env as the client does, or list both",
+        "advice": "change the client's URL to HOST of other/qa.env",
         "steps": [
             {
                 "rule": "host",

@@ -186,7 +186,8 @@ def test_other_client(stage: Stage, curl: Curl) -> None:
     (flow,) = saved(flows)
     assert flow.metadata["inject"]["action"] == "skipped"
     assert flow.metadata["inject"]["reason"] == (
-        "client 127.0.0.1 is not in inject_clients (10.0.0.0/8); add it there to let it in"
+        "client 127.0.0.1 is not in inject_clients (10.0.0.0/8); to let it in: --set"
+        " inject_clients=10.0.0.0/8,127.0.0.1"
     )
 
 

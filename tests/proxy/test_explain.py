@@ -93,16 +93,44 @@ def test_order(tmp_path: Path, first: str, second: str) -> None:
 HOSTS = f"HOST={API}/orders,http://127.0.0.1:9000,https://*.wild.example,https://10.0.0.1"
 HOSTS += ",https://example.org,https://*.qa.example.org"
 ADD = "add {} to HOST in qa.env"
-AS_THE_CLIENT = "write HOST in qa.env as the client does, or list both"
+URL = "change the client's URL"
 
 
 @pytest.mark.parametrize(
     ("url", "verdict", "differs", "origin", "cause", "advice"),
     [
-        ("http://api.example.com/orders", "skipped", "scheme", f"{API}/orders", "and this was http", AS_THE_CLIENT),
-        (f"{API}:8443/orders", "skipped", "port", f"{API}/orders", "and this was port 8443", AS_THE_CLIENT),
-        (f"{API}/login", "skipped", "path", f"{API}/orders", "and this path is not below it", AS_THE_CLIENT),
-        ("http://localhost:9000", "skipped", "host", "http://127.0.0.1:9000", "and this was localhost", AS_THE_CLIENT),
+        (
+            "http://api.example.com/orders",
+            "skipped",
+            "scheme",
+            f"{API}/orders",
+            "and this was http",
+            f"{URL} to HOST of qa.env",
+        ),
+        (
+            f"{API}:8443/orders",
+            "skipped",
+            "port",
+            f"{API}/orders",
+            "and this was port 8443",
+            f"{URL}, or {ADD.format(f'{API}:8443')}",
+        ),
+        (
+            f"{API}/login",
+            "skipped",
+            "path",
+            f"{API}/orders",
+            "and this path is not below it",
+            f"{URL}, or the path of HOST in qa.env",
+        ),
+        (
+            "http://localhost:9000",
+            "skipped",
+            "host",
+            "http://127.0.0.1:9000",
+            "and this was localhost",
+            f"{URL}, or {ADD.format('http://localhost:9000')}",
+        ),
         (
             "https://api.exmaple.com",
             "untouched",

@@ -169,12 +169,13 @@ CASES: dict[str, tuple[str, Asked, str]] = {
     "scheme": (
         FORMS,
         get("http://api.example.com/orders"),
-        "skip: HOST is https://api.example.com/orders, and this was http; write HOST in qa.env",
+        "skip: HOST is https://api.example.com/orders, and this was http; change the client's URL to HOST of",
     ),
     "port": (
         FORMS,
         get("https://api.example.com:8443/orders"),
-        "skip: HOST is https://api.example.com/orders, and this was port 8443",
+        "skip: HOST is https://api.example.com/orders, and this was port 8443; change the client's URL, or add"
+        " https://api.example.com:8443 to HOST in",
     ),
     "path": (
         FORMS,
@@ -217,7 +218,7 @@ CASES: dict[str, tuple[str, Asked, str]] = {
         f"client {client} of {clients}": (
             f"clients={clients}",
             by(client),
-            "inject" if admitted else f"skip: client {client} is not in inject_clients ({clients}); add it there",
+            "inject" if admitted else f"skip: client {client} is not in inject_clients ({clients}); to let it in",
         )
         for clients, client, admitted in (
             ("loopback", "127.0.0.1", True),

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,6 +13,8 @@ from credential_injector import status_lines
 from credential_injector.environments.folder import open_folder
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken, NoToken
+from credential_injector.origins.index import Destination
+from credential_injector.origins.origin import DEFAULT_PORTS
 from credential_injector.proxy.routes import Routes
 from credential_injector.status import Counts, FailureStatus
 from credential_injector.tokens.provider import Provider
@@ -109,3 +112,39 @@ async def test_mistakes(tmp_path: Path) -> None:
     assert now.mistakes
     assert all(mistake.startswith(f"{tmp_path}/qa.env: ") for mistake in now.mistakes)
     assert [f"not in use: {mistake}" for mistake in now.mistakes] == status_lines.overview(now)[1:]
+
+
+@pytest.mark.parametrize(
+    ("url", "nearest"),
+    [
+        ("http://localhost:3001/", "web"),  # its scheme differs, and it is nobody else's port
+        ("http://127.0.0.1:3001/", "web"),
+        ("http://localhost:3003/", "orders"),
+        ("http://127.0.0.1:3002/v1", "orders"),
+        ("http://localhost:3004/v3", "users"),
+        ("https://api.example.com:8443/", "secure"),
+        ("http://api.example.com/", "secure"),
+        ("http://api.example.com:8081/", "plain"),
+        ("gopher://api.example.com:8080/", "plain"),
+        ("http://other.example.com/", None),
+    ],
+)
+async def test_nearest(tmp_path: Path, url: str, nearest: str | None) -> None:
+    """Of several environments on one host, that comes nearest which differs least; the port tells most."""
+    hosts = {
+        "orders": "http://127.0.0.1:3002/v2, http://localhost:3002",
+        "plain": "http://api.example.com:8080",
+        "secure": "https://api.example.com",
+        "users": "http://127.0.0.1:3004",
+        "web": "https://localhost:3001",
+    }
+    for name, host in hosts.items():
+        (tmp_path / f"{name}.env").write_text(f"HOST={host}\nGRANT_TYPE=static\nVALUE=canary\n")
+        (tmp_path / f"{name}.env").chmod(0o600)
+    routes = Routes()
+    routes.load(open_folder(str(tmp_path), []), None)
+    parts = urlsplit(url)
+    route = routes.nearest(
+        Destination(parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme], parts.path)
+    )
+    assert (route.environment.name if route is not None else None) == nearest

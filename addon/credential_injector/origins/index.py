@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from credential_injector.origins.hosts import is_loopback, is_name, normalise_host
+from credential_injector.origins.hosts import is_name, normalise_host
 from credential_injector.origins.origin import DEFAULT_PORTS, Origin
 from credential_injector.origins.paths import AMBIGUOUS, climbs, segments
 
@@ -94,24 +94,27 @@ class Excluded:
         return paths is not None and (segments(path) in paths or climbs(path))
 
 
-def difference(destination: Destination, origins: Iterable[Origin]) -> tuple[str, Origin, str]:
-    """What a destination differs in from the nearest of these origins: `scheme`, `host`, `port` or `path`; that origin;
-    and a sentence. One of the origins must cover its host.
+def distance(destination: Destination, origin: Origin) -> tuple[int, bool, bool, bool]:
+    """How far a destination is from an origin; then whether their ports, hosts and schemes differ.
+
+    A port counts twice: on one machine it tells servers apart better than the name does.
     """
     scheme, host, port, _ = destination
+    usual = DEFAULT_PORTS.get(scheme) == port and DEFAULT_PORTS.get(origin.scheme) == origin.port
+    differs = origin.port != port and not usual, not origin.covers(host), origin.scheme != scheme
+    return sum(differs) + differs[0], *differs
 
-    def differs(origin: Origin) -> tuple[bool, bool, bool]:
-        return origin.scheme != scheme, not origin.covers(host), origin.port != port
 
-    mine = [one for one in origins if one.covers(host) or (is_loopback(one.host) and is_loopback(host))]
-    nearest = min(mine, key=differs)
-    other_scheme, other_host, other_port = differs(nearest)
+def difference(destination: Destination, origin: Origin) -> tuple[str, str]:
+    """What a destination differs in from an origin: `scheme`, `host`, `port` or `path`; and a sentence."""
+    scheme, host, port, _ = destination
+    _, other_port, other_host, other_scheme = distance(destination, origin)
     if other_scheme:
         # A client may write anything as its scheme.
         what = scheme if scheme in DEFAULT_PORTS else "another scheme"
-        return "scheme", nearest, f"HOST is {nearest}, and this was {what}"
+        return "scheme", f"HOST is {origin}, and this was {what}"
     if other_host:
-        return "host", nearest, f"HOST is {nearest}, and this was {host}"
+        return "host", f"HOST is {origin}, and this was {host}"
     if other_port:
-        return "port", nearest, f"HOST is {nearest}, and this was port {port}"
-    return "path", nearest, f"HOST is {nearest}, and this path is not below it"
+        return "port", f"HOST is {origin}, and this was port {port}"
+    return "path", f"HOST is {origin}, and this path is not below it"

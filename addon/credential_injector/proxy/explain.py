@@ -11,7 +11,7 @@ from credential_injector.environments.spelling import closest
 from credential_injector.origins.hosts import is_name
 from credential_injector.origins.index import Destination, Destinations, difference
 from credential_injector.origins.origin import DEFAULT_PORTS, Origin
-from credential_injector.proxy.policy import BRINGS_ITS_OWN, RULES, Policy, Verdict
+from credential_injector.proxy.policy import BRINGS_ITS_OWN, RULES, Policy, Verdict, in_another_form
 from credential_injector.proxy.request import Request
 from credential_injector.proxy.routes import Routes
 
@@ -218,11 +218,11 @@ def _nowhere(
     host, base = destination.host, _base(destination)
     if routes.is_token_endpoint(destination):
         return BRINGS_ITS_OWN, "", None
-    route = routes.of_host(host)
+    route = routes.nearest(destination)
     if route is not None:
-        differs, origin, cause = difference(destination, route.environment.origins)
-        advice = f"write HOST in {route.environment.file} as the client does, or list both"
-        return cause, advice, Nearest(route.environment.name, route.environment.file, str(origin), differs)
+        differs, cause = difference(destination, route.origin)
+        advice = in_another_form(destination, differs, route.environment.file)
+        return cause, advice, Nearest(route.environment.name, route.environment.file, str(route.origin), differs)
     if verdict is not None:  # a name in the request is an environment's, and its destination is none's
         environment = verdict.route.environment
         nearest = Nearest(environment.name, environment.file, str(environment.origins[0]), "name")

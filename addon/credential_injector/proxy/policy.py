@@ -11,8 +11,8 @@ from credential_injector.environments.environment import Environment
 from credential_injector.origins.claims import Claim
 from credential_injector.origins.clients import admission
 from credential_injector.origins.hosts import is_address, is_loopback, is_name
-from credential_injector.origins.index import difference
-from credential_injector.origins.origin import PAGE_ORIGIN, Origin
+from credential_injector.origins.index import Destination, difference
+from credential_injector.origins.origin import DEFAULT_PORTS, PAGE_ORIGIN, Origin
 from credential_injector.proxy.request import Head, Request
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
@@ -97,7 +97,7 @@ class Policy:
         if route is None:
             if claims := request.claims():
                 return self._near_miss(request, claims)
-            route = self.routes.of_host(request.destination.host)
+            route = self.routes.nearest(request.destination)
             return self._other_form(request, route) if route is not None else None
         if _is_preflight(request.head):
             return None  # a browser asks whether it may send the request at all, and never with a credential
@@ -122,8 +122,9 @@ class Policy:
         client = request.client
         admitted = client is not None and self._admits(client)
         if not (admitted or request.is_authenticated or request.is_replay):
-            who = f"client {client or 'unknown'}"
-            reason = f"{who} is not in inject_clients ({self.clients}); add it there to let it in"
+            reason = f"client {client or 'unknown'} is not in inject_clients ({self.clients})"
+            if client is not None:
+                reason += f"; to let it in: --set inject_clients={','.join(filter(None, (self.clients, client)))}"
             return Verdict("skip", route, "client", reason)
         if self.routes.is_token_endpoint(destination):
             return Verdict("skip", route, "token endpoint", BRINGS_ITS_OWN)
@@ -176,12 +177,23 @@ class Policy:
         destination = request.destination
         if self.routes.is_token_endpoint(destination) or _is_preflight(request.head):
             return None
-        kind, _, reason = difference(destination, route.environment.origins)
+        kind, reason = difference(destination, route.origin)
         # Another server on this machine, or another part of one server, is seldom a mistake.
         common = kind == "path" or (kind == "port" and is_loopback(destination.host))
         if not common:
-            reason += f"; write HOST in {route.environment.file} as the client does, or list both"
+            reason += f"; {in_another_form(destination, kind, route.environment.file)}"
         return Verdict("skip", route, f"other {kind}", reason, marked=not common)
+
+
+def in_another_form(destination: Destination, kind: str, file: str) -> str:
+    """What to do about a request to an environment's host, whose scheme, port or path (`kind`) HOST does not name."""
+    scheme, host, port, _ = destination
+    if kind == "path":
+        return f"change the client's URL, or the path of HOST in {file}"
+    # Nobody should be told to send tokens where the network can read them.
+    if scheme not in DEFAULT_PORTS or (kind == "scheme" and scheme == "http" and not is_loopback(host)):
+        return f"change the client's URL to HOST of {file}"
+    return f"change the client's URL, or add {Origin(scheme, host, port).base} to HOST in {file}"
 
 
 def _is_preflight(head: Head) -> bool:

@@ -5,7 +5,7 @@ A table is built beside the event loop, and replaced as a whole.
 
 import logging
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +16,8 @@ from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken
 from credential_injector.origins.hosts import LONGEST_NAME, is_loopback
-from credential_injector.origins.index import Destinations
-from credential_injector.origins.origin import Origin
+from credential_injector.origins.index import Destination, Destinations, distance
+from credential_injector.origins.origin import DEFAULT_PORTS, Origin
 from credential_injector.proxy.credential import HeaderCredential
 from credential_injector.proxy.story import Story, story
 from credential_injector.status import Counts
@@ -67,7 +67,8 @@ class Table(NamedTuple):
     """The environments that share a source."""
     counts: Mapping[str, Counts] = {}
     destinations: Destinations[Route] = Destinations()
-    of_host: Callable[[str], Route | None] = lambda _: None
+    of_host: Callable[[str], Sequence[Route]] = lambda _: ()
+    nearest: Callable[[Destination], Route | None] = lambda _: None
     endpoints: frozenset[str] = frozenset()
     """The token endpoints that the files name."""
     new: tuple[Environment, ...] = ()
@@ -109,6 +110,7 @@ def build(
             route = Route(environment, sources[key], count)
         routes[name] = route
     entries = [(one.origin, one) for route in routes.values() for one in (route, *route.others)]
+    of_host = _by_host(entries)
     return Table(
         environments,
         routes,
@@ -116,7 +118,8 @@ def build(
         names,
         {name: route.counts for name, route in routes.items()},
         Destinations(entries),
-        _by_host(entries),
+        of_host,
+        _nearest(of_host),
         frozenset(request.endpoint for request, _ in keys if request.endpoint),
         tuple(new),
         tuple(sorted(before.routes.keys() - routes.keys())),
@@ -143,15 +146,29 @@ def log_changes(table: Table, folder: Folder | None) -> None:
         logger.warning(f"No environment file in {folder.path.absolute()}: every request passes untouched. {todo}")
 
 
-def _by_host(entries: Iterable[tuple[Origin, Route]]) -> Callable[[str], Route | None]:
-    """A look-up by host alone, in which the names of this machine count as one.
+def _by_host(entries: Iterable[tuple[Origin, Route]]) -> Callable[[str], Sequence[Route]]:
+    """A look-up by host alone, in which the names of this machine count as one."""
+    routes: dict[Origin, list[Route]] = {}
+    for origin, route in entries:
+        routes.setdefault(Origin("", _known(origin.host), 0, "", origin.wildcard), []).append(route)
+    hosts = Destinations(routes.items())
+    return lambda host: hosts.find("", _known(host), 0, "/") or () if len(host) <= LONGEST_NAME else ()
 
-    Cached: each request to a host that no environment names asks for it.
+
+def _known(host: str) -> str:
+    return "localhost" if is_loopback(host) else host
+
+
+def _nearest(of_host: Callable[[str], Sequence[Route]]) -> Callable[[Destination], Route | None]:
+    """A look-up of what comes nearest to a destination that no environment names.
+
+    Cached: each request to such a destination asks for it.
     """
 
-    def known(host: str) -> str:
-        return "localhost" if is_loopback(host) else host
+    @lru_cache(maxsize=1024)
+    def find(scheme: str, host: str, port: int) -> Route | None:
+        destination = Destination(scheme, host, port, "/")
+        return min(of_host(host), key=lambda route: distance(destination, route.origin), default=None)
 
-    hosts = Destinations((Origin("", known(origin.host), 0, "", origin.wildcard), route) for origin, route in entries)
-    find = lru_cache(maxsize=1024)(lambda host: hosts.find("", known(host), 0, "/"))
-    return lambda host: find(host) if len(host) <= LONGEST_NAME else None
+    # A client may write anything as its scheme.
+    return lambda to: find(to.scheme if to.scheme in DEFAULT_PORTS else "", to.host[: LONGEST_NAME + 1], to.port)

@@ -91,7 +91,11 @@ class Routes:
 
     def of_host(self, host: str) -> Route | None:
         """A route of this host, whatever the scheme, port and path. The names of this machine count as one."""
-        return self._table.of_host(host)
+        return next(iter(self._table.of_host(host)), None)
+
+    def nearest(self, destination: Destination) -> Route | None:
+        """Of the routes of its host, the one that comes nearest to a destination that no environment names."""
+        return self._table.nearest(destination)
 
     def is_token_endpoint(self, destination: Destination) -> bool:
         """Whether tokens are asked for there. Whoever asks brings a credential of its own."""
