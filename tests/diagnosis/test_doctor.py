@@ -7,6 +7,7 @@ import pytest
 
 from credential_injector.diagnosis.doctor import diagnose
 from credential_injector.diagnosis.evidence import Evidence
+from credential_injector.oauth.token import Failure
 from tests.diagnosis.cases import (
     BASIC,
     BOUND,
@@ -25,6 +26,7 @@ from tests.diagnosis.cases import (
 AUDIENCE = "ask whoever runs the API which audience it expects, and compare AUDIENCE and RESOURCE in envs/qa.env"
 SCOPE = "ask whoever runs the API which scope or role it wants, and compare SCOPE in envs/qa.env"
 VALUE = "check that VALUE in envs/qa.env is for this API and still valid"
+DOWN = Failure("http_503", "it answered 503")
 CLOCK = "set this machine's clock by network time, and ask whoever runs the API to look at theirs"
 
 
@@ -96,6 +98,43 @@ def test_unknown(evidence: Evidence, cause: str, advice: str) -> None:
 )
 def test_order(evidence: Evidence, code: str) -> None:
     """Where several causes are there, the one that nothing else can mend comes first."""
+    found = diagnose(evidence)
+    assert found is not None
+    assert found.code == code
+
+
+@pytest.mark.parametrize(
+    ("evidence", "code", "cause", "advice"),
+    [
+        (case(401, outdated=True), "outdated",
+         "the API does not take this token any more, and the request was not sent again with the one that is in use by"
+         " now", "send the request again"),
+        (case(401, invalid("revoked"), outdated=True, failure=DOWN), "outdated",
+         "the API does not take this token any more (invalid_token), and the request was not sent again with the one"
+         " that is in use by now", "send the request again"),
+        (case(401, failure=DOWN), "no_new_token",
+         "the API does not take this token any more, and there is no new one (http_503): it answered 503",
+         "wait, or ask whoever runs the authorization server"),
+    ],
+)  # fmt: skip
+def test_no_other_token_tried(evidence: Evidence, code: str, cause: str, advice: str) -> None:
+    """Where nobody knows whether a new token would do, it does not send people to ask for another audience."""
+    found = diagnose(evidence)
+    assert found is not None
+    assert (found.code, found.word, found.cause, found.advice) == (code, "old token", cause, advice)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "code"),
+    [
+        (case(401, outdated=True, replaced_too=True), "unknown"),
+        (case(401, {}, STATIC, outdated=True), "unknown"),
+        (case(403, outdated=True), "unknown"),
+        (case(401, invalid("audience"), RESOURCE, claims={"aud": "urn:a"}, outdated=True), "audience"),
+    ],
+)
+def test_another_token_does_not_help(evidence: Evidence, code: str) -> None:
+    """A new token that was refused, too, and a cause that it would share, are told as before."""
     found = diagnose(evidence)
     assert found is not None
     assert found.code == code

@@ -190,6 +190,9 @@ def test_streamed_body(stage: Stage, curl: Curl) -> None:
         "- the API answered 401, which stays: the request's body was streamed and is gone;"
         " the next request gets another token"
     ) in refused.comment.splitlines()
+    assert refused.comment.startswith(
+        "qa: 401 old token\n- why: the API does not take this token any more (invalid_token),"
+    )
     assert stage.token_requests == 2
 
 
@@ -332,6 +335,7 @@ def test_no_other_token(stage: Stage, curl: Curl) -> None:
         assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 401
     *_, refused = saved(flows)
     assert "- the API answered 401, which stays: no token (http_503)" in refused.comment
+    assert refused.metadata["inject"]["diagnosis"]["code"] == "no_new_token"
     assert refused.metadata["inject"]["retried"] is False
 
 

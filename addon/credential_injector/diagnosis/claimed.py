@@ -40,10 +40,13 @@ def clock(evidence: Evidence, objection: Objection) -> Diagnosis | None:
         state, side = "is not valid yet", "behind"
     else:
         return None
+    apart = (
+        abs(ahead) if abs(ahead) < 90 else round(abs(ahead) / 60) * 60
+    )  # Date has whole seconds, so 2 h is 1 h 59 min
     return Diagnosis(
         "clock",
         "clock",
-        f"the token {state} by the API's clock, which is {messages.duration(abs(ahead))} {side} this machine's",
+        f"the token {state} by the API's clock, which is {messages.duration(apart)} {side} this machine's",
         "set this machine's clock by network time; if it is right, ask whoever runs the API to set theirs",
         {"ahead": int(ahead)},
     )
@@ -137,6 +140,20 @@ def audience(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     if evidence.fixed:
         advice = f"put a token for this API into {file}"
     return Diagnosis("audience", "audience", cause, advice, values)
+
+
+def outdated(evidence: Evidence, objection: Objection) -> Diagnosis | None:
+    """Nobody knows whether the API would take a new token, as the request was not sent with one."""
+    if evidence.replaced_too or evidence.fixed:
+        return None
+    refuses = f"the API does not take this token any more{f' ({objection.error})' if objection.error else ''}"
+    if evidence.outdated:
+        cause = f"{refuses}, and the request was not sent again with the one that is in use by now"
+        return Diagnosis("outdated", "old token", cause, "send the request again")
+    if (failure := evidence.failure) is not None:
+        cause = f"{refuses}, and there is no new one ({failure.code}): {failure.reason}"
+        return Diagnosis("no_new_token", "old token", cause, messages.advice(evidence.environment, failure))
+    return None
 
 
 def bound_to_key(evidence: Evidence, objection: Objection) -> Diagnosis | None:

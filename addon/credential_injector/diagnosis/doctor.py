@@ -35,6 +35,7 @@ OF_TOKENS: tuple[Rule, ...] = (
     claimed.audience,
     challenged.issuer,
     challenged.signature,
+    claimed.outdated,
     challenged.revoked,
     claimed.bound_to_key,
     claimed.bound_to_certificate,

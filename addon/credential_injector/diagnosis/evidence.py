@@ -11,7 +11,7 @@ from credential_injector.oauth.dates import http_date
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.schemes import SCHEMES
-from credential_injector.oauth.token import AccessToken
+from credential_injector.oauth.token import AccessToken, Failure
 
 LONGEST_NAME = 100  # characters of a name of the server's
 MOST_NAMES = 8
@@ -55,6 +55,10 @@ class Evidence:
     """The upstream proxy's address, if there is one."""
     replaced_too: bool = False
     """A new token was refused, too."""
+    outdated: bool = False
+    """Another token is in use by now, with which the request was not sent."""
+    failure: Failure | None = None
+    """Why there is no newer token, where one was asked for."""
     owner: Callable[[JwtClaims], str] = field(default=nobody, repr=False)
     """The name of another environment whose token these claims are; else empty."""
     shows_certificate: bool = False

@@ -92,5 +92,7 @@ class Refusals:
             proxy=flows.upstream(flow),
             replaced_too=bool(flow.metadata[record.KEY]["retried"]),
             shows_certificate=bool(ctx.options.client_certs),
+            outdated=not route.source.holds(token.fingerprint),
+            failure=route.source.status().failure,
             owner=lambda claims: self._owner(claims, route.environment),
         )
