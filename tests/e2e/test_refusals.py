@@ -80,6 +80,8 @@ def test_token_of_another(stage: Stage, curl: Curl) -> None:
     with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
         theirs = f"Authorization: Bearer {jwt(aud='uat')}"
         assert curl("--proxy", proxy.url, "--header", theirs, f"{stage.http}/orders").status == 200
-        proxy.wait_for("qa: the client sent a token for uat, which was replaced; log it in at qa")
+        proxy.wait_for(
+            "qa: the client sent a token for uat, which was replaced; if it means uat, change its URL to uat's HOST"
+        )
     (flow,) = saved(flows)
     assert flow.comment.startswith("qa: uat→Bearer\n- before: Authorization: Bearer, a token for uat (aud uat)\n")

@@ -124,3 +124,13 @@ async def test_token_of_another(proxy: Proxy, caplog: pytest.LogCaptureFixture) 
     assert "canary-subject" not in caplog.text
     flow = await proxy.send(request(Authorization=f"Bearer {jwt(aud='qa-api')}"))
     assert flow.comment.startswith("qa: Bearer→ours\n")
+
+
+async def test_one_line(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:  # noqa: F811
+    """A new token that the API refuses is told in one line, with the cause."""
+    proxy.set(inject_retry=True)
+    proxy.env("AUDIENCE=urn:orders")
+    flow = await answered(proxy, 401)
+    assert "- the API answered 401, which stays: the token was new" in flow.comment
+    (line,) = [line for line in caplog.messages if "answered 401" in line]
+    assert line.startswith("qa: the API answered 401: the API gives no reason; ask whoever")

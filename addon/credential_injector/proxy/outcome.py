@@ -40,8 +40,8 @@ class Outcome:
         record.injected(flow, route, served, before, other)
         route.counts.injected += 1
         if other:
-            what = f"the client sent a token for {other}, which was replaced; log it in at {environment.name}"
-            self._log_once(environment, f"token for {other}", f"{what}, or send its requests to {other}'s hosts")
+            what = f"the client sent a token for {other}, which was replaced; if it means {other}, change its URL to"
+            self._log_once(environment, f"token for {other}", f"{what} {other}'s HOST")
 
     def decline(self, flow: http.HTTPFlow, verdict: Verdict) -> None:
         """Leave the request without a token, as the verdict says."""

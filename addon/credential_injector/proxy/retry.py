@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mitmproxy import ctx, http
 from mitmproxy.flow import Error
@@ -56,6 +56,14 @@ class _Buffer:
     def give_up(self, why: str) -> None:
         if not self.unfit.done():
             self.unfit.set_result(why)
+
+
+class _Stays(NamedTuple):
+    """Why the 401 goes to the client."""
+
+    why: str
+    is_news: bool = True
+    """Whether the log tells it. Else the request could not do better, and why the API refuses it says all."""
 
 
 class Retry:
@@ -116,38 +124,39 @@ class Retry:
         try:
             stays = await self._send_again(flow, route, token)
         except NoToken as error:
-            stays = messages.no_token(environment, error, route.source.kept_in)
+            stays = _Stays(messages.no_token(environment, error, route.source.kept_in))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a CancelledError would hang the flow
-            stays = messages.own_error(error)
+            stays = _Stays(messages.own_error(error))
         if isinstance(stays, AccessToken):
             return stays
-        record.stays(flow, stays)
-        self._log_once(logging.WARNING, environment, f"the API answered 401, which stays: {stays}")
+        record.stays(flow, stays.why)
+        if stays.is_news:
+            self._log_once(logging.WARNING, environment, f"the API answered 401, which stays: {stays.why}")
         return token
 
-    async def _send_again(self, flow: http.HTTPFlow, route: Route, sent: AccessToken) -> str | AccessToken:
+    async def _send_again(self, flow: http.HTTPFlow, route: Route, sent: AccessToken) -> _Stays | AccessToken:
         """Returns why the 401 stays, or the token to which the second answer is one. Raises NoToken."""
         environment, source = route.environment, route.source
         if environment.token_request.grant_type in FIXED:
-            return f"the credential stands in {environment.file}, and there is no other"
+            return _Stays(f"the credential stands in {environment.file}, and there is no other", is_news=False)
         refused = flow.metadata[record.KEY]
         url = flow.request.url.partition("?")[0]
         if refused["source"] in ("fetched", "refreshed") and source.holds(refused["token"]):
             source.cool_down(url)
-            return "the token was new, so another one would be refused, too"
+            return _Stays("the token was new, so another one would be refused, too", is_news=False)
         token, last = refused["token"], False
         while True:
             served = await source.renewed(token, url)
             if served is None:
-                return "a moment ago it refused a new token, too"
+                return _Stays("a moment ago it refused a new token, too", is_news=False)
             if (reason := _why_not(flow)) is not None:
-                return f"{reason}; the next request gets another token"
+                return _Stays(f"{reason}; the next request gets another token")
             again = await self._replayed(flow)
             if again.error is not None:
                 # Behind a colon mitmproxy quotes from a malformed answer, which may repeat the token.
-                return f"sent again, the request failed: {again.error.msg.partition(': ')[0]}"
+                return _Stays(f"sent again, the request failed: {again.error.msg.partition(': ')[0]}")
             if again.response is None or not record.was_injected(again):
-                return "sent again, the request got no token"
+                return _Stays("sent again, the request got no token")
             refused_too = again.response.status_code == 401
             if refused_too and not served.token.stored:
                 source.cool_down(url)
