@@ -185,3 +185,25 @@ def test_cors(stage: Stage, chromium: Chromium) -> None:
     assert flow.response.status_code == 200
     found = flow.metadata["inject"]["diagnosis"]
     assert (found["code"], found["origin"]) == ("cors", origin)
+
+
+def test_preflight(stage: Stage, chromium: Chromium) -> None:
+    """Chromium does not send a request whose preflight the API refuses, and the preflight's flow tells why."""
+    page = flask.Flask("page")
+    page.add_url_rule("/", view_func=lambda: PAGE.replace('get("api")', 'get("api"), {headers: {"X-Mine": "1"}}'))
+    stage.api.app.add_url_rule(
+        "/strict", view_func=lambda: ("", 401), methods=["GET", "OPTIONS"], provide_automatic_options=False
+    )
+    origin = stage.enter(serve(page, stage.tls)).replace("127.0.0.1", "api.test")
+    api = f"https://api.qa.test:{stage.https_port}"
+    stage.env(api, f"ORIGINS={origin}")
+    flows = stage.folder / "flows.mitm"
+    with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
+        browser = chromium(f"--proxy-server={proxy.url}", "--ignore-certificate-errors")
+        browser.get(f"{origin}/?api={api}/strict")
+        WebDriverWait(browser, 20).until(lambda _: browser.title != "asking")
+        assert browser.title == "Failed to fetch"
+        proxy.wait_for("qa: the API answered 401 to the browser's CORS preflight, which never carries a credential")
+    (flow,) = (flow for flow in saved(flows) if flow.request.path == "/strict")
+    assert (flow.request.method, "Authorization" in flow.request.headers) == ("OPTIONS", False)
+    assert flow.comment.startswith("qa: preflight 401\n- why: the API answered 401 to the browser's CORS preflight")

@@ -95,6 +95,36 @@ async def test_cors(proxy: Proxy, origin: str | None, allowed: str | None, headl
     assert flow.comment.partition("\n")[0] == headline
 
 
+@pytest.mark.parametrize(
+    ("status", "asks", "headline"),
+    [
+        (401, True, "qa: preflight 401"),
+        (405, True, "qa: preflight 405"),
+        (204, True, ""),
+        (404, True, ""),
+        (401, False, ""),
+    ],
+)
+async def test_preflight(proxy: Proxy, status: int, asks: bool, headline: str) -> None:  # noqa: F811
+    """A refused preflight says why the page gets nothing; any other one, and any other OPTIONS, says nothing of it."""
+    proxy.env("ORIGINS=http://localhost:3000\nMETHODS=GET,OPTIONS")
+    flow = request(method="OPTIONS", Origin="http://localhost:3000")
+    if asks:
+        flow.request.headers["Access-Control-Request-Method"] = "GET"
+    await proxy.send(flow)
+    flow.response = http.Response.make(status)
+    for hook in (HttpResponseHeadersHook(flow), HttpResponseHook(flow)):
+        await proxy.context.master.addons.handle_lifecycle(hook)
+    if asks:
+        assert flow.comment.partition("\n")[0] == headline
+        assert ("Authorization" in flow.request.headers, flow.marked) == (False, ":warning:" if headline else "")
+    if headline:
+        assert flow.metadata["inject"]["diagnosis"]["code"] == "preflight"
+        assert f"- why: the API answered {status} to the browser's CORS preflight" in flow.comment
+    else:
+        assert "browser's CORS preflight" not in flow.comment
+
+
 async def test_own_error(proxy: Proxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """An error of the doctor's own costs the diagnosis, and not the answer."""
 

@@ -113,6 +113,21 @@ def cors(evidence: Evidence, _: Objection) -> Diagnosis | None:
     return Diagnosis("cors", "CORS", f"the answer {wrong}, so the page sees 'Failed to fetch'", advice, values)
 
 
+def preflight(file: str, status: int) -> Diagnosis:
+    """A browser asked whether it may send a request, and the API refused to answer that (Fetch standard, section 4.8).
+
+    A preflight never carries a credential, so an API must answer it without one.
+    """
+    return Diagnosis(
+        "preflight",
+        "preflight",
+        f"the API answered {status} to the browser's CORS preflight, which never carries a credential, so the browser"
+        " does not send the request and the page sees 'Failed to fetch'",
+        f"have the API answer OPTIONS without a token, or check HOST in {file}",
+        {"status": status},
+    )
+
+
 def _last_segment(url: str) -> str:
     """Of its path, in lower case."""
     return url.partition("#")[0].partition("?")[0].rstrip("/").rpartition("/")[2].lower()

@@ -248,6 +248,10 @@ class CredentialInjector:
             return self._send_again(flow, route, sent[1])
         if sent is not None:
             self._refusals.judge(flow, *sent, counts=not self._retry.is_own(flow))
+        elif flow.response is not None and flow.response.status_code >= 400 and flow.request.method == "OPTIONS":
+            to = self._policy.preflight(FlowRequest(flow, self._connections))
+            if to is not None:
+                self._refusals.preflight(flow, to)
         return None
 
     async def _send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken) -> None:

@@ -112,6 +112,10 @@ class Policy:
         route = self.routes.find(request.destination)
         return route if route is not None and self.objection(request, route) is None else None
 
+    def preflight(self, request: Request) -> Route | None:
+        """The route to which the request that follows this CORS preflight goes; None where it is no preflight."""
+        return self.routes.find(request.destination) if _is_preflight(request.head) else None
+
     def objection(self, request: Request, route: Route) -> Verdict | None:
         """Why this request must not get the token of the environment to which its destination belongs."""
         destination, environment = request.destination, route.environment

@@ -68,10 +68,9 @@ def stays(flow: Flow, reason: str) -> None:
 
 def diagnosed(flow: Flow, status: int, found: Diagnosis) -> None:
     """The API refuses the request although it carries a token, and this is why."""
-    record = flow.metadata[KEY]
-    record["diagnosis"] = {**found.values, "code": found.code, "cause": found.cause, "advice": found.advice}
-    headline = story.headline(record["environment"], f"{status} {found.word}")
+    headline = story.headline(flow.metadata[KEY]["environment"], f"{status} {found.word}")
     flow.comment = story.amended(flow.comment, headline, f"why: {found.cause}; {found.advice}")
+    _note(flow, found)
 
 
 def kept(flow: Flow, route: Route, reason: str, before: Before | None = None) -> None:
@@ -113,6 +112,13 @@ def blocked(flow: Flow, route: Route | None, reason: str, *, word: str = "", str
     return f"{_name(route)}: {what}: {reason}"
 
 
+def refused_preflight(flow: Flow, route: Route, status: int, found: Diagnosis) -> None:
+    """The API refuses a CORS preflight, which passed as the browser sent it."""
+    why = f"{found.cause}; {found.advice}"
+    _tell(flow, route, "skipped", f"{found.word} {status}", why, reason=found.cause)
+    _note(flow, found)
+
+
 def was_injected(flow: Flow) -> bool:
     """Whether the flow's request went out with a token of ours. What was read from a file may hold anything."""
     record = flow.metadata.get(KEY)
@@ -137,6 +143,15 @@ def forget(flow: Flow) -> None:
     flow.comment = ""
     if flow.marked == _MARKS["injected"]:  # else a person has set another one
         flow.marked = ""
+
+
+def _note(flow: Flow, found: Diagnosis) -> None:
+    flow.metadata[KEY]["diagnosis"] = {
+        **found.values,
+        "code": found.code,
+        "cause": found.cause,
+        "advice": found.advice,
+    }
 
 
 def _inject(flow: Flow, route: Route, served: Served, beginning: str = "") -> None:

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from mitmproxy import ctx, http
 
 from credential_injector import messages
-from credential_injector.diagnosis import doctor
+from credential_injector.diagnosis import answer, doctor
 from credential_injector.diagnosis.diagnosis import Diagnosis
 from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.environments.environment import Environment
@@ -45,6 +45,14 @@ class Refusals:
         """What the request carried, if its answer may be a refusal; then the flow is forgotten here."""
         return self._sent.pop(flow, None)
 
+    def preflight(self, flow: http.HTTPFlow, route: Route) -> None:
+        """Say why a page of a browser's gets no answer, where the API refuses the preflight of its request."""
+        if flow.response is None or flow.response.status_code not in (401, 403, 405):
+            return
+        found = answer.preflight(route.environment.file, flow.response.status_code)
+        record.refused_preflight(flow, route, flow.response.status_code, found)
+        self._log_once(route, found.code, f"{found.cause}; {found.advice}")
+
     def judge(self, flow: http.HTTPFlow, route: Route, token: AccessToken, *, counts: bool = True) -> None:
         """Write into the flow why the API refuses its request, if it does. Where it `counts`, the status tells it, too.
 
@@ -64,28 +72,32 @@ class Refusals:
             self._count(route, status, found, flow.response.timestamp_start)
 
     def _count(self, route: Route, status: int, found: Diagnosis | None, now: float) -> None:
-        counts, name = route.counts, route.environment.name
+        counts = route.counts
         counts.refused += status == 401
         counts.forbidden += status == 403
         if found is None:
             counts.refusal = None if status < 400 else counts.refusal
             return
         counts.refusal = RefusalStatus(status, found.code, found.cause, found.advice, now)
-        if (name, found.code) not in self._logged:
-            self._logged.add((name, found.code))
-            # Without evidence, what follows are the token's claims, which belong on the flow.
-            cause = found.cause if found.code != "unknown" else found.cause.partition("; ")[0]
-            logger.warning(f"{name}: the API answered {status}: {cause}; {found.advice}{options.see()}")
+        # Without evidence, what follows are the token's claims, which belong on the flow.
+        cause = found.cause if found.code != "unknown" else found.cause.partition("; ")[0]
+        self._log_once(route, found.code, f"the API answered {status}: {cause}; {found.advice}")
 
-    def _evidence(self, flow: http.HTTPFlow, answer: http.Response, route: Route, token: AccessToken) -> Evidence:
+    def _log_once(self, route: Route, code: str, line: str) -> None:
+        name = route.environment.name
+        if (name, code) not in self._logged:
+            self._logged.add((name, code))
+            logger.warning(f"{name}: {line}{options.see()}")
+
+    def _evidence(self, flow: http.HTTPFlow, response: http.Response, route: Route, token: AccessToken) -> Evidence:
         headers = flow.request.headers
         cors = headers.get("sec-fetch-mode") == "cors" and headers.get("sec-fetch-site") != "same-origin"
         return Evidence(
             route.environment,
             token,
-            answer.status_code,
-            answer.headers,
-            now=answer.timestamp_start,
+            response.status_code,
+            response.headers,
+            now=response.timestamp_start,
             header_size=sum(len(name) + len(value) + 4 for name, value in headers.fields),
             page=headers.get("origin", "") if cors else "",
             url=flow.request.url.partition("?")[0],
