@@ -220,6 +220,16 @@ def test_cleared(stage: Stage, proxy: Mitmproxy) -> None:
     assert 'id="request-' not in web.ask("GET", "/inject").text
 
 
+def test_own_view(stage: Stage) -> None:
+    """The newest request comes first, however a person orders and filters mitmweb's list."""
+    stage.env(stage.http)
+    with mitmweb(stage, "--set", "view_order_reversed=true", "--set", "view_filter=~u other") as proxy:
+        for path in ("first", "second", "third"):
+            asked(proxy, f"{stage.http}/{path}")
+        page = WebApi(proxy).ask("GET", "/inject").text
+        assert re.findall("/(first|second|third)<", page) == ["third", "second", "first"]
+
+
 def test_loaded(stage: Stage) -> None:
     """A capture shows what became of its requests, without their environments."""
     stage.env(stage.http)

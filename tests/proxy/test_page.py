@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -240,6 +240,20 @@ def test_fifty() -> None:
         yield from (replace(SEEN, id=str(number)) for number in itertools.count())
 
     assert [one.id for one in view.page(overview(), endless()).lines] == [str(number) for number in range(50)]
+
+
+def test_not_shown() -> None:
+    """Of a request that is not shown, no more is read than what decides that: there may be thousands."""
+
+    class Record(dict[str, Any]):
+        read: ClassVar[set[str]] = set()
+
+        def get(self, key: str, default: Any = None) -> Any:
+            self.read.add(key)
+            return super().get(key, default)
+
+    assert not view.page(overview(), [replace(SEEN, record=Record(INJECTED))], "healed").lines
+    assert Record.read == {"diagnosis", "action", "retried"}
 
 
 def test_days() -> None:

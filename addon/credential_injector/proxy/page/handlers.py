@@ -82,8 +82,11 @@ class PageHandler(_Guarded):  # type: ignore[no-untyped-call]
     post = get  # the login's form
 
     def _seen(self) -> Iterator[Seen]:
-        """What mitmweb's list holds, captures that were loaded included, newest first."""
-        for flow in islice(reversed(self.view), LOOKED_AT):
+        """What mitmweb's list holds, captures that were loaded included, the last one first.
+
+        The view's own order and filter are a person's choice.
+        """
+        for flow in islice(reversed(self.view.resolve("@all")), LOOKED_AT):
             if isinstance(flow, http.HTTPFlow) and record.KEY in flow.metadata:
                 yield Seen(
                     id=flow.id,

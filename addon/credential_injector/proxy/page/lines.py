@@ -68,11 +68,10 @@ class Line:
 def lines(seen: Iterable[Seen], show: Show) -> Iterator[Line]:
     day, count = "", 0
     for one in seen:
-        if not isinstance(one.record, dict):
+        # To put a line together takes long, and thousands may not be shown.
+        if not isinstance(one.record, dict) or (show != "all" and show != _outcome(one, one.record)):
             continue
         line = _line(one, one.record)
-        if show != "all" and show != _outcome(one, one.record):
-            continue
         yield line if line.day != day else replace(line, day="")
         day, count = line.day, count + 1
         if count == MOST:
