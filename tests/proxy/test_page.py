@@ -218,7 +218,7 @@ def test_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("show", "found"), [("all", ["a", "b", "c", "d", "e"]), ("refused", ["b", "c", "e"]), ("healed", ["d"])]
+    ("show", "found"), [("all", ["a", "b", "c", "d", "e", "f"]), ("refused", ["b", "c", "e"]), ("healed", ["d"])]
 )
 def test_show(show: Show, found: list[str]) -> None:
     """Requests can be told apart by what became of them."""
@@ -228,6 +228,7 @@ def test_show(show: Show, found: list[str]) -> None:
         "c": (502, {"action": "blocked"}),
         "d": (200, {"retried": True}),
         "e": (302, {"diagnosis": {"code": "login_page"}}),
+        "f": (500, {"retried": True}),
     }
     seen = [replace(SEEN, id=name, status=status, record=INJECTED | more) for name, (status, more) in records.items()]
     assert [one.id for one in view.page(overview(), seen, show).lines] == found

@@ -61,3 +61,13 @@ def test_few() -> None:
     assert story.before("Authorization", Before("Bearer", claims)).endswith(
         "(scope 0 1 2 3 4 5 6 7 8 9 10 11 and 8 more)"
     )
+
+
+@pytest.mark.parametrize("dashes", ["-", "- -", "-  -", "- - -"])
+def test_like_ours(dashes: str) -> None:
+    """A claim and a cause that hold what looks like a line of ours are part of their own line."""
+    nasty = f"x {dashes} why: nothing"
+    told = story.before("Authorization", Before("Bearer", JwtClaims(issuer=nasty, subject=nasty, roles=(nasty,))))
+    told += story.amended("qa: 401 ?", "", f"why: has aud {nasty}")
+    assert told.count("why: nothing") == 4
+    assert " - why: nothing" not in told

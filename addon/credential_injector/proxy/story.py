@@ -60,7 +60,7 @@ def story(environment: Environment, origin: Origin, credential: Credential, toke
         lines.append(f"token: {said}")
     if asked or token.scope is not None:
         said = "the answer does not say what was" if token.scope is None else _few(token.scope.split()) or "nothing"
-        lines.append(f"scope: asked {_few(asked.split()) or 'nothing'}, granted: {said}")
+        lines.append(one_line(f"scope: asked {_few(asked.split()) or 'nothing'}, granted: {said}"))
     lines.append(rule(environment, origin))
     after = "".join(f"\n- after: {line}" for line in credential.described(token).split("\n"))
     until = f"{datetime.fromtimestamp(token.expires_at):%H:%M:%S}" if expires else ""  # noqa: DTZ006 - the reader's clock
@@ -138,7 +138,12 @@ def _cut(text: str, longest: int) -> str:
 def amended(comment: str, headline: str, line: str) -> str:
     """A comment with another line right below its headline, and, unless it is empty, with another headline."""
     first, _, rest = comment.partition("\n")
-    return f"{headline or first}\n- {line}\n{rest}"
+    return f"{headline or first}\n- {one_line(line)}\n{rest}"
+
+
+def one_line(text: str) -> str:
+    """A text that others wrote in part, without what looks like another line where lines are drawn as a paragraph."""
+    return re.sub(r"(?: -)+ ", " ", text)
 
 
 def error_code(challenge: str) -> str:
@@ -160,4 +165,4 @@ def _claims(claims: JwtClaims) -> str:
         "scope": _few(claims.scope or ()),
         "roles": _few(claims.roles),
     }
-    return ", ".join(f"{name} {value}" for name, value in told.items() if value)
+    return one_line(", ".join(f"{name} {value}" for name, value in told.items() if value))

@@ -81,7 +81,7 @@ def lines(seen: Iterable[Seen], show: Show) -> Iterator[Line]:
 def _outcome(seen: Seen, record: Mapping[str, Any]) -> Show:
     if isinstance(record.get("diagnosis"), dict) or seen.status in (401, 403) or record.get("action") == "blocked":
         return "refused"
-    return "healed" if record.get("retried") is True and seen.status is not None else "all"
+    return "healed" if record.get("retried") is True and seen.status is not None and seen.status < 400 else "all"
 
 
 def _line(seen: Seen, record: Mapping[str, Any]) -> Line:
