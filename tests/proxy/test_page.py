@@ -213,6 +213,10 @@ def test_why() -> None:
     told = line(diagnosis=diagnosis, reason="401 and not sent again")
     assert (told.why, told.advice) == (diagnosis["cause"], diagnosis["advice"])
     assert line(reason="METHODS").why == "METHODS"
+    blocked = line(action="blocked", reason="no token (timeout): it is slow; wait, or ask; next try in 9 s")
+    assert (blocked.why, blocked.advice) == ("no token (timeout): it is slow", "wait, or ask; next try in 9 s")
+    other = line(before={"scheme": "Bearer", "claims": None, "environment": "uat"})
+    assert other.why == "the client sent a token for uat, which was replaced"
     assert "accepted another one" in line(retried=True).why
     assert line().why == ""
 

@@ -87,9 +87,17 @@ def _outcome(seen: Seen, record: Mapping[str, Any]) -> Show:
 def _line(seen: Seen, record: Mapping[str, Any]) -> Line:
     outcome = _outcome(seen, record)
     diagnosis, rule, before = (_dict(record.get(key)) for key in ("diagnosis", "rule", "before"))
-    why = text(diagnosis.get("cause")) or text(record.get("reason"))
+    why, advice = text(diagnosis.get("cause")), text(diagnosis.get("advice"))
+    if not why:
+        why, _, advice = text(record.get("reason")).partition("; ")  # as messages are made
     if outcome == "healed" and not why:
         why = "the API refused the first token and accepted another one"
+    sent_for = text(before.get("environment"))
+    if sent_for and not why:
+        why, advice = (
+            f"the client sent a token for {sent_for}, which was replaced",
+            f"if it means {sent_for}, change its URL",
+        )
     return Line(
         id=seen.id,
         day=clock(seen.started, DAY),
@@ -103,11 +111,11 @@ def _line(seen: Seen, record: Mapping[str, Any]) -> Line:
         tone="bad" if outcome == "refused" else "good" if outcome == "healed" else "idle",
         sent=_sent(record, before),
         sent_details=_claims(_dict(before.get("claims"))),
-        sent_for=text(before.get("environment")),
+        sent_for=sent_for,
         received=_received(record),
         details=_details(record, seen.started) if record.get("action") == "injected" else "",
         why=why,
-        advice=text(diagnosis.get("advice")),
+        advice=advice,
     )
 
 
