@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from credential_injector import messages
+from credential_injector.diagnosis import challenges
+from credential_injector.diagnosis.objection import ERRORS
 from credential_injector.environments.environment import Environment
-from credential_injector.oauth.answers import OAUTH_ERRORS
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.schemes import SCHEMES
 from credential_injector.oauth.token import AccessToken, Served
@@ -22,8 +23,6 @@ from credential_injector.proxy.credential import Before, Credential
 HEADLINE = 17  # characters
 MOST_NAMES = 12  # of a claim or a scope that a comment lists; the metadata has all
 SHORTEST_NAME = 4  # characters of an environment's name that stay in a headline
-
-_ERROR = re.compile(r'\berror="?([a-z_]{1,40})')
 
 
 class Story(NamedTuple):
@@ -147,9 +146,9 @@ def one_line(text: str) -> str:
 
 
 def error_code(challenge: str) -> str:
-    """The OAuth error code in a WWW-Authenticate header (RFC 6750 section 3.1); empty where there is no known one."""
-    found = _ERROR.search(challenge)
-    return found[1] if found is not None and found[1] in OAUTH_ERRORS else ""
+    """The error code in a WWW-Authenticate header (RFC 6750 section 3.1); empty where there is no known one."""
+    codes = (one.parameters.get("error", "") for one in challenges.read([challenge]))
+    return next((code for code in codes if code in ERRORS), "")
 
 
 def _few(names: Sequence[str]) -> str:
