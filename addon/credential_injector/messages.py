@@ -219,7 +219,7 @@ def environment_status(environment: Environment, now: Status, counted: Counts, t
             now.token.claims.audience if now.token.claims is not None else (),
         )
     if now.failure is not None:
-        failed = failure_status(environment, now.failure, tokens, now.next_try)
+        failed = replace(failure_status(environment, now.failure, tokens, now.next_try), at=now.failed_at)
     request, origins = environment.token_request, tuple(map(str, environment.origins))
     return EnvironmentStatus(
         environment.name,

@@ -68,6 +68,8 @@ class FailureStatus:
     """What to do about it."""
     next_try: float = 0.0
     """Seconds until the next token request may go out. 0: when the next request needs one."""
+    at: float | None = None
+    """When it happened, in unix seconds. None: just now."""
 
 
 @dataclass(frozen=True, slots=True)

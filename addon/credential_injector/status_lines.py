@@ -1,5 +1,7 @@
 """How the environments stand, in lines for people."""
 
+from datetime import UTC, datetime
+
 from credential_injector import messages
 from credential_injector.oauth.grants import FIXED
 from credential_injector.status import Counts, EnvironmentStatus, Overview
@@ -21,17 +23,21 @@ def credential_status(now: EnvironmentStatus) -> str:
     elif now.failure is None:
         states.append(f"no {messages.noun(now.grant_type)} yet")
     if (failed := now.failure) is not None:
-        why = f"no token ({failed.code}): {failed.reason}; {failed.advice}"
+        why = f"no token ({failed.code}){_at(failed.at)}: {failed.reason}; {failed.advice}"
         next_try = messages.next_try(failed.next_try) if failed.next_try > 0 else "the next request tries again"
         states.append(f"{why}; {next_try}")
     if (refused := now.refusal) is not None:
-        states.append(f"the API answered {refused.status}: {refused.cause}; {refused.advice}")
+        states.append(f"the API answered {refused.status}{_at(refused.at)}: {refused.cause}; {refused.advice}")
     return "; ".join(states)
 
 
 def overview(now: Overview) -> list[str]:
-    """A line for each environment, and one for each mistake in a file that is therefore not in use."""
-    return [*map(status, now.environments), *(f"not in use: {mistake}" for mistake in now.mistakes)]
+    """A line for each environment, and one for each mistake in a file that is therefore not in use.
+
+    What keeps requests from being accepted comes first: mitmweb's command bar shows the first few lines only.
+    """
+    environments = sorted(now.environments, key=lambda one: one.failure is None and one.refusal is None)
+    return [*map(status, environments), *(f"not in use: {mistake}" for mistake in now.mistakes)]
 
 
 def summary(now: Overview) -> list[str]:
@@ -50,6 +56,11 @@ def counts(counted: Counts, grant_type: str = "") -> str:
         f" {counted.replays} sent again, {counted.blocked} blocked"
         + "".join(f", {number} {what}" for what, number in rare.items() if number)
     )
+
+
+def _at(moment: float | None) -> str:
+    """When it happened, on the reader's clock: it may be long ago."""
+    return f" at {datetime.fromtimestamp(moment, UTC).astimezone():%H:%M:%S on %d %b}" if moment is not None else ""
 
 
 def _many(number: int, what: str) -> str:

@@ -725,7 +725,8 @@ async def test_status(proxy: Proxy, endpoint: Endpoint) -> None:
 
     def status() -> list[str]:
         lines = proxy.context.master.commands.call("inject.status")
-        return [re.sub(r"sha256:\w{12}", "…", line.replace(f"{proxy.folder}/", "…")) for line in lines]
+        lines = [line.replace(f"{proxy.folder}/", "…") for line in lines]
+        return [re.sub(r"sha256:\w{12}| at [\d:]{8} on \d\d \w+", "…", line) for line in lines]
 
     proxy.env()
     none = "0 requests with a token, 0 token requests, 0 sent again, 0 blocked"
@@ -733,7 +734,7 @@ async def test_status(proxy: Proxy, endpoint: Endpoint) -> None:
     endpoint.error = NoToken("invalid_client", "it answered 401", lasting=True)
     await proxy.send()
     assert status() == [
-        "qa: https://api.example.com: no token (invalid_client): it answered 401; check CLIENT_ID, CLIENT_SECRET and"
+        "qa: https://api.example.com: no token (invalid_client)…: it answered 401; check CLIENT_ID, CLIENT_SECRET and"
         " TOKEN_ENDPOINT_AUTH_METHOD in …qa.env; next try in 60 s;"
         " 0 requests with a token, 1 token request, 0 sent again, 1 blocked"
     ]

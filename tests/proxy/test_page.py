@@ -86,6 +86,7 @@ def test_failure() -> None:
     one = card(replace(QA, failure=FAILURE))
     assert (one.why, one.advice, one.next_try) == ("invalid_client: it answered 401", FAILURE.advice, 41)
     assert card(replace(QA, failure=replace(FAILURE, next_try=0.0))).next_try is None
+    assert [card(replace(QA, failure=replace(FAILURE, at=at))).since for at in (None, NOON)] == ["", clock(NOON)]
 
 
 def test_refusal() -> None:

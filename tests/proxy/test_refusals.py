@@ -1,6 +1,7 @@
 """What becomes of an answer to a request with a token: on the flow, in the status, in the log."""
 
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -58,7 +59,8 @@ async def test_remembered(proxy: Proxy) -> None:  # noqa: F811
     await answered(proxy, 500)
     await answered(proxy, 404)
     (line,) = proxy.context.master.commands.call("inject.status")
-    assert "; the API answered 403: the API wants scope admin" in line
+    assert "; the API answered 403 at " in line
+    assert ": the API wants scope admin" in line
     assert line.endswith("3 requests with a token, 1 token request, 0 sent again, 0 blocked, 1 forbidden (403)")
     await answered(proxy, 204)
     assert now(proxy).refusal is None
@@ -164,3 +166,18 @@ async def test_one_line(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
     assert "- the API answered 401, which stays: the token was new" in flow.comment
     (line,) = [line for line in caplog.messages if "answered 401" in line]
     assert line.startswith("qa: the API answered 401: the API gives no reason; ask whoever")
+
+
+async def test_bad_news_first(proxy: Proxy) -> None:  # noqa: F811
+    """The status begins with what keeps requests from being accepted, and says when that happened."""
+    for name, host in (("a", "a.example.com"), ("z", "api.example.com")):
+        text = f"HOST=https://{host}\nTOKEN_ENDPOINT=https://login.example.com/t\nCLIENT_ID={name}\nCLIENT_SECRET=b\n"
+        (proxy.folder / f"{name}.env").write_text(text)
+    proxy.set(inject_envs=str(proxy.folder))
+    flow = await answered(proxy, 403, SCOPE)
+    assert flow.response is not None
+    first, second = proxy.context.master.commands.call("inject.status")
+    at = time.strftime("%H:%M:%S on %d %b", time.localtime(flow.response.timestamp_start))
+    assert first.startswith("z: ")
+    assert f"; the API answered 403 at {at}: the API wants scope admin" in first
+    assert second.startswith("a: https://a.example.com: no token yet")

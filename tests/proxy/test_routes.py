@@ -1,6 +1,7 @@
 """The environments in use: how they stand, as values."""
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,9 +85,13 @@ async def test_failure(tmp_path: Path) -> None:
     assert one.failure is not None
     assert 59 < one.failure.next_try <= 60
     advice = f"check SCOPE in {tmp_path}/qa.env"
-    assert one.failure == FailureStatus("invalid_scope", "it answered 400", advice, one.failure.next_try)
+    assert one.failure == FailureStatus(
+        "invalid_scope", "it answered 400", advice, one.failure.next_try, one.failure.at
+    )
+    assert one.failure.at == pytest.approx(time.time(), abs=60)
     (line,) = status_lines.overview(routes.status())
-    assert f"no token (invalid_scope): it answered 400; {advice}; next try in 60 s" in line
+    at = time.strftime("%H:%M:%S on %d %b", time.localtime(one.failure.at))
+    assert f"no token (invalid_scope) at {at}: it answered 400; {advice}; next try in 60 s" in line
 
 
 async def test_fixed(tmp_path: Path) -> None:

@@ -148,3 +148,5 @@ class Status(NamedTuple):
     failure: Failure | None
     next_try: float
     """Seconds until the next token request may go out after the failure."""
+    failed_at: float | None = None
+    """Unix seconds."""

@@ -33,7 +33,8 @@ class Commands:
 
     def status(self) -> Sequence[str]:
         """Each environment: its hosts, its token, what has happened, the last error and the next try."""
-        return status_lines.overview(self._routes.status())
+        lines = status_lines.overview(self._routes.status())
+        return [f"as a page: {url}", *lines] if (url := options.page()) else lines
 
     def environments(self) -> Sequence[str]:
         """The names of the environments."""

@@ -136,6 +136,7 @@ class TokenSource:
             token.expires_at - now if token and usable else 0.0,
             failed.failure if failed is not None else None,
             failed.retry_at - now if failed is not None and waits else 0.0,
+            failed.failed_at if failed is not None else None,
         )
 
     def holds(self, fingerprint: str) -> bool:

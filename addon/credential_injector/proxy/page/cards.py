@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from credential_injector import messages
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.proxy.page.texts import DAY, clock, short, text
-from credential_injector.status import Counts, EnvironmentStatus
+from credential_injector.status import Counts, EnvironmentStatus, FailureStatus
 
 MOST_ORIGINS = 10
 
@@ -27,7 +27,7 @@ class Card:
     state: str
     """In words."""
     since: str
-    """The time of the refusal, if it is one."""
+    """When the API refused a request, or the server a token."""
     tone: Tone
     why: str
     advice: str
@@ -99,18 +99,22 @@ class _State(NamedTuple):
 def _state(now: EnvironmentStatus) -> _State:
     noun, failure, refusal = messages.noun(now.grant_type), now.failure, now.refusal
     if now.token is None and failure is not None:
-        return _State(f"no {noun}", f"{failure.code}: {failure.reason}", failure.advice)
+        return _State(f"no {noun}", f"{failure.code}: {failure.reason}", failure.advice, _when(failure))
     if refusal is not None:
         words = f"the API refuses: {refusal.status}"
         return _State(words, refusal.cause, refusal.advice, clock(refusal.at))
     if failure is not None:
         why = f"{failure.code}: {failure.reason}"
-        return _State(f"{noun} valid, but no new one", why, failure.advice)
+        return _State(f"{noun} valid, but no new one", why, failure.advice, _when(failure))
     if now.token is not None:
         return _State(f"{noun} valid")
     if now.counts.token_requests:
         return _State(f"no {noun} now", f"it has expired; the next request gets a new {noun}")
     return _State(f"no {noun} yet", f"the first request gets a {noun}")
+
+
+def _when(failure: FailureStatus) -> str:
+    return clock(failure.at) if failure.at is not None else ""
 
 
 def _counters(counts: Counts, fixed: bool) -> tuple[tuple[str, int], ...]:
