@@ -9,6 +9,7 @@ from credential_injector.diagnosis.doctor import diagnose
 from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.oauth.token import Failure
 from tests.diagnosis.cases import (
+    API,
     BASIC,
     BOUND,
     HOUR,
@@ -49,6 +50,10 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (case(401, replaced_too=True, claims={"aud": "api://orders", "scp": "read"}),
          "the API refuses a new token, too, and gives no reason; the token is valid until 11:23 (60 min), has aud"
          " api://orders, has scope read", AUDIENCE),
+        (case(401, claims={"aud": [API, "urn:other"], "scope": ""}),
+         f"the API gives no reason; the token is valid until 11:23 (60 min), has aud {API} urn:other",
+         "ask whoever runs the API which authorization server and scope it wants, as the audience fits, and compare"
+         " TOKEN_ENDPOINT or ISSUER and SCOPE in envs/qa.env"),
         (case(401, bearer(error="invalid_token"), BOUND, claims={}),
          "the API says invalid_token, without a reason; the token is valid until 11:23 (60 min), has no aud, has scope"
          " read write",

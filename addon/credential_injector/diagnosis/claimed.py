@@ -98,7 +98,7 @@ def id_token(evidence: Evidence, objection: Objection) -> Diagnosis | None:
 def other_environment(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     """It is what another environment's token looks like."""
     claims = evidence.token.claims
-    if claims is None or objection.about not in ("", "audience", "issuer", "signature") or _is_ours(evidence):
+    if claims is None or objection.about not in ("", "audience", "issuer", "signature") or is_for_us(evidence):
         return None
     other = evidence.owner(claims)
     if not other or other == evidence.environment.name:
@@ -124,7 +124,7 @@ def audience(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     if (standard := _standard(evidence, has)) is not None:
         what, advice = standard
         return Diagnosis("audience", "audience", f"the token is for {what}, not for this API", advice, values)
-    differs = bool(has and asked) and not _is_ours(evidence) and not any(map(_GUID.fullmatch, (*has, *asked)))
+    differs = bool(has and asked) and not is_for_us(evidence) and not any(map(_GUID.fullmatch, (*has, *asked)))
     if not said and not differs:
         return None
     for_ = f"the token is for aud {_listed(has)}"
@@ -194,7 +194,7 @@ def _keys(evidence: Evidence) -> list[str]:
     return [key for key, given in (("AUDIENCE", request.audience), ("RESOURCE", request.resource)) if given]
 
 
-def _is_ours(evidence: Evidence) -> bool:
+def is_for_us(evidence: Evidence) -> bool:
     """Whether the token's audience is what the file asks for, or one of its hosts."""
     claims = evidence.token.claims
     has = {aud.rstrip("/") for aud in claims.audience} if claims is not None else set()
@@ -205,7 +205,7 @@ def _is_ours(evidence: Evidence) -> bool:
 
 def _standard(evidence: Evidence, has: tuple[str, ...]) -> tuple[str, str] | None:
     """What each audience of the token is, where that is well known and no API of ours; and what to do."""
-    if not has or _is_ours(evidence):
+    if not has or is_for_us(evidence):
         return None
     file = evidence.file
     if all(map(_GRAPH.fullmatch, has)):

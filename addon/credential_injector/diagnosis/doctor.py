@@ -95,6 +95,10 @@ def _advice(evidence: Evidence, said: Objection) -> str:
         return f"ask whoever runs the API which scope or role it wants, and compare SCOPE in {file}"
     if evidence.fixed:
         return f"check that VALUE in {file} is for this API and still valid"
+    if claimed.is_for_us(evidence):
+        who = "which authorization server and scope it wants, as the audience fits"
+        advice = f"ask whoever runs the API {who}, and compare TOKEN_ENDPOINT or ISSUER and SCOPE in {file}"
+        return advice + messages.certificate_advice(evidence.environment)
     advice = f"ask whoever runs the API which audience it expects, and compare AUDIENCE and RESOURCE in {file}"
     return advice + messages.certificate_advice(evidence.environment)
 
