@@ -182,6 +182,11 @@ CASES: dict[str, tuple[str, Asked, str]] = {
         get("https://api.example.com/login"),
         "skip, unmarked: HOST is https://api.example.com/orders, and this path is not below it",
     ),
+    "another server here": (
+        FORMS,
+        get("https://localhost:9001/"),
+        "skip, unmarked: HOST is http://127.0.0.1:9000, and this was port 9001",
+    ),
     "host": (FORMS, get("http://localhost:9000/"), "skip: HOST is http://127.0.0.1:9000, and this was localhost"),
     "port of this machine": (
         FORMS,

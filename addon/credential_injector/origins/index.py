@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from credential_injector.origins.hosts import is_name, normalise_host
+from credential_injector.origins.hosts import is_loopback, is_name, normalise_host
 from credential_injector.origins.origin import DEFAULT_PORTS, Origin
 from credential_injector.origins.paths import AMBIGUOUS, climbs, segments
 
@@ -109,6 +109,8 @@ def difference(destination: Destination, origin: Origin) -> tuple[str, str]:
     """What a destination differs in from an origin: `scheme`, `host`, `port` or `path`; and a sentence."""
     scheme, host, port, _ = destination
     _, other_port, other_host, other_scheme = distance(destination, origin)
+    if other_port and is_loopback(host):  # it is another server, whatever else differs
+        return "port", f"HOST is {origin}, and this was port {port}"
     if other_scheme:
         # A client may write anything as its scheme.
         what = scheme if scheme in DEFAULT_PORTS else "another scheme"
