@@ -95,7 +95,7 @@ def test_headers(proxy: Mitmproxy) -> None:
     for path in PATHS:
         headers = web.ask("GET", path).headers
         assert headers["Cache-Control"] == "no-store"
-        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Referrer-Policy"] == "same-origin"
         assert headers["X-Frame-Options"] == "DENY"
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'; script-src 'self';" in policy

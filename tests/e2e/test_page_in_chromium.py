@@ -305,3 +305,22 @@ def polls(scene: Scene) -> int:
     """How often the page has asked how things stand."""
     script = "return performance.getEntriesByType('resource').filter(one => one.initiatorType === 'fetch').length"
     return int(scene.browser.execute_script(script))
+
+
+def test_forms(scene: Scene) -> None:
+    """A browser may send both forms: that of the login, and, without a script, the one for a new token."""
+    token = scene.proxy.web_url.partition("token=")[2]
+    if token:  # mitmweb 11 has no login
+        scene.browser.delete_all_cookies()
+        scene.open()
+        scene.one("[name=token]").send_keys("wrong", Keys.ENTER)
+        scene.until(lambda: "not mitmweb's password" in scene.text("h1"), "it was expected to say no")
+        scene.one("[name=token]").send_keys(token, Keys.ENTER)
+        scene.until(lambda: scene.text("h1") == "Environments", "the page was expected")
+        scene.browser.get_log("browser")  # type: ignore[no-untyped-call]  # which has the 403 of a wrong password
+    asked = scene.stage.token_requests
+    scene.browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    scene.open()
+    scene.one("#environment-qa button").click()
+    scene.until(lambda: scene.stage.token_requests == asked + 1, "a token request was expected")
+    scene.until(lambda: scene.browser.current_url.endswith("/inject"), "the page was expected")

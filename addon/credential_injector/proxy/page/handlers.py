@@ -64,7 +64,8 @@ class _Guarded(RequestHandler):  # type: ignore[no-untyped-call]
         super().set_default_headers()  # type: ignore[no-untyped-call]
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Security-Policy", _POLICY)
-        self.set_header("Referrer-Policy", "no-referrer")
+        # With no-referrer, browsers send `Origin: null` with our own forms, too (WHATWG Fetch, "append a request").
+        self.set_header("Referrer-Policy", "same-origin")
 
     def auth_fail(self, invalid_password: bool) -> None:
         """mitmweb 12 wants its password, or the token of the address that it printed."""
