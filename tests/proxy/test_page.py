@@ -203,6 +203,10 @@ def test_details() -> None:
     assert "ends " + clock(NOON + 86400, "%d %b %H:%M") in line(expires_at=NOON + 86400).details
     assert told == f"cached · ends {clock(NOON)} · scope read · aud https://api.example.com"
     assert "scope read write" in line(scope={"asked": "read write", "granted": None}).details
+    assert [line(token=token).details[:6] for token in (INJECTED["token"], None)] == [
+        "cached",
+        "ends " + clock(NOON)[:1],
+    ]
 
 
 def test_rule() -> None:

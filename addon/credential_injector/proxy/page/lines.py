@@ -153,7 +153,7 @@ def _details(record: Mapping[str, Any], started: float) -> str:
     granted = text(scope.get("granted")) or _words(claims.get("scope")) or text(scope.get("asked"))
     ends = record.get("expires_at")
     told = {
-        "": text(record.get("source")),
+        "": text(record.get("source")) if text(record.get("token")) else "",  # else it stands in the file
         "ends": _ends(ends, started) if isinstance(ends, int | float) else "",
         "scope": granted,
         "aud": _words(claims.get("aud")),
