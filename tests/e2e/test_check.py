@@ -121,7 +121,7 @@ def test_probe(stage: Stage) -> None:
         "untrusted": (None, None),
     }
     assert told["refuses"]["probe"]["diagnosis"]["missing"] == ["admin"]
-    problem = "the API wants scope admin, the token has read; add it to SCOPE in envs/refuses.env"
+    problem = "the API wants scope admin, the token has read; add admin to SCOPE in envs/refuses.env"
     assert problem in told["refuses"]["problems"][0]
     assert "did not answer within 10 s; check HOST in envs/hangs.env" in told["hangs"]["problems"][0]
     (problem,) = told["untrusted"]["problems"]

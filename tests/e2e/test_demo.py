@@ -122,7 +122,7 @@ def test_web(tmp_path: Path, ending: signal.Signals) -> None:
                 "🔑",
                 403,
                 "stock: 403 scope",
-                r"the API wants scope write, the token has read; add it to SCOPE in envs/s",
+                r"the API wants scope write, the token has read; add write to SCOPE in envs/s",
             ),
         ]
         assert [kind[:3] for kind in kinds] == [kind[:3] for kind in expected]

@@ -171,6 +171,7 @@ def test_not_injected(action: str, headline: str) -> None:
     assert why.endswith("no reason")
     assert ("\n- before: Authorization: Basic" in flow.comment) == bool(before)
     assert "injected" not in flow.comment
+    assert flow.metadata["inject"]["rule"]["value"] == "https://api.example.com"
 
 
 def test_blocked() -> None:

@@ -42,7 +42,7 @@ async def test_refused(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None: 
         flow = await answered(proxy, 403, SCOPE)
     headline, why, *_ = flow.comment.splitlines()
     assert headline == "qa: 403 scope"
-    assert why.startswith("- why: the API wants scope admin, the token has read write; add it to SCOPE in ")
+    assert why.startswith("- why: the API wants scope admin, the token has read write; add admin to SCOPE in ")
     assert flow.metadata["inject"]["diagnosis"]["code"] == "scope"
     refusal = now(proxy).refusal
     assert refusal is not None

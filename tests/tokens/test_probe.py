@@ -84,7 +84,8 @@ def test_request() -> None:
             http(401, b"", 'WWW-Authenticate: Bearer error="insufficient_scope", scope="admin"'),
             401,
             "scope",
-            "answered 401: the API wants scope admin, and says that the token lacks it; add it to SCOPE in envs/qa.env",
+            "answered 401: the API wants scope admin, and says that the token lacks it; add admin to SCOPE in"
+            " envs/qa.env",
             "",
         ),
         (

@@ -81,7 +81,7 @@ def _scope_advice(evidence: Evidence, code: str, names: list[str]) -> str:
             f"SCOPE in {file} asks for it already; ask whoever runs the authorization server to grant it to the client"
         )
     login = f", then {_log_in(evidence)}" if _logs_in(evidence) else ""
-    return f"add it to SCOPE in {file}{login}"
+    return f"add {' '.join(names)} to SCOPE in {file}{login}"
 
 
 def dpop(evidence: Evidence, objection: Objection) -> Diagnosis | None:

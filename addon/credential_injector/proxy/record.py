@@ -172,6 +172,8 @@ def _tell(
     if route is not None:
         comment += f"\n- {story.rule(route.environment, route.origin)}"
     values = story.blank(action, route.environment if route is not None else None)
+    if route is not None:
+        values["rule"] = story.rule_values(route.environment, route.origin)
     _write(flow, route, comment, {**values, "reason": reason, "before": story.before_values(before)})
 
 

@@ -51,7 +51,7 @@ def story(environment: Environment, origin: Origin, credential: Credential, toke
         "expires_at": int(token.expires_at) if expires else None,
         "claims": claims.shown() if claims is not None else None,
         "scope": {"asked": asked, "granted": token.scope},
-        "rule": {"file": environment.file, "key": "HOST", "value": str(origin)},
+        "rule": rule_values(environment, origin),
     }
     credential.record(token, values)
     lines = []
@@ -112,6 +112,11 @@ def before_values(sent: Before | None, other: str = "") -> dict[str, Any] | None
 def rule(environment: Environment, origin: Origin) -> str:
     """Which line of which file matched."""
     return f"rule: HOST={origin} in {environment.file}"
+
+
+def rule_values(environment: Environment, origin: Origin) -> dict[str, str]:
+    """The same for programs."""
+    return {"file": environment.file, "key": "HOST", "value": str(origin)}
 
 
 def change(sent: Before | None, label: str, other: str = "") -> str:
