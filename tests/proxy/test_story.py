@@ -71,3 +71,10 @@ def test_like_ours(dashes: str) -> None:
     told += story.amended("qa: 401 ?", "", f"why: has aud {nasty}")
     assert told.count("why: nothing") == 4
     assert " - why: nothing" not in told
+
+
+@pytest.mark.parametrize("written", ["mine", "mine, and more of it", "look at this later\nqa: +Bearer\n- rule: x", ""])
+def test_person(written: str) -> None:
+    """What a person wrote while the request was on its way is kept."""
+    assert story.amended(written, "qa: 403 ?", "why: x") == f"qa: 403 ?\n- why: x\n\n{written}"
+    assert story.amended("qa: +Bearer\n- rule: x", "qa: 403 ?", "why: x") == "qa: 403 ?\n- why: x\n- rule: x"

@@ -140,8 +140,13 @@ def _cut(text: str, longest: int) -> str:
 
 
 def amended(comment: str, headline: str, line: str) -> str:
-    """A comment with another line right below its headline, and, unless it is empty, with another headline."""
+    """A comment with another line right below its headline, and, unless it is empty, with another headline.
+
+    What a person has written in our comment's place stays below.
+    """
     first, _, rest = comment.partition("\n")
+    if headline and not (len(first) <= HEADLINE and rest.startswith("- ")):
+        rest = f"\n{comment}"
     return f"{headline or first}\n- {one_line(line)}\n{rest}"
 
 
