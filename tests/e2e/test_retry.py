@@ -1,5 +1,7 @@
 """A token that the API refuses is replaced and the request sent again; the client never sees the 401."""
 
+import os
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ import flask
 import pytest
 import requests
 
-from credential_injector.demo.processes import mitmproxy
+from credential_injector.demo.processes import SCRIPT, mitmproxy
 from tests.e2e.conftest import RESOLVE_TEST, Curl, Stage
 from tests.e2e.test_life_cycle import eventually
 from tests.e2e.test_main_job import saved
@@ -363,3 +365,33 @@ def test_static(stage: Stage, curl: Curl) -> None:
     assert stage.api.statuses == {401: 3}
     reason = "the API answered 401, which stays: the credential stands in envs/qa.env, and there is no other"
     assert [reason in flow.comment for flow in saved(flows)] == [True] * 3
+
+
+def test_loaded_anew(stage: Stage, curl: Curl) -> None:
+    """The add-on that follows mends the 401 to a request that the one before has sent."""
+    addon = stage.folder / "clone" / "addon"
+    shutil.copytree(SCRIPT.parent, addon, ignore=shutil.ignore_patterns("__pycache__", "demo"))
+    script, asked = addon / "inject.py", threading.Event()
+
+    @stage.api.app.get("/late")
+    def late() -> Any:
+        if asked.is_set():
+            return "accepted"
+        asked.set()
+        stage.api.go_on.wait(30)
+        return flask.Response("", 401, {"WWW-Authenticate": f"Bearer {flask.request.headers['Authorization']}"})
+
+    stage.env(stage.http)
+    flows = stage.folder / "flows"
+    with stage.mitmproxy("mitmdump", "-w", str(flows), script=script) as proxy, ThreadPoolExecutor() as pool:
+        assert curl("--proxy", proxy.url, f"{stage.http}/orders").status == 200
+        reply = pool.submit(curl, "--proxy", proxy.url, f"{stage.http}/late")
+        assert asked.wait(30)
+        moment = script.stat().st_mtime + 10
+        os.utime(script, (moment, moment))
+        proxy.wait_for("with tokens from", times=2)
+        stage.api.go_on.set()
+        assert reply.result().status == 200
+    healed = saved(flows)[-1]
+    assert healed.comment.startswith("qa: 401→200\n")
+    assert healed.metadata["inject"]["first_challenge"] is None  # nobody knows the token that it repeats

@@ -244,8 +244,8 @@ class CredentialInjector:
         self._departure.finish(flow)
         sent = self._refusals.sent(flow)
         route = self._retry.refused_route(flow) if self._retry.forget(flow) else None
-        if sent is not None and route is not None:
-            return self._send_again(flow, route, sent[1])
+        if route is not None:
+            return self._send_again(flow, route, sent[1] if sent is not None else None)
         if sent is not None:
             self._refusals.judge(flow, *sent, counts=not self._retry.is_own(flow))
         elif flow.response is not None and flow.response.status_code >= 400 and flow.request.method == "OPTIONS":
@@ -254,6 +254,8 @@ class CredentialInjector:
                 self._refusals.preflight(flow, to)
         return None
 
-    async def _send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken) -> None:
+    async def _send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken | None) -> None:
         """A CancelledError would hang the flow, so none leaves `Retry.send_again`."""
-        self._refusals.judge(flow, route, await self._retry.send_again(flow, route, token))
+        answered = await self._retry.send_again(flow, route, token)
+        if answered is not None:
+            self._refusals.judge(flow, route, answered)

@@ -115,10 +115,11 @@ class Retry:
         """Whether the flow is a second request, whose answer the first one's flow gets."""
         return flow.id in self._own
 
-    async def send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken) -> AccessToken:
+    async def send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken | None) -> AccessToken | None:
         """Give the flow the answer that the same request gets with another token. At worst, the 401 stays.
 
-        Returns the token to which the flow's answer is one: `token` or another.
+        Returns the token to which the flow's answer is one: `token` or another. `token` is None where an add-on sent it
+        that was there before the script was loaded anew.
         """
         environment = route.environment
         try:
@@ -134,7 +135,7 @@ class Retry:
             self._log_once(logging.WARNING, environment, f"the API answered 401, which stays: {stays.why}")
         return token
 
-    async def _send_again(self, flow: http.HTTPFlow, route: Route, sent: AccessToken) -> _Stays | AccessToken:
+    async def _send_again(self, flow: http.HTTPFlow, route: Route, sent: AccessToken | None) -> _Stays | AccessToken:
         """Returns why the 401 stays, or the token to which the second answer is one. Raises NoToken."""
         environment, source = route.environment, route.source
         if environment.token_request.grant_type in FIXED:
@@ -169,12 +170,14 @@ class Retry:
         return served.token
 
     def _take(
-        self, flow: http.HTTPFlow, answer: http.Response, route: Route, sent: AccessToken, served: Served
+        self, flow: http.HTTPFlow, answer: http.Response, route: Route, sent: AccessToken | None, served: Served
     ) -> None:
         """Give the flow the second answer."""
         first = flow.response or answer
-        challenge = masking.masked(first.headers.get("www-authenticate", ""), route.credential.masks(sent))
-        challenge = printable(challenge[:LONGEST_CHALLENGE])  # mitmproxy cannot save a text that is not UTF-8
+        challenge = ""  # what nobody can mask is not kept
+        if sent is not None:
+            challenge = masking.masked(first.headers.get("www-authenticate", ""), route.credential.masks(sent))
+            challenge = printable(challenge[:LONGEST_CHALLENGE])  # mitmproxy cannot save a text that is not UTF-8
         shown = flow.metadata[record.KEY]["token"] or "the token"
         flow.response = answer
         record.retried(flow, route, served, (first.status_code, answer.status_code), challenge)
