@@ -1,5 +1,7 @@
 """Whose token it is."""
 
+import time
+
 import pytest
 
 from credential_injector.environments.environment import Environment
@@ -81,3 +83,15 @@ def test_nobody_guesses() -> None:
     claims = JwtClaims(audience=("shared",))
     others = [environment("uat", audience=("shared",)), environment("prod", audience=("shared",))]
     assert Owners([QA, *others]).other(claims, QA) == ""
+
+
+def test_thousands() -> None:
+    """With a client's token in each request, thousands of environments that share a server cost nothing."""
+    several = [environment(f"e{number}", **SHARED, audience=("api",)) for number in range(10_000)]
+    owners = Owners(several)
+    claims = JwtClaims(issuer="https://login.example.com", audience=("api", "https://api.e7.example.com"))
+    began = time.perf_counter()
+    assert not any(owners.other(claims, several[3]) for _ in range(1000))
+    only = JwtClaims(issuer="https://login.example.com", audience=("https://api.e7.example.com",))
+    assert all(owners.other(only, several[3]) == "e7" for _ in range(1000))
+    assert time.perf_counter() - began < 0.5  # it is 3 ms; with a copy of each set it was 1.8 s

@@ -25,10 +25,18 @@ class Owners:
 
     def other(self, claims: JwtClaims, environment: Environment) -> str:
         """The name of another environment than this one, whose token it is; empty where it is not clearly another's."""
-        audience = set[str]().union(*(self._audiences.get(_plain(one), ()) for one in claims.audience))
-        issuer = set(self._issuers.get(_plain(claims.issuer), ())) | self._issuers.get(claims.tenant, set())
+        audiences = [self._audiences[one] for one in map(_plain, claims.audience) if one in self._audiences]
+        issuers = [self._issuers[one] for one in (_plain(claims.issuer), claims.tenant) if one in self._issuers]
+        # Mostly it is this one's, and thousands may share a server: then none of the sets is copied.
+        if all(any(environment.name in one for one in several) for several in (audiences, issuers) if several):
+            return ""
+        audience, issuer = _union(audiences), _union(issuers)
         names = (audience & issuer) or audience or issuer
         return next(iter(names)) if len(names) == 1 and environment.name not in names else ""
+
+
+def _union(several: list[set[str]]) -> set[str]:
+    return several[0] if len(several) == 1 else set[str]().union(*several)
 
 
 def _audiences(environment: Environment) -> Iterable[str]:
