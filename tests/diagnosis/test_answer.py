@@ -81,6 +81,7 @@ def test_named(evidence: Evidence, code: str, word: str, cause: str, advice: str
     ("evidence", "code"),
     [
         (case(400, token="x" * 7900, header_size=8100), None),
+        (case(400, {"Content-Type": "application/problem+json"}, token="x" * 8100, header_size=8500), None),
         (case(413, header_size=9123), None),
         (case(404), None),
         (case(409), None),
