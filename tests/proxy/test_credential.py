@@ -9,6 +9,7 @@ from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import credential
 from credential_injector.proxy.credential import Again, Before, HeaderCredential
+from tests.oauth.test_jwt_claims import jwt
 from tests.proxy.test_record import QA
 
 TOKEN = AccessToken("canary-token", 1000.0, 4600.0)
@@ -141,3 +142,11 @@ def test_scheme(value: str, shown: str) -> None:
 def test_without_scheme(value: str, rest: str) -> None:
     """Only a known scheme is cut off: another first word may be part of the secret."""
     assert credential.without_scheme(value) == rest
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(1000, True), (10**6, False)])
+def test_large(size: int, is_read: bool) -> None:
+    """A client's token of a megabyte is not taken apart, nor kept: that would cost 20 ms, and memory for each."""
+    found = HeaderCredential(QA).found_in(request(("Authorization", f"Bearer {jwt(a='x' * size)}")))
+    assert found is not None
+    assert (found.scheme, found.claims is not None) == ("Bearer", is_read)

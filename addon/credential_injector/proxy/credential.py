@@ -18,6 +18,8 @@ from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import masking
 from credential_injector.proxy.masking import Headers, Mask
 
+LONGEST_SENT = 65536  # bytes of what a client sends that are looked at and remembered; no server takes as many
+
 _HTTP2 = ("HTTP/2.0", "HTTP/3")  # as mitmproxy writes them
 _INSUFFICIENT_SCOPE = re.compile(r'error="?insufficient_scope', re.IGNORECASE)  # RFC 6750 section 3.1
 
@@ -144,7 +146,7 @@ class HeaderCredential:
         length = len(lower)
         for field, value in request.headers.fields:
             if len(field) == length and field.lower() == lower:
-                return _sent(value)
+                return _sent(value[:LONGEST_SENT])
         return None
 
     def remove(self, request: Carrier) -> None:
