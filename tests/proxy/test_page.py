@@ -98,6 +98,12 @@ def test_refusal() -> None:
     assert card(replace(QA, token=TOKEN, counts=Counts(refusal=cors))).state == "the API answers: 200"
 
 
+def test_no_refusal() -> None:
+    """An answer that a page may not read is told without the word."""
+    cors = RefusalStatus(200, "cors", "the answer has no Access-Control-Allow-Origin", "ask", NOON)
+    assert card(replace(QA, token=TOKEN, counts=Counts(refusal=cors))).state == "the API answered 200"
+
+
 @pytest.mark.parametrize(
     ("status", "kept"),
     [

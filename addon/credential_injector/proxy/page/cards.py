@@ -101,7 +101,8 @@ def _state(now: EnvironmentStatus) -> _State:
     if now.token is None and failure is not None:
         return _State(f"no {noun}", f"{failure.code}: {failure.reason}", failure.advice, _when(failure))
     if refusal is not None:
-        words = f"the API {'refuses' if refusal.status >= 400 else 'answers'}: {refusal.status}"
+        # An answer that a page may not read is no refusal, nor is a redirect to a login page.
+        words = f"the API {'refuses:' if refusal.status >= 400 else 'answered'} {refusal.status}"
         return _State(words, refusal.cause, refusal.advice, clock(refusal.at))
     if failure is not None:
         why = f"{failure.code}: {failure.reason}"
