@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from mitmproxy.io import FlowWriter
+from mitmproxy.test import tflow
 
 from credential_injector.demo.processes import SCRIPT, Mitmproxy
 from credential_injector.proxy import web_guard
@@ -231,11 +233,15 @@ def test_own_view(stage: Stage) -> None:
 
 
 def test_loaded(stage: Stage) -> None:
-    """A capture shows what became of its requests, without their environments."""
+    """A capture shows what became of its requests, without their environments, and whatever else it holds."""
     stage.env(stage.http)
     capture = stage.folder / "earlier.mitm"
     with stage.mitmproxy("mitmdump", "-w", str(capture)) as proxy:
         asked(proxy, f"{stage.http}/orders")
+    odd = tflow.tflow()
+    vars(odd)["metadata"] = None
+    with capture.open("ab") as file:
+        FlowWriter(file).add(odd)  # type: ignore[no-untyped-call]
     (stage.folder / "envs" / "qa.env").unlink()
     with mitmweb(stage, "-r", str(capture)) as proxy:
         web = WebApi(proxy)

@@ -88,7 +88,8 @@ class PageHandler(_Guarded):  # type: ignore[no-untyped-call]
         The view's own order and filter are a person's choice.
         """
         for flow in islice(reversed(self.view.resolve("@all")), LOOKED_AT):
-            if isinstance(flow, http.HTTPFlow) and record.KEY in flow.metadata:
+            # A capture may hold anything, also where mitmproxy wants a dict.
+            if isinstance(flow, http.HTTPFlow) and record.KEY in (flow.metadata or ()):
                 yield Seen(
                     id=flow.id,
                     started=flow.request.timestamp_start,
