@@ -95,7 +95,7 @@ def test_refusal() -> None:
     assert (one.why, one.since) == ("the API wants scope admin", clock(NOON))
     assert one.advice == "add it to SCOPE in envs/qa.env"
     cors = RefusalStatus(200, "cors", "the page sees 'Failed to fetch'", "", NOON)
-    assert card(replace(QA, token=TOKEN, counts=Counts(refusal=cors))).state == "the API answers: 200"
+    assert card(replace(QA, token=TOKEN, counts=Counts(refusal=cors))).state == "the API answered 200"
 
 
 def test_no_refusal() -> None:
