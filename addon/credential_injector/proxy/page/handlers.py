@@ -43,7 +43,8 @@ def html(rows: Page, xsrf: str = "") -> bytes:
     return _PAGE.generate(page=rows, shows=SHOWS, most=MOST, xsrf=xsrf)
 
 
-class _Guarded(RequestHandler):  # type: ignore[no-untyped-call]
+# mitmproxy 12 has an untyped __init_subclass__ there, and mitmproxy 11 none.
+class _Guarded(RequestHandler):  # type: ignore[no-untyped-call,unused-ignore]
     """mitmweb's own guards, and those that mitmweb 11 lacks."""
 
     def initialize(self, routes: Routes) -> None:
@@ -72,7 +73,7 @@ class _Guarded(RequestHandler):  # type: ignore[no-untyped-call]
         self.finish(_LOGIN.generate(wrong=invalid_password, xsrf=self.xsrf_form_html()))
 
 
-class PageHandler(_Guarded):  # type: ignore[no-untyped-call]
+class PageHandler(_Guarded):  # type: ignore[no-untyped-call,unused-ignore]
     """The page."""
 
     def get(self) -> None:
@@ -102,7 +103,7 @@ class PageHandler(_Guarded):  # type: ignore[no-untyped-call]
                 )
 
 
-class RefreshHandler(_Guarded):  # type: ignore[no-untyped-call]
+class RefreshHandler(_Guarded):  # type: ignore[no-untyped-call,unused-ignore]
     """Ask for a new token now."""
 
     def post(self) -> None:
@@ -113,7 +114,7 @@ class RefreshHandler(_Guarded):  # type: ignore[no-untyped-call]
         self.redirect("/inject", status=303)
 
 
-class FileHandler(_Guarded):  # type: ignore[no-untyped-call]
+class FileHandler(_Guarded):  # type: ignore[no-untyped-call,unused-ignore]
     """What the page is made of beside its text."""
 
     def get(self, name: str) -> None:
