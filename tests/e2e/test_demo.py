@@ -1,5 +1,6 @@
 """`make demo` and `make web`, as a newcomer runs them."""
 
+import itertools
 import os
 import re
 import signal
@@ -45,7 +46,7 @@ def running_web(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str,
     )
     try:
         assert process.stdout is not None
-        lines = iter(process.stdout.readline, "Ctrl-C ends it.\n")
+        lines = itertools.takewhile(lambda line: line != "Ctrl-C ends it.\n", process.stdout)
         yield process, {name: text.strip() for name, _, text in (line.partition(":") for line in lines)}
     finally:
         process.terminate()  # it ends its mitmweb, which would outlive it if it were killed

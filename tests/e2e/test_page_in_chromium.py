@@ -93,6 +93,12 @@ class Scene:
                 return
         raise AssertionError(f"the keyboard does not reach {name}")
 
+    def next_flow(self) -> None:
+        """In mitmweb's list."""
+        shown = self.text(".flow-detail")
+        self.press(Keys.ARROW_DOWN)
+        self.until(lambda: self.text(".flow-detail") != shown, "another flow was expected")
+
     def size(self, width: int, height: int = 900) -> None:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -194,6 +200,23 @@ def test_keyboard(scene: Scene) -> None:
     scene.tab_to(link)
     scene.press(Keys.ENTER)
     scene.until(lambda: "- before: " in scene.text(".flow-detail"), "the flow's comment was expected")
+    # The comment answers the rest: what stood there, by which file, until when, which scope. So does the next one's.
+    said = scene.text(".flow-detail")
+    assert all(
+        line in said
+        for line in (
+            "qa: 401→200",
+            "- before: no Authorization",
+            "- rule: HOST=",
+            ", expires ",
+            "- scope: asked read write",
+        )
+    )
+    for _ in scene.browser.find_elements(By.CSS_SELECTOR, ".flow-table tbody tr.has-request"):
+        if "- why: the API " in scene.text(".flow-detail"):
+            break
+        scene.next_flow()
+    assert "qa: 403 scope - why: the API " in " ".join(scene.text(".flow-detail").split())
 
 
 def test_live(scene: Scene) -> None:

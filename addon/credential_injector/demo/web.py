@@ -67,9 +67,9 @@ def make_requests(stage: Stage, proxy: Mitmproxy) -> None:
 
 def _start(stage: Stage, stack: contextlib.ExitStack, settings: tuple[str, ...]) -> Mitmproxy:
     """Start mitmweb on PORTS where both are free, else on two others."""
-    if all(map(is_free, PORTS)):
-        with contextlib.suppress(NotStarted):  # another program may have taken one just now
-            return stack.enter_context(_mitmweb(stage, *PORTS, settings))
+    ports = PORTS if all(map(is_free, PORTS)) else (free_port(), free_port())
+    with contextlib.suppress(NotStarted):  # another program may have taken one just now
+        return stack.enter_context(_mitmweb(stage, *ports, settings))
     return stack.enter_context(_mitmweb(stage, free_port(), free_port(), settings))
 
 
