@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from credential_injector.oauth.token import AccessToken
+from credential_injector.tokens import stored_token
 from credential_injector.tokens.sharing import shared
 from tests.tokens.stores import NOW, REQUEST, RedisServer, TokenEndpoint, client, content, entry, name_of, opened, said
 
@@ -90,3 +92,15 @@ async def test_malformed_entry(
         fetch = shared(store, REQUEST, TokenEndpoint())
         assert [(await fetch(NOW, None)).value for _ in range(2)] == ["token-1", "token-1"]
     assert said(caplog) == []
+
+
+def test_scope() -> None:
+    """What was granted comes back with the token; one that cannot be shown makes it none."""
+    token = AccessToken("canary", NOW, NOW + 60, scope="read write")
+    stored = stored_token.token_of(stored_token.entry_of(token))
+    assert stored == token
+    assert stored is not None
+    assert stored.scope == "read write"
+    odd: tuple[object, ...] = ("a\nb", 7, [])
+    for scope in odd:
+        assert stored_token.token_of({**stored_token.entry_of(token), "scope": scope}) is None
