@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Any
 
+from credential_injector.diagnosis.doctor import diagnose
 from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.request import TokenRequest
@@ -72,3 +73,9 @@ def case(
     value = token or (OPAQUE if claims is None else jwt(**{"exp": NOW + HOUR, **claims}))
     access_token = AccessToken(value, NOW - 60, NOW + HOUR, scope=scope)
     return Evidence(environment, access_token, status, Fields(headers or {}), NOW, **{"url": f"{API}/orders", **more})
+
+
+def told(evidence: Evidence) -> tuple[str, str, str, str] | None:
+    """The code, the word, the cause and the advice of its diagnosis."""
+    found = diagnose(evidence)
+    return (found.code, found.word, found.cause, found.advice) if found is not None else None

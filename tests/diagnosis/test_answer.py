@@ -4,7 +4,7 @@ import pytest
 
 from credential_injector.diagnosis.doctor import diagnose
 from credential_injector.diagnosis.evidence import Evidence
-from tests.diagnosis.cases import case
+from tests.diagnosis.cases import case, told
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,7 @@ from tests.diagnosis.cases import case
 )  # fmt: skip
 def test_named(evidence: Evidence, code: str, word: str, cause: str, advice: str) -> None:
     """Each cause has a code, a word, a sentence, and what to do."""
-    found = diagnose(evidence)
-    assert found is not None
-    assert (found.code, found.word, found.cause, found.advice) == (code, word, cause, advice)
+    assert told(evidence) == (code, word, cause, advice)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from credential_injector.diagnosis.doctor import diagnose
 from credential_injector.diagnosis.evidence import Evidence
-from tests.diagnosis.cases import BASIC, ENTRA, NOW, OPAQUE, PERSON, QA, STATIC, bearer, case, invalid
+from tests.diagnosis.cases import BASIC, ENTRA, NOW, OPAQUE, PERSON, QA, STATIC, bearer, case, invalid, told
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,7 @@ from tests.diagnosis.cases import BASIC, ENTRA, NOW, OPAQUE, PERSON, QA, STATIC,
 )  # fmt: skip
 def test_named(evidence: Evidence, code: str, word: str, cause: str, advice: str) -> None:
     """Each cause has a code, a word, a sentence, and what to do."""
-    found = diagnose(evidence)
-    assert found is not None
-    assert (found.code, found.word, found.cause, found.advice) == (code, word, cause, advice)
+    assert told(evidence) == (code, word, cause, advice)
 
 
 @pytest.mark.parametrize(

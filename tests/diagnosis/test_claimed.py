@@ -7,7 +7,7 @@ import pytest
 from credential_injector.diagnosis.doctor import diagnose
 from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.origins.origin import parse_origin
-from tests.diagnosis.cases import BOUND, HOUR, NOW, ORDERS, QA, RESOURCE, STATIC, bearer, case, date, invalid
+from tests.diagnosis.cases import BOUND, HOUR, NOW, ORDERS, QA, RESOURCE, STATIC, bearer, case, date, invalid, told
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,7 @@ from tests.diagnosis.cases import BOUND, HOUR, NOW, ORDERS, QA, RESOURCE, STATIC
 )  # fmt: skip
 def test_named(evidence: Evidence, code: str, word: str, cause: str, advice: str) -> None:
     """Each cause has a code, a word, a sentence, and what to do."""
-    found = diagnose(evidence)
-    assert found is not None
-    assert (found.code, found.word, found.cause, found.advice) == (code, word, cause, advice)
+    assert told(evidence) == (code, word, cause, advice)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import flask
 import pytest
+from mitmproxy import http
 from selenium.webdriver.support.ui import WebDriverWait
 
 from credential_injector.demo.processes import mitmproxy
@@ -167,20 +168,27 @@ def test_certificate(stage: Stage, curl: Curl, oidc_provider: OidcProvider, auth
     assert "of CLIENT_KEY and CLIENT_CERT in envs/qa.env in PEM form" in found["advice"]
 
 
-def test_cors(stage: Stage, chromium: Chromium) -> None:
-    """Chromium keeps an answer from a page, and the flow tells why beside its status 200."""
-    page = flask.Flask("page")
-    page.add_url_rule("/", view_func=lambda: PAGE)
-    origin = stage.enter(serve(page, stage.tls)).replace("127.0.0.1", "api.test")
+def asked(stage: Stage, chromium: Chromium, page: str, path: str) -> tuple[str, http.HTTPFlow]:
+    """The origin of a page of another origin, which Chromium lets read no answer of the API, and the flow."""
+    app = flask.Flask("page")
+    app.add_url_rule("/", view_func=lambda: page)
+    origin = stage.enter(serve(app, stage.tls)).replace("127.0.0.1", "api.test")
     api = f"https://api.qa.test:{stage.https_port}"
     stage.env(api, f"ORIGINS={origin}")
     flows = stage.folder / "flows.mitm"
     with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
         browser = chromium(f"--proxy-server={proxy.url}", "--ignore-certificate-errors")
-        browser.get(f"{origin}/?api={api}/open")
+        browser.get(f"{origin}/?api={api}{path}")
         WebDriverWait(browser, 20).until(lambda _: browser.title != "asking")
         assert browser.title == "Failed to fetch"
-    (flow,) = (flow for flow in saved(flows) if flow.request.path == "/open")
+        proxy.wait_for("so the .*page sees 'Failed to fetch'")
+    (flow,) = (flow for flow in saved(flows) if flow.request.path == path)
+    return origin, flow
+
+
+def test_cors(stage: Stage, chromium: Chromium) -> None:
+    """Chromium keeps an answer from a page, and the flow tells why beside its status 200."""
+    origin, flow = asked(stage, chromium, PAGE, "/open")
     assert flow.response is not None
     assert flow.response.status_code == 200
     found = flow.metadata["inject"]["diagnosis"]
@@ -189,21 +197,10 @@ def test_cors(stage: Stage, chromium: Chromium) -> None:
 
 def test_preflight(stage: Stage, chromium: Chromium) -> None:
     """Chromium does not send a request whose preflight the API refuses, and the preflight's flow tells why."""
-    page = flask.Flask("page")
-    page.add_url_rule("/", view_func=lambda: PAGE.replace('get("api")', 'get("api"), {headers: {"X-Mine": "1"}}'))
     stage.api.app.add_url_rule(
         "/strict", view_func=lambda: ("", 401), methods=["GET", "OPTIONS"], provide_automatic_options=False
     )
-    origin = stage.enter(serve(page, stage.tls)).replace("127.0.0.1", "api.test")
-    api = f"https://api.qa.test:{stage.https_port}"
-    stage.env(api, f"ORIGINS={origin}")
-    flows = stage.folder / "flows.mitm"
-    with stage.mitmproxy("mitmdump", "-w", str(flows)) as proxy:
-        browser = chromium(f"--proxy-server={proxy.url}", "--ignore-certificate-errors")
-        browser.get(f"{origin}/?api={api}/strict")
-        WebDriverWait(browser, 20).until(lambda _: browser.title != "asking")
-        assert browser.title == "Failed to fetch"
-        proxy.wait_for("qa: the API answered 401 to the browser's CORS preflight, which never carries a credential")
-    (flow,) = (flow for flow in saved(flows) if flow.request.path == "/strict")
+    page = PAGE.replace('get("api")', 'get("api"), {headers: {"X-Mine": "1"}}')
+    _, flow = asked(stage, chromium, page, "/strict")
     assert (flow.request.method, "Authorization" in flow.request.headers) == ("OPTIONS", False)
     assert flow.comment.startswith("qa: preflight 401\n- why: the API answered 401 to the browser's CORS preflight")
