@@ -31,8 +31,8 @@ from mitmproxy.tools.dump import DumpMaster
 from benchmarks.hook import as_new, new_flow
 from benchmarks.results import Figure, Part, listed
 from benchmarks.stage import TOKEN
-from credential_injector.demo.processes import SCRIPT
 from credential_injector.demo.servers import serve
+from credential_injector.launch.programs import SCRIPT
 
 FLOWS = 20  # in each round: few enough for the processor's caches, as a request that has just been read
 ROUNDS = 80

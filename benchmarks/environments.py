@@ -10,7 +10,8 @@ import certifi
 
 from benchmarks.results import Figure, Part, listed
 from benchmarks.stage import stage
-from credential_injector.demo.processes import SCRIPT, without_add_on
+from credential_injector.demo.processes import without_add_on
+from credential_injector.launch.programs import SCRIPT
 
 ENVIRONMENTS = 1000
 ROUNDS = 2

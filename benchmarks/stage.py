@@ -11,7 +11,8 @@ from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
 
-from credential_injector.demo.processes import LISTENS, SCRIPT, Mitmproxy, free_port, without_add_on
+from credential_injector.demo.processes import LISTENS, Mitmproxy, free_port, without_add_on
+from credential_injector.launch.programs import SCRIPT
 
 CPUS = sorted(os.sched_getaffinity(0))
 HERE = Path(__file__).parent

@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.hook import write_environments
 from benchmarks.results import Figure, Part, listed
-from credential_injector.demo.processes import SCRIPT, free_port, program
+from credential_injector.demo.processes import free_port
+from credential_injector.launch.programs import SCRIPT, program
 
 MANY = 10_000
 ROUNDS = 3

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import pytest
 from selenium import webdriver
 
-from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
+from credential_injector.demo.processes import Mitmproxy, mitmproxy
 from credential_injector.demo.servers import Client, DemoAuthorizationServer, ProtectedApi, serve
+from credential_injector.launch.programs import SCRIPT
 from tests.certificates import Authority
 from tests.conftest import tool
 from tests.e2e import warm

@@ -15,8 +15,9 @@ from flask import Flask
 from mitmproxy import http as mitm_http
 from mitmproxy import io as mitm_io
 
-from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
+from credential_injector.demo.processes import Mitmproxy, mitmproxy
 from credential_injector.demo.servers import ProtectedApi, serve
+from credential_injector.launch.programs import SCRIPT
 from tests.certificates import Authority
 from tests.e2e import tell
 from tests.e2e.arena import dial, http1, tls, tunnel

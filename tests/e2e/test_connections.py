@@ -21,8 +21,9 @@ from mitmproxy.io import FlowWriter
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
-from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy, without_add_on
+from credential_injector.demo.processes import Mitmproxy, mitmproxy, without_add_on
 from credential_injector.demo.servers import serve
+from credential_injector.launch.programs import SCRIPT
 from credential_injector.proxy import web_guard
 from tests.certificates import Authority, self_signed
 from tests.e2e import tell

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from credential_injector.demo.processes import SCRIPT, program
+from credential_injector.launch.programs import SCRIPT, program
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
 from tests.e2e.test_life_cycle import eventually
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from credential_injector.demo.processes import SCRIPT, Mitmproxy, mitmproxy
+from credential_injector.demo.processes import Mitmproxy, mitmproxy
+from credential_injector.launch.programs import SCRIPT
 from tests.e2e.conftest import Curl, Stage
 
 ROOT = Path(__file__).parents[2]

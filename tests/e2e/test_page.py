@@ -14,7 +14,8 @@ import requests
 from mitmproxy.io import FlowWriter
 from mitmproxy.test import tflow
 
-from credential_injector.demo.processes import SCRIPT, Mitmproxy
+from credential_injector.demo.processes import Mitmproxy
+from credential_injector.launch.programs import SCRIPT
 from credential_injector.proxy import web_guard
 from credential_injector.proxy.page import COLUMNS
 from tests.e2e.conftest import Stage

@@ -13,7 +13,8 @@ import flask
 import pytest
 import requests
 
-from credential_injector.demo.processes import SCRIPT, mitmproxy
+from credential_injector.demo.processes import mitmproxy
+from credential_injector.launch.programs import SCRIPT
 from tests.e2e.conftest import RESOLVE_TEST, Curl, Stage
 from tests.e2e.test_life_cycle import eventually
 from tests.e2e.test_main_job import saved

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from credential_injector.demo.processes import SCRIPT, mitmproxy, program
+from credential_injector.demo.processes import mitmproxy
+from credential_injector.launch.programs import SCRIPT, program
 from credential_injector.proxy import web_guard
 from tests.e2e.conftest import CLIENT_SECRET, Curl, Stage
 from tests.ports import free_port

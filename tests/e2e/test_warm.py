@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from credential_injector.demo.processes import program
+from credential_injector.launch.programs import program
 from tests.e2e.conftest import Stage
 from tests.e2e.test_life_cycle import eventually
 

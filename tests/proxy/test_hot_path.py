@@ -22,9 +22,9 @@ from mitmproxy import ctx
 from mitmproxy.addonmanager import traverse
 
 from benchmarks.hook import injector, new_flow, write_environments
-from credential_injector.demo.processes import SCRIPT
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder, open_folder
+from credential_injector.launch.programs import SCRIPT
 from credential_injector.oauth.token import NoToken
 from credential_injector.origins.index import Destinations
 from credential_injector.origins.origin import parse_origin

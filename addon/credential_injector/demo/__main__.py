@@ -6,10 +6,10 @@ import sys
 
 import requests
 
-from credential_injector.demo.processes import NotStarted
 from credential_injector.demo.stage import DemoFailure
 from credential_injector.demo.terminal import run_in_terminal
 from credential_injector.demo.web import run_in_mitmweb
+from credential_injector.launch.programs import NotStarted
 
 
 def main() -> int:

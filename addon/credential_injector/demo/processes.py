@@ -2,25 +2,18 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from credential_injector.launch.programs import SCRIPT, NotStarted, program
+
 PATIENCE = 30.0  # seconds that mitmproxy may take to listen, or to say what is waited for
 LISTENS = r"(?<!Web server) listening at (\S+?)\.?$"
 END_DEADLINE = 10.0  # seconds that it may take to end
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-SCRIPT = next(path for path in (_PACKAGE / "inject.py", _PACKAGE.parent / "inject.py") if path.is_file())
-
-
-class NotStarted(Exception):
-    """The program is not there, has ended, or did not say what was waited for."""
 
 
 class Mitmproxy:
@@ -97,15 +90,6 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def program(name: str) -> str:
-    """The path of mitmdump or mitmweb, the one beside this Python first. Raises NotStarted."""
-    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    path = shutil.which(name, path=places)
-    if path is None:
-        raise NotStarted(f"{name} is installed neither beside {sys.executable} nor on PATH")
-    return path
 
 
 @contextmanager

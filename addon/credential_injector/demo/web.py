@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from credential_injector.demo.processes import Mitmproxy, NotStarted, free_port, is_free, mitmproxy
+from credential_injector.demo.processes import Mitmproxy, free_port, is_free, mitmproxy
 from credential_injector.demo.stage import TIMEOUT, DemoFailure, Stage, any_client, set_stage
+from credential_injector.launch.programs import NotStarted
 
 PORTS = (8080, 8081)  # those of the documentation: the proxy's, and mitmweb's own
 
