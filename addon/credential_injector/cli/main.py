@@ -4,6 +4,7 @@ import click
 
 from credential_injector import __version__
 from credential_injector.cli.check import check
+from credential_injector.cli.env import env
 from credential_injector.cli.explain import explain
 from credential_injector.cli.init import init
 from credential_injector.cli.login import login
@@ -11,7 +12,7 @@ from credential_injector.cli.path import path
 from credential_injector.cli.redact import redact
 from credential_injector.cli.token import token
 
-_COMMANDS = (check, explain, init, login, path, redact, token)
+_COMMANDS = (check, env, explain, init, login, path, redact, token)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)
