@@ -131,8 +131,17 @@ def test_request() -> None:
     flow.metadata["proxyauth"] = ("me", "password")
     request: Any = FlowRequest(flow, Connections())
     assert (request.head.method, request.head.path, request.client) == (b"GET", b"/orders?page=2", "192.0.2.9")
-    assert (request.is_authenticated, request.is_replay, request.is_reverse) == (True, False, False)
+    assert (request.is_let_in, request.is_replay, request.is_reverse) == (True, False, False)
     assert (request.proxy, request.replaced_before, request.verified()) == (None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_let_in"), [("wireguard", True), ("local:curl", True), ("regular", False), ("transparent", False)]
+)
+def test_let_in_by_mode(mode: str, is_let_in: bool) -> None:
+    """Clients whose addresses mitmproxy makes up."""
+    request: Any = FlowRequest(flow_of(f"https://{API}/", mode), Connections())
+    assert request.is_let_in is is_let_in
 
 
 async def test_replay() -> None:
@@ -143,5 +152,5 @@ async def test_replay() -> None:
     with taddons.context() as context:  # type: ignore[no-untyped-call]
         context.options.add_option("keep_host_header", bool, False, "")
         request: Any = FlowRequest(flow, Connections())
-        assert (request.is_authenticated, request.is_replay, request.is_reverse) == (False, True, True)
+        assert (request.is_let_in, request.is_replay, request.is_reverse) == (False, True, True)
         assert request.client is None

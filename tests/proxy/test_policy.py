@@ -33,7 +33,7 @@ class Asked:
     fields: tuple[tuple[bytes, bytes], ...] = ()
     names: Sequence[Claim] = ()
     client: str | None = "127.0.0.1"
-    is_authenticated: bool = False
+    is_let_in: bool = False
     is_replay: bool = False
     is_reverse: bool = False
     proxy: str | None = None
@@ -241,7 +241,7 @@ CASES: dict[str, tuple[str, Asked, str]] = {
         )
     },
     "no client": ("", by(None), "skip: client unknown is not in inject_clients (loopback)"),
-    "proxyauth": ("", Asked(client="192.0.2.7", is_authenticated=True), "inject"),
+    "proxyauth": ("", Asked(client="192.0.2.7", is_let_in=True), "inject"),
     "replay": ("", Asked(client="192.0.2.7", is_replay=True), "inject"),
     # Pages
     **{

@@ -13,13 +13,13 @@ from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
-from mitmproxy.tls import TlsData
+from mitmproxy.tls import ClientHelloData, TlsData
 
 from credential_injector import messages, status_lines
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import AccessToken, NoToken
-from credential_injector.proxy import credential, flows, internals, options, page, record, web_guard
+from credential_injector.proxy import credential, flows, internals, options, page, record, unopened, web_guard
 from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.flows import FlowRequest
@@ -72,7 +72,7 @@ class CredentialInjector:
         if web_guard.is_needed():
             self.addons = [WebGuard()]
             self._uses["web_port"] = web_guard.refuse_any_port
-        self._running = self._ended = False
+        self._running = self._ended = self._only = False
 
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher silently -------------------
 
@@ -88,6 +88,7 @@ class CredentialInjector:
         mistakes: list[str] = []
         # Cached: reading `ctx.options` deep-copies the value each time.
         self._policy.ssl_insecure = ctx.options.ssl_insecure
+        self._only = ctx.options.inject_only
         self._policy.replays_go_upstream = options.replays_go_upstream()
         self._routes.set_defaults(
             ca_file=ctx.options.ssl_verify_upstream_trusted_ca or "", proxy=options.upstream_proxy()
@@ -211,6 +212,10 @@ class CredentialInjector:
     def client_disconnected(self, client: Client) -> None:
         self._departure.finish_all_of(client)
         self._connections.disconnected(client)
+
+    def tls_clienthello(self, data: ClientHelloData) -> None:
+        if self._only and unopened.passes_unopened(data, self._routes):
+            data.ignore_connection = True
 
     def tls_start_server(self, data: TlsData) -> None:
         if data.conn is not data.context.server:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mitmproxy import ctx, http
-from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.proxy.mode_specs import LocalMode, ReverseMode, WireGuardMode
 
 from credential_injector.origins.claims import Claim
 from credential_injector.origins.hosts import is_address, is_loopback, normalise_host
@@ -11,6 +11,10 @@ from credential_injector.origins.index import Destination
 from credential_injector.proxy import internals, record
 from credential_injector.proxy.credential import Before
 from credential_injector.proxy.server_connections import Connections
+
+# Their clients have made-up addresses, 169.254.0.1 and 10.0.0.1 (measured in 11.0.2 and 12.3.1). Those of local mode
+# are programs of this machine that its user has named, and those of WireGuard hold a key.
+LET_IN_BY_MODE = (LocalMode, WireGuardMode)
 
 
 class FlowRequest:
@@ -59,8 +63,9 @@ class FlowRequest:
         return peer[0] if peer else None
 
     @property
-    def is_authenticated(self) -> bool:
-        return "proxyauth" in self._flow.metadata
+    def is_let_in(self) -> bool:
+        mode = self._flow.client_conn.proxy_mode
+        return "proxyauth" in self._flow.metadata or isinstance(mode, LET_IN_BY_MODE)
 
     @property
     def is_replay(self) -> bool:

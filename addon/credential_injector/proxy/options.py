@@ -32,6 +32,10 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
         "Where tokens live: memory, a file that outlives mitmproxy, or redis://host:port/0 for several proxies.",
     ),
     "inject_mask": (False, "Flows keep a fingerprint instead of the credential, once the request has gone out."),
+    "inject_only": (
+        False,
+        "Decrypt the TLS of configured hosts only, and pass all other TLS unopened, so that pinned apps keep working.",
+    ),
     "inject_retry": (True, "When the API answers 401: get another token and send the request once more."),
 }
 

@@ -125,7 +125,7 @@ class Policy:
             return Verdict("skip", route, "malformed", f"{odd}, and servers read that in different ways")
         client = request.client
         admitted = client is not None and self._admits(client)
-        if not (admitted or request.is_authenticated or request.is_replay):
+        if not (admitted or request.is_let_in or request.is_replay):
             reason = f"client {client or 'unknown'} is not in inject_clients ({self.clients})"
             if client is not None:
                 reason += f"; to let it in: --set inject_clients={','.join(filter(None, (self.clients, client)))}"

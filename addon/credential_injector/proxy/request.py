@@ -40,8 +40,8 @@ class Request(Protocol):
         """The client's address."""
 
     @property
-    def is_authenticated(self) -> bool:
-        """Whether proxyauth let the client in."""
+    def is_let_in(self) -> bool:
+        """Whether the client is let in, whatever its address: by proxyauth, or by the mode in which it came."""
 
     @property
     def is_replay(self) -> bool:

@@ -44,7 +44,7 @@ class WrittenRequest:
     proxy: str | None = None
     assumed: tuple[str, ...] = ()
     """What the person did not write, a sentence each."""
-    is_authenticated: bool = field(default=False, init=False)
+    is_let_in: bool = field(default=False, init=False)
     is_replay: bool = field(default=False, init=False)
     is_reverse: bool = field(default=False, init=False)
     replaced_before: Before | None = field(default=None, init=False)
