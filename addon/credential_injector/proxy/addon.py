@@ -18,7 +18,7 @@ from mitmproxy.tls import ClientHelloData, TlsData
 from credential_injector import messages, status_lines
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
-from credential_injector.oauth.token import AccessToken, NoToken
+from credential_injector.oauth.token import AccessToken, NoToken, Served
 from credential_injector.proxy import credential, flows, internals, options, page, record, unopened, web_guard
 from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.departure import Departure
@@ -30,6 +30,7 @@ from credential_injector.proxy.retry import Retry
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
 from credential_injector.proxy.server_connections import Connections
+from credential_injector.proxy.streams import Streams, has_left
 from credential_injector.proxy.waiting import Waiting
 from credential_injector.proxy.web_guard import WebGuard
 from credential_injector.tokens.open_store import open_store
@@ -46,7 +47,7 @@ _ENDED = "the add-on ended while it waited for its token"
 class CredentialInjector:
     """Requests to the hosts of a configured environment get its token; everything else passes untouched."""
 
-    name = "credential_injector"
+    name = internals.NAME
 
     def __init__(self, routes: Routes | None = None) -> None:
         self._routes = routes or Routes()
@@ -59,6 +60,7 @@ class CredentialInjector:
             lambda flow: policy.may_carry(FlowRequest(flow, connections)), self._outcome.withdraw, connections
         )
         self._retry = Retry(self._routes.named)
+        self._streams = Streams()
         self._waiting = Waiting()
         self._commands = Commands(policy)
         self._failures: dict[str, str] = {}
@@ -118,6 +120,7 @@ class CredentialInjector:
 
     def running(self) -> None:
         self._running = True
+        self._streams.start()
         self._routes.watch()
         self._routes.preload_requests()
         options.warn_of_open_door()
@@ -128,6 +131,7 @@ class CredentialInjector:
         self._ended = True
         page.close_page()
         self._routes.close()
+        self._streams.end()
         self._departure.finish_all()
         internals.leave_for_next_script(_CONNECTIONS, self._connections.export())
         for flow, route in self._waiting.end():  # before the summary, which counts them
@@ -159,11 +163,15 @@ class CredentialInjector:
             served = route.source.cached()
             if served is None:
                 return self._wait(flow, route)
-            self._outcome.inject(flow, route, served)
-            self._departure.track(flow, route, served)
+            self._inject(flow, route, served)
         except Exception as error:  # noqa: BLE001 - mitmproxy would send the request on, bare
             self._outcome.fail(flow, None, error)
         return None
+
+    def _inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
+        self._outcome.inject(flow, route, served)
+        self._departure.track(flow, route, served)
+        self._streams.leaves(flow)
 
     async def _wait(self, flow: http.HTTPFlow, route: Route) -> None:
         """Get the token, then ask the policy again: options may have changed, or a token endpoint become known."""
@@ -183,15 +191,14 @@ class CredentialInjector:
             elif (objection := self._policy.objection(FlowRequest(flow, self._connections), route)) is not None:
                 self._outcome.decline(flow, objection)
             else:
-                self._outcome.inject(flow, route, served)
-                self._departure.track(flow, route, served)
+                self._inject(flow, route, served)
         except asyncio.CancelledError:  # it would hang the flow
             self._outcome.block(flow, route, "mitmproxy ended the wait for its token")
         except Exception as error:  # noqa: BLE001 - as above
             self._outcome.fail(flow, route, error)
 
     def request(self, flow: http.HTTPFlow) -> None:
-        if flow.request.stream:
+        if has_left(flow.request):
             self._departure.headers_sent(flow)
         self._outcome.body_is_there(flow)
 
@@ -203,6 +210,7 @@ class CredentialInjector:
         if failure is not None and (route := self._departure.never_left(flow)) is not None:
             self._outcome.never_left(flow, route, failure)
         self._departure.finish(flow)
+        self._streams.finish(flow)
 
     # --- How the server is connected: once for each connection --------------------------------------------------------
 
@@ -211,6 +219,7 @@ class CredentialInjector:
 
     def client_disconnected(self, client: Client) -> None:
         self._departure.finish_all_of(client)
+        self._streams.finish_all_of(client)
         self._connections.disconnected(client)
 
     def tls_clienthello(self, data: ClientHelloData) -> None:
@@ -243,10 +252,13 @@ class CredentialInjector:
                 gets = messages.noun(route.environment.token_request.grant_type)
                 logger.info(f"{route.environment.name}: first request with a {gets} went to {flow.request.host}")
             self._refusals.answers(flow, route, token)
-        self._retry.buffer_answer(flow)
+        if not self._retry.buffer_answer(flow):
+            self._streams.answers(flow, sent[1] if sent is not None else None)
 
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         self._departure.finish(flow)
+        if flow.response is None or flow.response.status_code != 101:
+            self._streams.finish(flow)
         sent = self._refusals.sent(flow)
         route = self._retry.refused_route(flow) if self._retry.forget(flow) else None
         if route is not None:
@@ -258,6 +270,9 @@ class CredentialInjector:
             if to is not None:
                 self._refusals.preflight(flow, to)
         return None
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        self._streams.finish(flow)
 
     async def _send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken | None) -> None:
         """A CancelledError would hang the flow, so none leaves `Retry.send_again`."""

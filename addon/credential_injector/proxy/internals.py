@@ -4,18 +4,24 @@ Read in mitmproxy 11.0.2 and 12.3.1, where all of it is the same.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+import socket
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any
 
 from mitmproxy import ctx, http
+from mitmproxy.addonmanager import traverse
 from mitmproxy.addons.clientplayback import ReplayHandler
 from mitmproxy.addons.proxyauth import REALM
 from mitmproxy.connection import Client
 from mitmproxy.flow import Flow
 from mitmproxy.hooks import UpdateHook
+from mitmproxy.proxy import server
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.utils import human
+
+NAME = "credential_injector"
+"""Our add-on's."""
 
 PROXYAUTH_CHALLENGE = f'Basic realm="{REALM}"'
 """The `WWW-Authenticate` header with which the add-on proxyauth refuses a client in reverse mode."""
@@ -111,6 +117,27 @@ def disconnect(client: Client) -> None:
             handler.transports[client].writer.close()
 
 
+def longest_silence() -> float:
+    """Seconds without a byte after which mitmproxy ends a connection. An option since 12.2."""
+    return float(getattr(server, "TCP_TIMEOUT", None) or ctx.options.tcp_timeout)
+
+
+def keep_connected(clients: Collection[Client]) -> None:
+    """Let mitmproxy take these clients' connections, and theirs to servers, for active ones.
+
+    HACK: `TimeoutWatchdog` ends whatever is silent, and only hooks can stop it. It is there for peers that have gone
+    without a word, so TCP's keep-alive looks for these instead.
+    """
+    for handler in _handlers():
+        if handler.client not in clients:
+            continue
+        handler.timeout_watchdog.register_activity()
+        for transport in handler.transports.values():
+            if isinstance(transport.writer, asyncio.StreamWriter):
+                made = transport.writer.get_extra_info("socket")
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
 def listens_on() -> list[str]:
     """The addresses on which mitmproxy listens."""
     proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
@@ -140,6 +167,16 @@ def are_scripts_loaded_at_start() -> bool:
     """Whether mitmproxy loads its scripts because it starts, and not because a file or an option has changed."""
     loader = ctx.master.addons.get("scriptloader")  # type: ignore[no-untyped-call]
     return loader is not None and not loader.is_running
+
+
+def scripts_have(hook: str) -> bool:
+    """Whether a script other than ours has this hook, and so may change a request or an answer there."""
+    loader = ctx.master.addons.get("scriptloader")  # type: ignore[no-untyped-call]
+    scripts = loader.addons if loader is not None else ()
+    return any(
+        hasattr(addon, hook) and getattr(addon, "name", "") != NAME
+        for addon in traverse(scripts)  # type: ignore[no-untyped-call]
+    )
 
 
 def leave_for_next_script(name: str, value: object) -> None:

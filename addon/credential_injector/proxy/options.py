@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from mitmproxy import ctx
@@ -39,7 +40,21 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
     "inject_retry": (True, "When the API answers 401: get another token and send the request once more."),
 }
 
-_CHANGES_REQUESTS = ("map_remote", "modify_headers", "upstream_auth")  # mitmproxy's own
+# mitmproxy's own:
+_CHANGES_REQUESTS = ("map_remote", "modify_headers", "upstream_auth")
+# What does nothing to a request or an answer whose body streams, as it acts when all of that is there.
+_ACTS_ON_REQUESTS = (
+    "anticache",
+    "anticomp",
+    "block_list",
+    "intercept",
+    "map_local",
+    "map_remote",
+    "modify_body",
+    "server_replay",
+    "stickycookie",
+)
+_ACTS_ON_ANSWERS = ("intercept", "modify_body")
 
 
 def add(loader: Loader) -> None:
@@ -140,4 +155,18 @@ def see() -> str:
 
 def what_changes_requests() -> list[str]:
     """The options in use by which mitmproxy changes requests on their way."""
-    return [option for option in _CHANGES_REQUESTS if option in ctx.options and getattr(ctx.options, option)]
+    return _in_use(_CHANGES_REQUESTS)
+
+
+def acts_on_complete_requests() -> bool:
+    """Whether an option is in use that wants a request's body complete before the request leaves."""
+    return bool(_in_use(_ACTS_ON_REQUESTS))
+
+
+def acts_on_complete_answers() -> bool:
+    """Whether an option is in use that wants an answer's body complete before the client gets any of it."""
+    return bool(_in_use(_ACTS_ON_ANSWERS))
+
+
+def _in_use(options: Iterable[str]) -> list[str]:
+    return [option for option in options if option in ctx.options and getattr(ctx.options, option)]

@@ -15,6 +15,7 @@ KEY = "inject"
 """Of `flow.metadata`."""
 
 Action = Literal["injected", "kept", "blocked", "skipped"]
+Part = Literal["request", "response"]
 
 _MARKS: dict[Action, str] = {"injected": ":key:", "kept": "", "blocked": ":no_entry:", "skipped": ":warning:"}
 
@@ -71,6 +72,21 @@ def diagnosed(flow: Flow, status: int, found: Diagnosis) -> None:
     headline = story.headline(flow.metadata[KEY]["environment"], f"{status} {found.word}")
     flow.comment = story.amended(flow.comment, headline, f"why: {found.cause}; {found.advice}")
     _note(flow, found)
+
+
+def streamed(flow: Flow, part: Part, size: int) -> None:
+    """So many bytes of a body passed as they came, and the flow does not show them."""
+    if (values := flow.metadata.get(KEY)) is not None:
+        values["streamed"] = {**values.get("streamed", {}), part: size}
+        flow.comment = story.amended(flow.comment, "", f"{part} body: {size:,} bytes streamed, not recorded")
+
+
+def outlived(flow: Flow) -> None:
+    """The token has expired, and the answer goes on."""
+    if (values := flow.metadata.get(KEY)) is not None:
+        values["outlived"] = True
+        line = "the token has expired since, and the answer went on; a reconnection gets another token"
+        flow.comment = story.amended(flow.comment, "", line)
 
 
 def kept(flow: Flow, route: Route, reason: str, before: Before | None = None) -> None:

@@ -18,7 +18,7 @@ from credential_injector.environments.environment import Environment
 from credential_injector.environments.file_names import printable
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import AccessToken, NoToken, Served
-from credential_injector.proxy import internals, masking, record
+from credential_injector.proxy import internals, masking, record, streams
 from credential_injector.proxy.credential import Again
 from credential_injector.proxy.route_table import Route
 
@@ -29,8 +29,6 @@ MOST_CAUSES = 1000  # that the log tells once each, before it begins anew
 LONGEST_CHALLENGE = 1000  # characters of the first answer's WWW-Authenticate that are kept
 # Bytes of an answer that are kept in memory although stream_large_bodies says less.
 LARGEST_ANSWER = 8 << 20
-# Media types of answers that may never end, and are worth nothing when they come late.
-STREAMS = ("text/event-stream", "application/grpc", "application/x-ndjson", "multipart/x-mixed-replace")
 
 
 class Replay(Protocol):
@@ -101,15 +99,18 @@ class Retry:
         self._refused.discard(flow.id)
         return refused
 
-    def buffer_answer(self, flow: http.HTTPFlow) -> None:
-        """Keep an answer from streaming to the client before it is known which one counts."""
+    def buffer_answer(self, flow: http.HTTPFlow) -> bool:
+        """Keep an answer from streaming to the client before it is known which one counts. Returns whether it is."""
         if flow.response is None:
-            return
+            return False
         if self.refused_route(flow) is not None:
             self._refused.add(flow.id)
             flow.response.stream = False
         elif (buffer := self._own.get(flow.id)) is not None:
             _fill(buffer, flow.response)
+        else:
+            return False
+        return True
 
     def is_own(self, flow: http.HTTPFlow) -> bool:
         """Whether the flow is a second request, whose answer the first one's flow gets."""
@@ -224,7 +225,7 @@ class Retry:
 
 def _fill(buffer: _Buffer, answer: http.Response) -> None:
     """Keep the pieces of an answer that would stream."""
-    if answer.headers.get("content-type", "").lower().startswith(STREAMS):
+    if answer.headers.get("content-type", "").lower().startswith(streams.TYPES):
         buffer.give_up("the second answer is a stream, which cannot be kept until its end")
         return
     if not answer.stream and not ctx.options.stream_large_bodies:
@@ -257,7 +258,7 @@ def _why_not(flow: http.HTTPFlow) -> str | None:
     if flow.request.raw_content is None:
         return "the request's body was streamed and is gone"
     accepts = flow.request.headers.get("accept", ""), flow.request.headers.get("content-type", "")
-    if any(kind in value.lower() for kind in STREAMS for value in accepts):
+    if any(kind in value.lower() for kind in streams.TYPES for value in accepts):
         return "the answer would be a stream, which cannot be kept until its end"
     if "upgrade" in flow.request.headers:
         return "the request would have changed the protocol"
