@@ -11,6 +11,8 @@ import pytest
 SECONDS = 5.0  # between two lines
 ATTACK = "attack"
 """The property of a test's report that holds an Attack."""
+MEASURED = "measured"
+"""The property of a test's report that holds a line for the summary."""
 Attack = tuple[str, str, list[str]]
 """A row, a column, and what happened."""
 
@@ -28,6 +30,7 @@ class Reporting:
         self._running: dict[str, float] = {}
         self._by_file: dict[str, float] = defaultdict(float)
         self._attacks: list[Attack] = []
+        self._measured: list[str] = []
         self._began = self._said = time.monotonic()
         self._ended = threading.Event()
 
@@ -72,6 +75,7 @@ class Reporting:
         if report.when == "call":
             found = (value for name, value in report.user_properties if name == ATTACK)
             self._attacks += cast("Iterator[Attack]", found)
+            self._measured += [str(value) for name, value in report.user_properties if name == MEASURED]
         if report.failed:
             self._outcomes["failed"] += 1
             where = "" if report.when == "call" else f" ({report.when})"
@@ -96,6 +100,8 @@ class Reporting:
         slowest = ", ".join(f"{file} {seconds:.0f} s" for file, seconds in longest[:5])
         if longest and self._total > 1:
             self._terminal.write_line(f"slowest files: {slowest}")
+        for line in self._measured:
+            self._terminal.write_line(f"measured: {line}")
         if self._attacks and hasattr(self._config, "cache"):
             file = self._config.cache.mkdir("attacks") / "matrix.txt"
             lines = matrix(self._attacks)
