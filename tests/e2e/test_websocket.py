@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import pytest
+from selenium.webdriver.support.ui import WebDriverWait
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 
 from credential_injector.demo.processes import Mitmproxy
-from tests.e2e.conftest import Stage
+from tests.e2e.conftest import Chromium, Stage
 from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.test_main_job import saved
 from tests.e2e.test_retry import revoke
@@ -21,6 +22,12 @@ from tests.e2e.test_streams import LIMIT
 from tests.ports import free_port
 
 DEADLINE = 30.0  # seconds
+PAGE = """<!doctype html><title>asking</title><script>
+const socket = new WebSocket(location.search.slice(1));
+socket.onopen = () => socket.send("hello");
+socket.onmessage = message => { document.title = `echo: ${message.data}`; };
+socket.onerror = () => { document.title = "failed"; };
+</script>"""
 
 
 @asynccontextmanager
@@ -51,9 +58,9 @@ async def connected(stage: Stage, proxy: Mitmproxy, url: str) -> AsyncIterator[C
         yield connection
 
 
-def named(stage: Stage, url: str) -> None:
+def named(stage: Stage, url: str, *lines: str) -> None:
     """Write the environment of a WebSocket's server."""
-    stage.env(url.replace("ws", "http", 1))
+    stage.env(url.replace("ws", "http", 1), *lines)
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
@@ -76,6 +83,22 @@ async def test_frames(stage: Stage, scheme: str) -> None:
     assert flow.websocket is not None
     sent = [message.text if message.is_text else message.content for message in flow.websocket.messages]
     assert sent == [message for message in messages for _ in range(2)]
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_chromium(stage: Stage, chromium: Chromium, scheme: str) -> None:
+    """A page of a listed origin gets its message back."""
+    stage.api.app.add_url_rule("/page", view_func=lambda: PAGE)
+    page = stage.http.replace("127.0.0.1", "localhost") if scheme == "ws" else f"https://api.qa.test:{stage.https_port}"
+    async with echoing(stage, stage.tls if scheme == "wss" else None) as url:
+        named(stage, url, f"ORIGINS={page}")
+        proxy = await asyncio.to_thread(stage.mitmdump)
+        words = f"--proxy-server={proxy.url}", "--proxy-bypass-list=<-loopback>", "--ignore-certificate-errors"
+        browser = await asyncio.to_thread(chromium, *words)
+        await asyncio.to_thread(browser.get, f"{page}/page?{url}")
+        wait = WebDriverWait(browser, DEADLINE)
+        await asyncio.to_thread(wait.until, lambda _: browser.title != "asking")
+        assert browser.title == "echo: hello"
 
 
 async def test_revoked(stage: Stage) -> None:
