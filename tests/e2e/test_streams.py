@@ -71,7 +71,7 @@ def test_events(
     stage.env(url)
     proxy = stage.mitmdump("-w", str(stage.folder / "flows"))
     trust = ["--cacert", str(stage.mitmproxy_ca), "--http2" if way == "http2" else "--http1.1"]
-    with opened(proxy, *trust, f"{url}/trickle") as answer:
+    with opened(proxy, *trust, f"{url}/trickle?type=text/event-stream") as answer:
         delays = follow(trickle, answer)
     proxy.end()
     flow = saved(stage.folder / "flows")[-1]
@@ -120,8 +120,10 @@ def memory(proxy: Mitmproxy) -> dict[str, int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-@pytest.mark.parametrize("length", ["known", "unknown"])
-@pytest.mark.parametrize("direction", ["down", "up"])
+@pytest.mark.parametrize(
+    ("direction", "length"),
+    [("down", "known"), ("down", "unknown"), ("up", "known"), ("up", "unknown"), ("down after a 401", "known")],
+)
 def test_large(stage: Stage, trickle: Trickle, request: pytest.FixtureRequest, direction: str, length: str) -> None:
     """1 GB costs hardly any memory, in either direction, and the flow says what is not recorded."""
     stage.env(stage.http)
@@ -130,8 +132,10 @@ def test_large(stage: Stage, trickle: Trickle, request: pytest.FixtureRequest, d
     size, through = MEGABYTES * MEGABYTE, {"http": proxy.url}
     requests.post(f"{stage.http}/drain", data=bytes(MEGABYTE), proxies=through, timeout=60)
     before = memory(proxy)["VmRSS"]
+    if direction == "down after a 401":
+        revoke(stage)
     begin = time.monotonic()
-    if direction == "down":
+    if direction != "up":
         url = f"{stage.http}/flood?megabytes={MEGABYTES}{'&length' * (length == 'known')}"
         with requests.get(url, proxies=through, stream=True, timeout=60) as answer:
             assert sum(len(piece) for piece in answer.iter_content(MEGABYTE)) == size
@@ -151,9 +155,9 @@ def test_large(stage: Stage, trickle: Trickle, request: pytest.FixtureRequest, d
     assert growth < MOST_GROWTH
     proxy.end()
     flow = saved(flows)[-1]
-    part = "response" if direction == "down" else "request"
+    part = "response" if direction != "up" else "request"
     assert flow.metadata["inject"]["streamed"] == {part: size}
-    assert f"\n- {part} body: {size:,} bytes streamed, not recorded\n" in flow.comment
+    assert f"- {part} body: {size:,} bytes streamed, not recorded\n" in flow.comment
     assert flow.comment.startswith("qa: +Bearer\n")
     assert flows.stat().st_size < 2 * MEGABYTE
 
@@ -195,13 +199,42 @@ def test_revoked_before_a_large_answer(stage: Stage, trickle: Trickle) -> None:
     assert (answer.status_code, len(answer.content)) == (200, 5 * MEGABYTE)
 
 
+@pytest.mark.parametrize("way", ["http", "https", "http2"])
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+def test_revoked_before_events(
+    stage: Stage, trickle: Trickle, certificates: tuple[Path, Path], way: str, kind: str
+) -> None:
+    """The client gets the second answer as it comes, and never sees the 401."""
+    port = stage.enter(http2(certificates[1], trickle)) if way == "http2" else stage.https_port
+    url = stage.http if way == "http" else f"https://api.qa.test:{port}"
+    stage.env(url)
+    proxy = stage.mitmdump("-w", str(stage.folder / "flows"))
+    trust = ["--cacert", str(stage.mitmproxy_ca), "--http2" if way == "http2" else "--http1.1"]
+    for _ in range(2):
+        trickle.sent.clear()
+        with opened(proxy, *trust, f"{url}/trickle?type={kind}") as answer:
+            follow(trickle, answer)
+        revoke(stage)
+    proxy.end()
+    _, healed, again = saved(stage.folder / "flows")
+    assert healed.comment.startswith("qa: 401→200\n- response body: streamed, recorded with the request that was sent")
+    assert healed.metadata["inject"]["streamed"] == {"response": None}
+    assert again.is_replay == "request"
+    assert again.response is not None
+    assert again.response.raw_content == b"data: 0\ndata: 1\n"
+
+
 # --- Ends -------------------------------------------------------------------------------------------------------------
 
 
-def test_client_leaves(stage: Stage, trickle: Trickle) -> None:
+@pytest.mark.parametrize("token", ["good", "revoked"])
+def test_client_leaves(stage: Stage, trickle: Trickle, token: str) -> None:
     """A client that leaves in the middle is not waited for, and the flow shows what it got."""
     stage.env(stage.http)
     proxy = stage.mitmdump("-w", str(stage.folder / "flows"))
+    if token == "revoked":
+        assert requests.get(f"{stage.http}/orders", proxies={"http": proxy.url}, timeout=30).status_code == 200
+        revoke(stage)
     with opened(proxy, f"{stage.http}/trickle?lines=100000") as answer:
         assert answer.readline() == b"data: 0\n"
     for _ in range(1000):  # the API notices when it writes
@@ -210,7 +243,7 @@ def test_client_leaves(stage: Stage, trickle: Trickle) -> None:
             break
     assert trickle.left.is_set()
     proxy.end()
-    (flow,) = saved(stage.folder / "flows")
+    flow = saved(stage.folder / "flows")[-1]
     assert flow.error is not None
     assert flow.response is not None
     assert (flow.response.raw_content or b"").startswith(b"data: 0\n")

@@ -36,7 +36,7 @@ class Trickle:
 
         @app.route("/trickle", methods=["GET", "POST"])
         def trickle() -> Any:
-            if not self._accepts(flask.request.headers):
+            if not self.accepts(flask.request.headers.get("Authorization", "")):
                 return "", 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}
             lines = flask.request.args.get("lines", 2, int)
             kind = flask.request.args.get("type", "text/event-stream")
@@ -44,7 +44,7 @@ class Trickle:
 
         @app.get("/flood")
         def flood() -> Any:
-            if not self._accepts(flask.request.headers):
+            if not self.accepts(flask.request.headers.get("Authorization", "")):
                 return "", 401
             megabytes = flask.request.args.get("megabytes", 1, int)
             known = {"Content-Length": str(megabytes * MEGABYTE)} if "length" in flask.request.args else {}
@@ -56,7 +56,7 @@ class Trickle:
             size = 0
             while piece := flask.request.stream.read(65536):
                 size += len(piece)
-            if not self._accepts(flask.request.headers):
+            if not self.accepts(flask.request.headers.get("Authorization", "")):
                 return "", 401
             self.drained.append(size)
             return f"{size}\n"
@@ -73,8 +73,9 @@ class Trickle:
             if len(self.sent) < count:
                 self.left.set()
 
-    def _accepts(self, headers: Any) -> bool:
-        known = self._server.tokens.get(headers.get("Authorization", "").removeprefix("Bearer "))
+    def accepts(self, credential: str) -> bool:
+        """Whether it is a token that is still good."""
+        known = self._server.tokens.get(credential.removeprefix("Bearer "))
         return known is not None and not known.revoked
 
 
@@ -124,8 +125,11 @@ def _serve(connection: ssl.SSLSocket, trickle: Trickle) -> None:
         with lock:
             for event in protocol.receive_data(data):
                 if isinstance(event, h2.events.RequestReceived):
-                    has_token = any(name == b"authorization" for name, _ in event.headers)
-                    status = ":status", "200" if has_token else "401"
-                    protocol.send_headers(event.stream_id, [status, ("content-type", "text/event-stream")])
+                    sent = {name.decode(): value.decode() for name, value in event.headers}
+                    if not trickle.accepts(sent.get("authorization", "")):
+                        protocol.send_headers(event.stream_id, [(":status", "401")], end_stream=True)
+                        continue
+                    headers = [(":status", "200"), ("content-type", sent[":path"].rpartition("=")[2])]
+                    protocol.send_headers(event.stream_id, headers)
                     threading.Thread(target=answer, args=(event.stream_id,), daemon=True).start()
             send()

@@ -1,5 +1,6 @@
 """How often a request is sent again. What it needs of mitmproxy is in e2e/test_retry.py."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ async def test_refuses_everything(stored: int, sent: list[str], cools: bool) -> 
     class Replay:
         """The API answers each request with another 401."""
 
-        def __init__(self, again: http.HTTPFlow) -> None:
+        def __init__(self, again: http.HTTPFlow, _: asyncio.Event) -> None:
             self.again = again
 
         async def run(self) -> None:
@@ -95,7 +96,7 @@ async def sent_again(
     record.injected(flow, route, served, None)
     with taddons.context() as context:  # type: ignore[no-untyped-call]
         context.options.add_option("inject_retry", bool, True, "")
-        retry = Retry({"qa": route}.get, lambda again: Replay(again, lambda flow: becomes(flow, route, source)))
+        retry = Retry({"qa": route}.get, lambda again, _: Replay(again, lambda flow: becomes(flow, route, source)))
         assert retry.refused_route(flow) is route
         await retry.send_again(flow, route, served.token)
     return flow, values

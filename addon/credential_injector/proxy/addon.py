@@ -254,6 +254,7 @@ class CredentialInjector:
             self._refusals.answers(flow, route, token)
         if not self._retry.buffer_answer(flow):
             self._streams.answers(flow, sent[1] if sent is not None else None)
+            self._retry.relay_answer(flow)
 
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         self._departure.finish(flow)

@@ -73,11 +73,23 @@ def backup(flow: Flow) -> Flow | None:
 # --- A replay ---------------------------------------------------------------------------------------------------------
 
 
+class _Replaying(ReplayHandler):
+    """Reads on only while there is room for more."""
+
+    def __init__(self, flow: http.HTTPFlow, room: asyncio.Event) -> None:
+        super().__init__(flow, ctx.options)
+        self._room = room
+
+    async def drain_writers(self) -> None:
+        await super().drain_writers()  # type: ignore[no-untyped-call]
+        await self._room.wait()
+
+
 class Replay:
     """Sends a flow's request through mitmproxy, as client replay does, which cannot be awaited."""
 
-    def __init__(self, flow: http.HTTPFlow) -> None:
-        self._handler = ReplayHandler(flow, ctx.options)
+    def __init__(self, flow: http.HTTPFlow, room: asyncio.Event) -> None:
+        self._handler = _Replaying(flow, room)
 
     async def run(self) -> None:
         """Send it. Then the flow has a response or an error."""
@@ -107,12 +119,12 @@ def waiting_for(context: Context) -> list[http.HTTPFlow]:
 
 def clients() -> list[Client]:
     """The clients that are connected."""
-    return [handler.client for handler in _handlers()]
+    return [handler.client for handler in handlers()]
 
 
 def disconnect(client: Client) -> None:
     """Close a client's connection."""
-    for handler in _handlers():
+    for handler in handlers():
         if handler.client is client and client in handler.transports:
             handler.transports[client].writer.close()
 
@@ -128,7 +140,7 @@ def keep_connected(clients: Collection[Client]) -> None:
     HACK: `TimeoutWatchdog` ends whatever is silent, and only hooks can stop it. It is there for peers that have gone
     without a word, so TCP's keep-alive looks for these instead.
     """
-    for handler in _handlers():
+    for handler in handlers():
         if handler.client not in clients:
             continue
         handler.timeout_watchdog.register_activity()
@@ -144,7 +156,8 @@ def listens_on() -> list[str]:
     return [host for host, *_ in proxyserver.listen_addrs()] if proxyserver is not None else []
 
 
-def _handlers() -> list[Any]:
+def handlers() -> list[Any]:
+    """What mitmproxy runs for each client that is connected."""
     proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
     return list(proxyserver.connections.values()) if proxyserver is not None else []
 

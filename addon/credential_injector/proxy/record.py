@@ -81,6 +81,13 @@ def streamed(flow: Flow, part: Part, size: int) -> None:
         flow.comment = story.amended(flow.comment, "", f"{part} body: {size:,} bytes streamed, not recorded")
 
 
+def relayed(flow: Flow) -> None:
+    """The answer passes as it comes to the second request, on whose flow it is recorded."""
+    flow.metadata[KEY]["streamed"] = {"response": None}
+    line = "response body: streamed, recorded with the request that was sent again"
+    flow.comment = story.amended(flow.comment, "", line)
+
+
 def outlived(flow: Flow) -> None:
     """The token has expired, and the answer goes on."""
     if (values := flow.metadata.get(KEY)) is not None:

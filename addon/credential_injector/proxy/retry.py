@@ -6,8 +6,9 @@ It goes through mitmproxy: with its mode, its trust, its hooks, and as a flow of
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from mitmproxy import ctx, http
 from mitmproxy.flow import Error
@@ -20,15 +21,15 @@ from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import AccessToken, NoToken, Served
 from credential_injector.proxy import internals, masking, record, streams
 from credential_injector.proxy.credential import Again
+from credential_injector.proxy.relay import may_relay
 from credential_injector.proxy.route_table import Route
+from credential_injector.proxy.second_answer import Buffer, Pieces
 
 logger = logging.getLogger(__name__)
 
 DEADLINE = 60.0  # seconds that the second answer may take
 MOST_CAUSES = 1000  # that the log tells once each, before it begins anew
 LONGEST_CHALLENGE = 1000  # characters of the first answer's WWW-Authenticate that are kept
-# Bytes of an answer that are kept in memory although stream_large_bodies says less.
-LARGEST_ANSWER = 8 << 20
 
 
 class Replay(Protocol):
@@ -39,21 +40,6 @@ class Replay(Protocol):
 
     def cancel(self) -> None:
         """Give it up."""
-
-
-@dataclass
-class _Buffer:
-    """An answer that is kept until all of it is there."""
-
-    pieces: list[bytes] = field(default_factory=list)
-    """An empty piece is the last."""
-    size: int = 0
-    unfit: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    """Why it cannot be kept, as soon as that is known."""
-
-    def give_up(self, why: str) -> None:
-        if not self.unfit.done():
-            self.unfit.set_result(why)
 
 
 class _Stays(NamedTuple):
@@ -73,14 +59,16 @@ class Retry:
     def __init__(
         self,
         named: Callable[[str], Route | None],
-        replay: Callable[[http.HTTPFlow], Replay] = internals.Replay,
+        replay: Callable[[http.HTTPFlow, asyncio.Event], Replay] = internals.Replay,
     ) -> None:
         self._named = named
         self._replay = replay
-        self._own: dict[str, _Buffer] = {}
+        self._own: dict[str, Buffer] = {}
         """The answers of the flows that are sent again here, by the flow's id."""
         self._refused: set[str] = set()
         """The flows that the server itself answers with a 401, by id."""
+        self._relays: WeakKeyDictionary[http.HTTPFlow, Pieces | None] = WeakKeyDictionary()
+        """The flows whose clients can get the second answer as it comes, and that answer."""
         self._logged: set[tuple[str, str]] = set()
 
     def refused_route(self, flow: http.HTTPFlow) -> Route | None:
@@ -106,11 +94,20 @@ class Retry:
         if self.refused_route(flow) is not None:
             self._refused.add(flow.id)
             flow.response.stream = False
-        elif (buffer := self._own.get(flow.id)) is not None:
-            _fill(buffer, flow.response)
-        else:
+            if may_relay(flow, partial(self._relays.pop, flow, None)):
+                self._relays[flow] = None
+            return True
+        buffer = self._own.get(flow.id)
+        if buffer is None or (buffer.relay is not None and _relays(flow)):
             return False
+        buffer.fill(flow.response)
         return True
+
+    def relay_answer(self, flow: http.HTTPFlow) -> None:
+        """A second answer streams: let the first flow's client have it."""
+        buffer, answer = self._own.get(flow.id), flow.response
+        if buffer is not None and buffer.relay is not None and answer is not None and callable(answer.stream):
+            buffer.relay.begin(answer, answer.stream)
 
     def is_own(self, flow: http.HTTPFlow) -> bool:
         """Whether the flow is a second request, whose answer the first one's flow gets."""
@@ -131,6 +128,8 @@ class Retry:
             stays = _Stays(messages.own_error(error))
         if isinstance(stays, AccessToken):
             return stays
+        if (relay := self._relays.pop(flow, None)) is not None:
+            relay.cancel()
         record.stays(flow, stays.why)
         if stays.is_news:
             self._log_once(logging.WARNING, environment, f"the API answered 401, which stays: {stays.why}")
@@ -151,7 +150,7 @@ class Retry:
             served = await source.renewed(token, url)
             if served is None:
                 return _Stays("a moment ago it refused a new token, too", is_news=False)
-            if (reason := _why_not(flow)) is not None:
+            if (reason := _why_not(flow, relays=flow in self._relays)) is not None:
                 return _Stays(f"{reason}; the next request gets another token")
             again = await self._replayed(flow)
             if again.error is not None:
@@ -182,6 +181,8 @@ class Retry:
         shown = flow.metadata[record.KEY]["token"] or "the token"
         flow.response = answer
         record.retried(flow, route, served, (first.status_code, answer.status_code), challenge)
+        if self._relays.get(flow) is not None:
+            record.relayed(flow)
         route.counts.replays += 1
         if answer.status_code < 400:
             route.counts.healed += 1
@@ -202,13 +203,23 @@ class Retry:
         again: http.HTTPFlow = flow.copy()  # type: ignore[no-untyped-call]
         again.response = again.error = None
         again.is_replay = "request"
-        buffer = self._own[again.id] = _Buffer()
-        sending = self._replay(again)
+        pieces = Pieces()
+        buffer = self._own[again.id] = Buffer(relay=pieces if flow in self._relays else None)
+        sending = self._replay(again, pieces.room)
         replay = asyncio.create_task(sending.run())
-        # Only at its end, as what is given up below goes on for a moment, and must not be taken for a client's request.
-        replay.add_done_callback(lambda _: self._own.pop(again.id, None))
-        ends: list[asyncio.Future[Any]] = [replay, buffer.unfit]
+
+        def ended(_: object) -> None:
+            # Only now, as what is given up below goes on for a moment, and must not be taken for a client's request.
+            self._own.pop(again.id, None)
+            pieces.end(failed=again.error is not None)
+
+        replay.add_done_callback(ended)
+        ends: list[asyncio.Future[Any]] = [replay, buffer.unfit, pieces.began]
         await asyncio.wait(ends, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+        if pieces.began.done():
+            pieces.cancel = sending.cancel
+            self._relays[flow] = pieces
+            return again
         if buffer.unfit.done() or not replay.done():
             why = buffer.unfit.result() if buffer.unfit.done() else f"it was not answered within {DEADLINE:.0f} s"
             again.error = Error(why)
@@ -223,34 +234,14 @@ class Retry:
         return again
 
 
-def _fill(buffer: _Buffer, answer: http.Response) -> None:
-    """Keep the pieces of an answer that would stream."""
-    if answer.headers.get("content-type", "").lower().startswith(streams.TYPES):
-        buffer.give_up("the second answer is a stream, which cannot be kept until its end")
-        return
-    if not answer.stream and not ctx.options.stream_large_bodies:
-        return
-    # With False, mitmproxy would stream it to nobody as soon as it is large.
-    most = max(internals.size(ctx.options.stream_large_bodies), LARGEST_ANSWER)
-    length = answer.headers.get("content-length", "0")
-
-    def gather(chunk: bytes) -> bytes:
-        buffer.size += len(chunk)
-        if buffer.size > most:
-            buffer.pieces.clear()
-            buffer.give_up(too_large)
-        else:
-            buffer.pieces.append(chunk)
-        return chunk
-
-    too_large = f"the second answer is larger than {internals.pretty_size(most)}"
-    answer.stream = gather
-    if length.isdecimal() and int(length) > most:
-        buffer.give_up(too_large)
+def _relays(flow: http.HTTPFlow) -> bool:
+    """Whether a second answer streams. One that refuses the token again is kept, as it may not be the last."""
+    answer = flow.response
+    return answer is not None and answer.status_code != 401 and streams.may_stream(flow.request.method, answer)
 
 
-def _why_not(flow: http.HTTPFlow) -> str | None:
-    """Why this request cannot be sent again; None where it can."""
+def _why_not(flow: http.HTTPFlow, *, relays: bool) -> str | None:
+    """Why this request cannot be sent again; None where it can. `relays`: the client can get any stream."""
     if flow.response is not None and flow.response.stream:
         return "its body was so large that it is with the client already"
     if flow.client_conn.timestamp_end is not None:
@@ -258,7 +249,7 @@ def _why_not(flow: http.HTTPFlow) -> str | None:
     if flow.request.raw_content is None:
         return "the request's body was streamed and is gone"
     accepts = flow.request.headers.get("accept", ""), flow.request.headers.get("content-type", "")
-    if any(kind in value.lower() for kind in streams.TYPES for value in accepts):
+    if not relays and any(kind in value.lower() for kind in streams.TYPES for value in accepts):
         return "the answer would be a stream, which cannot be kept until its end"
     if "upgrade" in flow.request.headers:
         return "the request would have changed the protocol"

@@ -95,7 +95,7 @@ class Streams:
         """The request gets a credential: from here on it cannot be blocked where its body streams."""
         self._open[flow] = opened = _Open()
         request = flow.request
-        if request.stream is True:  # by stream_large_bodies, which keeps nothing
+        if request.stream is True:  # by stream_large_bodies
             opened.request = request.stream = Body(request, keeps=False)
         elif not request.stream and flow.is_replay is None and _request_streams(request):
             opened.request = request.stream = Body(request)
@@ -105,10 +105,9 @@ class Streams:
         opened, answer = self._open.get(flow), flow.response
         if opened is None or answer is None:
             return
-        if answer.stream is True:
-            opened.answer = answer.stream = Body(answer, keeps=False)
-        elif not answer.stream and _has_body(flow.request.method, answer.status_code) and _answer_streams(answer):
-            opened.answer = answer.stream = Body(answer)
+        if may_stream(flow.request.method, answer):
+            opened.answer = Body(answer, keeps=answer.stream is not True)  # stream_large_bodies keeps nothing
+            answer.stream = opened.answer
         lasts = opened.answer is not None or answer.status_code == 101
         if lasts and token is not None and math.isfinite(token.expires_at):
             left = token.expires_at - answer.timestamp_start
@@ -175,7 +174,10 @@ def _request_streams(request: http.Request) -> bool:
     return _is_large(length) and not options.acts_on_complete_requests() and not internals.scripts_have("request")
 
 
-def _answer_streams(answer: http.Response) -> bool:
+def may_stream(method: str, answer: http.Response) -> bool:
+    """Whether the answer to a request of this method is to pass as it comes."""
+    if answer.stream or not _has_body(method, answer.status_code):
+        return answer.stream is True  # else another script does it in its own way
     length, kind, _ = _framing(answer.headers.fields)
     if kind.startswith(TYPES):
         return True
