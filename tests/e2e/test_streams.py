@@ -137,8 +137,11 @@ def test_large(stage: Stage, trickle: Trickle, request: pytest.FixtureRequest, d
     begin = time.monotonic()
     if direction != "up":
         url = f"{stage.http}/flood?megabytes={MEGABYTES}{'&length' * (length == 'known')}"
-        with requests.get(url, proxies=through, stream=True, timeout=60) as answer:
-            assert sum(len(piece) for piece in answer.iter_content(MEGABYTE)) == size
+        with requests.Session() as session:
+            session.proxies = through
+            with session.get(url, stream=True, timeout=60) as answer:
+                assert sum(len(piece) for piece in answer.iter_content(MEGABYTE)) == size
+            session.get(f"{stage.http}/orders", timeout=60)  # mitmproxy is done with the one before
     else:
         pieces = (bytes(MEGABYTE) for _ in range(MEGABYTES))
         headers = {"Content-Length": str(size)} if length == "known" else {}
@@ -154,9 +157,8 @@ def test_large(stage: Stage, trickle: Trickle, request: pytest.FixtureRequest, d
     )
     assert growth < MOST_GROWTH
     proxy.end()
-    flow = saved(flows)[-1]
     part = "response" if direction != "up" else "request"
-    assert flow.metadata["inject"]["streamed"] == {part: size}
+    (flow,) = [flow for flow in saved(flows) if flow.metadata["inject"].get("streamed") == {part: size}]
     assert f"- {part} body: {size:,} bytes streamed, not recorded\n" in flow.comment
     assert flow.comment.startswith("qa: +Bearer\n")
     assert flows.stat().st_size < 2 * MEGABYTE
