@@ -151,6 +151,8 @@ def test_metadata() -> None:
     record.retried(
         flow, route_of(replace(QA, extra_headers=(("X-Key", "1"),))), Served(TOKEN, "cached", 1.0), (401, 200), ""
     )
+    record.streamed(flow, "response", 1)
+    record.outlived(flow)
     told = {key for keys, _ in table("docs/verify.md", "## Scripts") for key in re.findall(r"`(\w+)`", keys)}
     assert told == set(flow.metadata[record.KEY])
 
