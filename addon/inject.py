@@ -49,6 +49,7 @@ _NEEDED = {
     "filelock": "filelock",
     "idna": "idna",
     "watchfiles": "watchfiles",
+    "segno": "segno",
 }
 _missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
 

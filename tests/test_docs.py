@@ -160,5 +160,5 @@ def test_metadata() -> None:
 def test_options(ours: dict[str, str]) -> None:
     """README's table names each option of the add-on's, with its default."""
     rows = re.findall(r"^\| `(inject_\w+)` \| (.+?) \|", PAGES["README.md"], re.M)
-    told = {name: {"all": ""}.get(default, default.strip("`")) for name, default in rows}
+    told = {name: {"all": "", "off": ""}.get(default, default.strip("`")) for name, default in rows}
     assert told == {name: default.lower() for name, default in ours.items()}

@@ -8,11 +8,12 @@ from credential_injector.cli.env import env
 from credential_injector.cli.explain import explain
 from credential_injector.cli.init import init
 from credential_injector.cli.login import login
+from credential_injector.cli.mitmproxy import web
 from credential_injector.cli.path import path
 from credential_injector.cli.redact import redact
 from credential_injector.cli.token import token
 
-_COMMANDS = (check, env, explain, init, login, path, redact, token)
+_COMMANDS = (check, env, explain, init, login, path, redact, token, web)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)

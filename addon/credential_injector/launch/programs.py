@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -22,3 +25,10 @@ def program(name: str) -> str:
     if path is None:
         raise NotStarted(f"{name} is installed neither beside {sys.executable} nor on PATH")
     return path
+
+
+def become(words: Sequence[str]) -> NoReturn:
+    """Run a program in place of this one."""
+    if os.name == "posix":
+        os.execv(words[0], list(words))  # noqa: S606 - no shell is wanted
+    sys.exit(subprocess.call(words))  # noqa: S603 - as above; Windows cannot replace a process

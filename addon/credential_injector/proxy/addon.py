@@ -19,11 +19,12 @@ from credential_injector import messages, status_lines
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import AccessToken, NoToken, Served
-from credential_injector.proxy import credential, flows, internals, options, page, record, unopened, web_guard
+from credential_injector.proxy import credential, flows, internals, options, page, phone, record, unopened, web_guard
 from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.outcome import Outcome
+from credential_injector.proxy.phone import Phone
 from credential_injector.proxy.policy import Policy
 from credential_injector.proxy.refusals import Refusals
 from credential_injector.proxy.retry import Retry
@@ -63,11 +64,13 @@ class CredentialInjector:
         self._streams = Streams()
         self._waiting = Waiting()
         self._commands = Commands(policy)
+        self._phone = Phone()
         self._failures: dict[str, str] = {}
         """Why the server of a request that waits for it could not be verified, by the flow's id."""
         self._uses: dict[str, Callable[[Any], None]] = {
             "inject_clients": policy.admit,
             "inject_mask": self._departure.mask,
+            "inject_phone": self._phone.admit,
             "inject_tokens": self._use_tokens,
             "stickyauth": options.refuse_stickyauth,
         }
@@ -125,6 +128,7 @@ class CredentialInjector:
         self._routes.preload_requests()
         options.warn_of_open_door()
         page.open_page(self._routes)
+        phone.show()
 
     def done(self) -> Awaitable[None] | None:
         """mitmproxy waits for what this returns when it ends, but not when it loads the script anew."""
@@ -215,6 +219,7 @@ class CredentialInjector:
     # --- How the server is connected: once for each connection --------------------------------------------------------
 
     def client_connected(self, client: Client) -> None:
+        self._phone.look_at(client)
         self._connections.connected(client)
 
     def client_disconnected(self, client: Client) -> None:

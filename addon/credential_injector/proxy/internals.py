@@ -15,9 +15,11 @@ from mitmproxy.addons.proxyauth import REALM
 from mitmproxy.connection import Client
 from mitmproxy.flow import Flow
 from mitmproxy.hooks import UpdateHook
+from mitmproxy.net import local_ip
 from mitmproxy.proxy import server
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import HttpLayer
+from mitmproxy.proxy.mode_specs import RegularMode, WireGuardMode
 from mitmproxy.utils import human
 
 NAME = "credential_injector"
@@ -154,6 +156,27 @@ def listens_on() -> list[str]:
     """The addresses on which mitmproxy listens."""
     proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
     return [host for host, *_ in proxyserver.listen_addrs()] if proxyserver is not None else []
+
+
+def proxies_listen_on() -> list[tuple[str, int]]:
+    """The addresses and ports of the mode `regular`."""
+    addresses = [at for one in _servers() if isinstance(one.mode, RegularMode) for at in one.listen_addrs]
+    return [(host, port) for host, port, *_ in addresses]
+
+
+def wireguard_conf() -> str:
+    """What a WireGuard client needs to know, as its file has it; empty where mitmproxy does not listen for one."""
+    return next((str(one.client_conf()) for one in _servers() if isinstance(one.mode, WireGuardMode)), "")
+
+
+def own_address_towards(address: str) -> str | None:
+    """This machine's address as the other one sees it. Nothing is sent."""
+    return local_ip.get_local_ip6(address) if ":" in address else local_ip.get_local_ip(address)
+
+
+def _servers() -> list[Any]:
+    proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
+    return [one for one in proxyserver.servers if one.is_running] if proxyserver is not None else []
 
 
 def handlers() -> list[Any]:

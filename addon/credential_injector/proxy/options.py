@@ -28,6 +28,10 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
         "Networks whose clients get credentials (CIDR or 'loopback', comma-separated). "
         "A client that proxyauth let in always does.",
     ),
+    "inject_phone": (
+        "",
+        "Nobody on the network may connect but this phone: its address, or 'wireguard' for who holds WireGuard's key.",
+    ),
     "inject_tokens": (
         "memory",
         "Where tokens live: memory, a file that outlives mitmproxy, or redis://host:port/0 for several proxies.",

@@ -5,18 +5,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import http
+from mitmproxy import ctx, http
 from mitmproxy.tools.web.app import RequestHandler
 from tornado.template import Template
 from tornado.web import HTTPError
 
-from credential_injector.proxy import record
+from credential_injector.proxy import phone, qr, record
 from credential_injector.proxy.page.lines import MOST, SHOWS, Seen
 from credential_injector.proxy.page.view import Page, page
 from credential_injector.proxy.routes import Routes
 
 _HERE = Path(__file__).parent
 _PAGE = Template((_HERE / "page.html").read_text(encoding="utf-8"), autoescape="xhtml_escape")
+_PHONE = Template((_HERE / "phone.html").read_text(encoding="utf-8"), autoescape="xhtml_escape")
 _LOGIN = Template((_HERE / "login.html").read_text(encoding="utf-8"), autoescape="xhtml_escape")
 _FILES = {name: (_HERE / name).read_bytes() for name in ("page.css", "page.js")}
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
@@ -33,14 +34,15 @@ def table(routes: Routes) -> list[tuple[str, type, dict[str, Any]]]:
     """What is served for these environments: tornado's paths and handlers."""
     return [
         (r"/inject/?", PageHandler, {"routes": routes}),
+        (r"/inject/phone", PhoneHandler, {"routes": routes}),
         (r"/inject/refresh", RefreshHandler, {"routes": routes}),
         (r"/inject/(?P<name>page\.(?:css|js))", FileHandler, {"routes": routes}),
     ]
 
 
-def html(rows: Page, xsrf: str = "") -> bytes:
+def html(rows: Page, xsrf: str = "", has_phone: bool = False) -> bytes:
     """The page. `xsrf` is the field of its form that mitmweb wants to see."""
-    return _PAGE.generate(page=rows, shows=SHOWS, most=MOST, xsrf=xsrf)
+    return _PAGE.generate(page=rows, shows=SHOWS, most=MOST, xsrf=xsrf, has_phone=has_phone)
 
 
 # mitmproxy 12 has an untyped __init_subclass__ there, and mitmproxy 11 none.
@@ -79,7 +81,8 @@ class PageHandler(_Guarded):  # type: ignore[no-untyped-call,unused-ignore]
     def get(self) -> None:
         asked = self.get_query_argument("show", "all")
         show = next((one for one in SHOWS if one == asked), SHOWS[0])
-        self.write(html(page(self.routes.status(), self._seen(), show), self.xsrf_form_html()))
+        rows = page(self.routes.status(), self._seen(), show)
+        self.write(html(rows, self.xsrf_form_html(), bool(ctx.options.inject_phone)))
 
     post = get  # the login's form
 
@@ -101,6 +104,15 @@ class PageHandler(_Guarded):  # type: ignore[no-untyped-call,unused-ignore]
                     record=flow.metadata[record.KEY],
                     is_replay=flow.is_replay == "request",
                 )
+
+
+class PhoneHandler(_Guarded):  # type: ignore[no-untyped-call,unused-ignore]
+    """What a phone scans."""
+
+    def get(self) -> None:
+        self.write(_PHONE.generate(codes=phone.codes(), proxy=phone.proxy(), svg=qr.svg))
+
+    post = get  # the login's form
 
 
 class RefreshHandler(_Guarded):  # type: ignore[no-untyped-call,unused-ignore]
