@@ -11,7 +11,8 @@ from credential_injector.environments.folder import DEFAULT_FOLDER
 from credential_injector.oauth import client_auth
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.token import AccessToken, Failure, NoToken, Status
-from credential_injector.status import Counts, EnvironmentStatus, FailureStatus, TokenStatus
+from credential_injector.origins.hosts import is_loopback
+from credential_injector.status import Counts, EnvironmentStatus, FailureStatus, RefusedHandshakes, TokenStatus
 
 # What to do about each kind of failure. {file} is the environment's file.
 _ADVICE = {
@@ -255,3 +256,26 @@ def duration(seconds: float) -> str:
     if seconds < 36 * 3600:
         return f"{int(seconds // 3600)} h"
     return f"{int(seconds // 86400)} days"
+
+
+def refused_handshakes(one: RefusedHandshakes) -> str:
+    """What a client refused, the reasons that there may be, and what to do.
+
+    Apps of one phone share its address, so the same address may trust for one app and not for another: which of the
+    two reasons it is cannot be told.
+    """
+    times = "a TLS handshake" if one.number == 1 else f"{one.number} TLS handshakes"
+    named = f"{one.environment}: " if one.environment else ""
+    why = (
+        "the app pins its certificate, or does not trust the user's; others at this address accept mitmproxy's"
+        if one.accepts_others
+        else "it does not trust mitmproxy's CA, or pins its certificate"
+    )
+    how = "docs/phones.md#pinning"
+    if is_loopback(one.client):
+        how = f'for a program of this machine run: eval "$(credential-injector env)"; for an app see {how}'
+    else:
+        how = f"see {how}"
+    if not one.environment:
+        how += "; no file names this host, so inject_only=true lets it pass unopened"
+    return f"{named}{one.client} refused {times} for {one.host} (pinned or untrusting): {why}; {how}"

@@ -96,6 +96,20 @@ class EnvironmentStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedHandshakes:
+    """TLS handshakes that a client refused, because it does not accept mitmproxy's certificate for this host."""
+
+    client: str
+    """Its address."""
+    host: str
+    environment: str
+    """One that names the host; empty where none does."""
+    number: int
+    accepts_others: bool
+    """Somebody at this address has accepted mitmproxy's certificate."""
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """How all environments stand."""
 
@@ -104,3 +118,4 @@ class Overview:
     """In changed files, which are therefore not in use yet."""
     gone: Mapping[str, Counts]
     """What has happened in environments whose files were removed."""
+    handshakes: tuple[RefusedHandshakes, ...] = ()

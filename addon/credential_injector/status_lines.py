@@ -32,12 +32,16 @@ def credential_status(now: EnvironmentStatus) -> str:
 
 
 def overview(now: Overview) -> list[str]:
-    """A line for each environment, and one for each mistake in a file that is therefore not in use.
+    """A line for each environment, each client that refuses handshakes, and each mistake in a file that is not in use.
 
     What keeps requests from being accepted comes first: mitmweb's command bar shows the first few lines only.
     """
     environments = sorted(now.environments, key=lambda one: one.failure is None and one.refusal is None)
-    return [*map(status, environments), *(f"not in use: {mistake}" for mistake in now.mistakes)]
+    return [
+        *map(status, environments),
+        *map(messages.refused_handshakes, now.handshakes),
+        *(f"not in use: {mistake}" for mistake in now.mistakes),
+    ]
 
 
 def summary(now: Overview) -> list[str]:

@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from credential_injector.demo.processes import Mitmproxy, mitmproxy
 from tests.e2e import namespace, qr_codes
 from tests.e2e.arena import http1
-from tests.e2e.conftest import Chromium, Stage
+from tests.e2e.conftest import Chromium, Curl, Stage
 from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.namespace import CLIENT as PHONE
 from tests.e2e.namespace import PROXY_PORT
@@ -147,3 +147,38 @@ def test_no_phone(stage: Stage) -> None:
         assert "<svg" not in text
         assert "/inject/phone" not in WebApi(proxy).ask("GET", "/inject").text
     assert not any("QR" in line for line in proxy.log)
+
+
+# --- Refused handshakes -----------------------------------------------------------------------------------------------
+
+
+def test_refused_handshake(stage: Stage, curl: Curl) -> None:
+    """A client that does not trust the CA is told by host: in the log once, on the page and in the status."""
+    api, other = (f"https://{name}.qa.test:{stage.https_port}/open" for name in ("api", "other"))
+    stage.env(api.removesuffix("/open"))
+    with mitmweb(stage) as proxy:
+        web = WebApi(proxy)
+        words = ("--proxy", proxy.url, "--noproxy", "")
+        for url in (api, other, api):
+            curl(*words, url, check=False)
+        proxy.wait_for(
+            r"qa: 127\.0\.0\.1 refused a TLS handshake for api\.qa\.test \(pinned or untrusting\).+See it: http"
+        )
+        told = "127.0.0.1 refused 2 TLS handshakes for api.qa.test (pinned or untrusting)"
+        assert told in web.ask("GET", "/inject").text
+        status = web.ask("POST", "/commands/inject.status", {"arguments": []}).json()["value"]
+        assert any(told in line for line in status)
+        assert curl(*words, "--cacert", str(stage.mitmproxy_ca), api).status == 200
+        assert "TLS handshake" not in web.ask("GET", "/inject").text
+    assert len([line for line in proxy.log if "pinned or untrusting" in line]) == 1
+
+
+def test_refused_by_a_phone(stage: Stage, curl: Curl) -> None:
+    """While mitmproxy listens for a phone, hosts that no file names are told, too, with what lets them pass."""
+    stage.env(f"https://api.qa.test:{stage.https_port}")
+    with stage.mitmproxy("mitmdump", inject_phone="wireguard") as proxy:
+        url = f"https://other.qa.test:{stage.https_port}/open"
+        curl("--proxy", proxy.url, "--noproxy", "", url, check=False)
+        proxy.wait_for(
+            r"127\.0\.0\.1 refused a TLS handshake for other\.qa\.test .+inject_only=true lets it pass unopened"
+        )

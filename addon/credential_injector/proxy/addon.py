@@ -20,6 +20,7 @@ from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import AccessToken, NoToken, Served
 from credential_injector.proxy import credential, flows, internals, options, page, phone, record, unopened, web_guard
+from credential_injector.proxy.client_tls import ClientTls
 from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.flows import FlowRequest
@@ -65,6 +66,8 @@ class CredentialInjector:
         self._waiting = Waiting()
         self._commands = Commands(policy)
         self._phone = Phone()
+        tls = ClientTls(self._routes)
+        self.tls_failed_client, self.tls_established_client = tls.failed, tls.established
         self._failures: dict[str, str] = {}
         """Why the server of a request that waits for it could not be verified, by the flow's id."""
         self._uses: dict[str, Callable[[Any], None]] = {

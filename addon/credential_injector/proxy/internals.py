@@ -158,6 +158,16 @@ def listens_on() -> list[str]:
     return [host for host, *_ in proxyserver.listen_addrs()] if proxyserver is not None else []
 
 
+def client_refuses_certificate(error: str) -> bool | None:
+    """Whether a client's handshake failed because of the certificate. None: because of something else.
+
+    HACK: only mitmproxy's words tell an alert (True) from a client that hung up, which need not be a refusal (False).
+    """
+    if error.startswith("The client does not trust the proxy's certificate"):
+        return True
+    return False if error.startswith(("The client disconnected during the", "The client may not trust")) else None
+
+
 def proxies_listen_on() -> list[tuple[str, int]]:
     """The addresses and ports of the mode `regular`."""
     addresses = [at for one in _servers() if isinstance(one.mode, RegularMode) for at in one.listen_addrs]

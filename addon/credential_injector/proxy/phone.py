@@ -74,8 +74,8 @@ def codes() -> list[Code]:
     trust = Code(
         "Certificate",
         MITM_IT,
-        "Then, with the camera: install the certificate. On an iPhone also switch it on: Settings → General → About →"
-        " Certificate Trust Settings.",
+        "With the camera, once the phone goes through mitmproxy: install it. On an iPhone also switch it on: Settings →"
+        " General → About → Certificate Trust Settings.",
     )
     return [trust] if tunnel is None else [tunnel, trust]
 

@@ -20,6 +20,7 @@ from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.origins.index import Destination, Excluded
 from credential_injector.proxy import route_table, startup_tuning
+from credential_injector.proxy.handshakes import Handshakes
 from credential_injector.proxy.route_table import Route, Table
 from credential_injector.status import Counts, Overview
 from credential_injector.threads import Interrupted, in_thread, interruptible
@@ -45,6 +46,8 @@ class Routes:
         self._defaults: dict[str, str] = {}
         """The fields of Transport that a file need not name."""
         self._counts: dict[str, Counts] = {}
+        self.handshakes = Handshakes()
+        """Those that clients refused."""
         """Those of environments that are gone included."""
         self._token_endpoints = Excluded()
         """As far as they are known, those of environments that are gone included."""
@@ -127,6 +130,7 @@ class Routes:
             ),
             self.mistakes,
             {name: replace(one) for name, one in self._counts.items() if name not in self._table.routes},
+            self.handshakes.status(),
         )
 
     # --- Changes ------------------------------------------------------------------------------------------------------

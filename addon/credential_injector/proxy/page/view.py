@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from credential_injector import messages
 from credential_injector.proxy.page.cards import TONES, Card, card, tone
 from credential_injector.proxy.page.lines import Line, Seen, Show, lines
 from credential_injector.proxy.page.texts import text
@@ -21,6 +22,8 @@ class Page:
     """How many there are. Not all have a card where there are many."""
     unhealthy: int
     mistakes: tuple[str, ...]
+    handshakes: tuple[str, ...]
+    """That clients refused."""
     lines: tuple[Line, ...]
 
 
@@ -37,5 +40,6 @@ def page(now: Overview, seen: Iterable[Seen], show: Show = "all") -> Page:
         environments=len(all_of_them),
         unhealthy=sum(tone(one) == "bad" for one in all_of_them),
         mistakes=tuple(map(text, now.mistakes)),
+        handshakes=tuple(text(messages.refused_handshakes(one)) for one in now.handshakes),
         lines=tuple(lines(seen, show)),
     )
