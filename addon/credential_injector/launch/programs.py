@@ -30,5 +30,5 @@ def program(name: str) -> str:
 def become(words: Sequence[str]) -> NoReturn:
     """Run a program in place of this one."""
     if os.name == "posix":
-        os.execv(words[0], list(words))  # noqa: S606 - no shell is wanted
-    sys.exit(subprocess.call(words))  # noqa: S603 - as above; Windows cannot replace a process
+        os.execv(words[0], list(words))
+    sys.exit(subprocess.call(words))  # Windows cannot replace a process

@@ -137,8 +137,8 @@ def _set_up_network() -> None:
         fcntl.ioctl(any_socket, SIOCADDRT, route)
     index = socket.if_nametoindex("lo")
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
-        address = socket.inet_pton(socket.AF_INET6, OWN_ADDRESS_6)
-        fcntl.ioctl(any_socket, SIOCSIFADDR, struct.pack("16sIi", address, 128, index))
+        own6 = socket.inet_pton(socket.AF_INET6, OWN_ADDRESS_6)
+        fcntl.ioctl(any_socket, SIOCSIFADDR, struct.pack("16sIi", own6, 128, index))
         # struct in6_rtmsg: destination, source, gateway, type, two lengths, metric, info, flags, index
         route = struct.pack("@16s16s16sIHHILIi", bytes(16), bytes(16), bytes(16), 0, 0, 0, 1, 0, RTF_UP, index)
         fcntl.ioctl(any_socket, SIOCADDRT, route)
