@@ -230,6 +230,34 @@ def test_revoked_before_events(
 
 
 @pytest.mark.parametrize("token", ["good", "revoked"])
+def test_server_breaks_off(stage: Stage, trickle: Trickle, token: str) -> None:
+    """A client learns that an answer is not complete."""
+
+    @stage.api.app.get("/broken")
+    def broken() -> Any:
+        if not trickle.accepts(flask.request.headers["Authorization"]):
+            return "", 401
+
+        def pieces() -> Iterator[bytes]:
+            yield b"data: 0\n"
+            raise OSError
+
+        return flask.Response(pieces(), content_type="text/event-stream")
+
+    stage.env(stage.http)
+    proxy = stage.mitmdump("-w", str(stage.folder / "flows"))
+    assert requests.get(f"{stage.http}/orders", proxies={"http": proxy.url}, timeout=30).status_code == 200
+    if token == "revoked":
+        revoke(stage)
+    with requests.get(f"{stage.http}/broken", proxies={"http": proxy.url}, timeout=30, stream=True) as answer:
+        assert answer.status_code == 200
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            list(answer.iter_lines())
+    proxy.end()
+    assert saved(stage.folder / "flows")[-1].error is not None
+
+
+@pytest.mark.parametrize("token", ["good", "revoked"])
 def test_client_leaves(stage: Stage, trickle: Trickle, token: str) -> None:
     """A client that leaves in the middle is not waited for, and the flow shows what it got."""
     stage.env(stage.http)

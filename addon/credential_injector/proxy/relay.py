@@ -73,7 +73,7 @@ def _relay(stream: HttpStream, source: Pieces, drain: Callable[[], Coroutine[Any
         yield _Pause(flow)
         if source.ended and source.failed:
             flow.error = flow.error or Error(Error.KILLED_MESSAGE)  # the client must see that there is more
-        killed = yield from stream.check_killed(True)
+        killed = yield from stream.check_killed(False)  # `response` was its last hook
         if not killed and source.piece:
             yield SendHttp(ResponseData(number, source.piece), client)
     internals.clear_last_look(flow)
