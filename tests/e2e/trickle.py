@@ -1,5 +1,6 @@
 """An API whose answers come piece by piece: the next one when the test says so."""
 
+import socket
 import socketserver
 import ssl
 import threading
@@ -88,6 +89,9 @@ def http2(certificate: Path, trickle: Trickle) -> Iterator[str]:
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
+            self.request.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+            )  # headers and the first line are two writes
             with suppress(OSError), tls.wrap_socket(self.request, server_side=True) as connection:
                 _serve(connection, trickle)
 
