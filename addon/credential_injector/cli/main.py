@@ -8,12 +8,13 @@ from credential_injector.cli.env import env
 from credential_injector.cli.explain import explain
 from credential_injector.cli.init import init
 from credential_injector.cli.login import login
-from credential_injector.cli.mitmproxy import web
+from credential_injector.cli.mitmproxy import dump, web
 from credential_injector.cli.path import path
 from credential_injector.cli.redact import redact
+from credential_injector.cli.run import run
 from credential_injector.cli.token import token
 
-_COMMANDS = (check, env, explain, init, login, path, redact, token, web)
+_COMMANDS = (check, dump, env, explain, init, login, path, redact, run, token, web)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)
@@ -24,7 +25,8 @@ def main() -> None:
     \b
     Examples:
       credential-injector init qa
-      mitmdump -s "$(credential-injector path)"
+      credential-injector run -- curl https://api.qa.example.com/orders
+      credential-injector web
       credential-injector check
       credential-injector explain https://api.qa.example.com/orders
       credential-injector login qa

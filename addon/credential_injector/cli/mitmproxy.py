@@ -1,4 +1,4 @@
-"""`credential-injector web`."""
+"""`credential-injector web` and `credential-injector dump`."""
 
 import os
 
@@ -35,6 +35,23 @@ def web(phone: str | None, options: tuple[str, ...]) -> None:
             os.umask(0o077)  # mitmproxy writes WireGuard's keys so that everybody here could read them
     except ValueError as error:
         raise WrongCall(f"--phone: {error}") from None
+    except NotStarted as error:
+        raise click.ClickException(str(error)) from None
+    become([*words, *options])
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[MITMDUMP'S OPTIONS]...")
+def dump(options: tuple[str, ...]) -> None:
+    """Start mitmdump with the add-on.
+
+    \b
+    Examples:
+      credential-injector dump
+      credential-injector dump --listen-port 9090 --set inject_env=qa
+    """
+    try:
+        words = [program("mitmdump"), "-s", str(SCRIPT)]
     except NotStarted as error:
         raise click.ClickException(str(error)) from None
     become([*words, *options])

@@ -152,10 +152,17 @@ def keep_connected(clients: Collection[Client]) -> None:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
-def listens_on() -> list[str]:
-    """The addresses on which mitmproxy listens."""
+def listens_on() -> list[tuple[str, int]]:
+    """The addresses and ports on which mitmproxy listens."""
     proxyserver = ctx.master.addons.get("proxyserver")  # type: ignore[no-untyped-call]
-    return [host for host, *_ in proxyserver.listen_addrs()] if proxyserver is not None else []
+    return [(host, port) for host, port, *_ in proxyserver.listen_addrs()] if proxyserver is not None else []
+
+
+def web_url() -> str:
+    """mitmweb's, with its login token where there is one; empty in mitmdump."""
+    if "web_port" not in ctx.options:
+        return ""
+    return getattr(ctx.master, "web_url", f"http://{ctx.options.web_host}:{ctx.options.web_port}/")
 
 
 def client_refuses_certificate(error: str) -> bool | None:

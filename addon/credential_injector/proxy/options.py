@@ -133,7 +133,7 @@ def warn_of_open_door() -> None:
     """Log a warning where everybody can reach this proxy and gets credentials there."""
     if not admits_everybody(ctx.options.inject_clients):
         return
-    reachable = [host for host in internals.listens_on() if not is_loopback(normalise_host(host))]
+    reachable = [host for host, _ in internals.listens_on() if not is_loopback(normalise_host(host))]
     if reachable and not ctx.options.proxyauth:
         logger.warning(
             f"inject_clients={ctx.options.inject_clients} lets every client in, and mitmproxy listens on"
