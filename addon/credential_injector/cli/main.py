@@ -27,6 +27,7 @@ def main() -> None:
       credential-injector init qa
       credential-injector run -- curl https://api.qa.example.com/orders
       credential-injector web
+      mitmdump -s "$(credential-injector path)"
       credential-injector check
       credential-injector explain https://api.qa.example.com/orders
       credential-injector login qa
