@@ -24,6 +24,7 @@ from credential_injector.proxy.client_tls import ClientTls
 from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.flows import FlowRequest
+from credential_injector.proxy.grpc_calls import Status
 from credential_injector.proxy.outcome import Outcome
 from credential_injector.proxy.phone import Phone
 from credential_injector.proxy.policy import Policy
@@ -142,7 +143,7 @@ class CredentialInjector:
         self._departure.finish_all()
         internals.leave_for_next_script(_CONNECTIONS, self._connections.export())
         for flow, route in self._waiting.end():  # before the summary, which counts them
-            self._outcome.block(flow, route, _ENDED)
+            self._outcome.block(flow, route, _ENDED, status=Status.UNAUTHENTICATED)
         for line in status_lines.summary(self._routes.status()):
             logger.info(line)
         return self._routes.provider.unfinished_refreshes()
@@ -194,13 +195,13 @@ class CredentialInjector:
             if served is None or not flow.live:
                 return
             if self._ended:
-                self._outcome.block(flow, route, _ENDED)
+                self._outcome.block(flow, route, _ENDED, status=Status.UNAUTHENTICATED)
             elif (objection := self._policy.objection(FlowRequest(flow, self._connections), route)) is not None:
                 self._outcome.decline(flow, objection)
             else:
                 self._inject(flow, route, served)
         except asyncio.CancelledError:  # it would hang the flow
-            self._outcome.block(flow, route, "mitmproxy ended the wait for its token")
+            self._outcome.block(flow, route, "mitmproxy ended the wait for its token", status=Status.UNAUTHENTICATED)
         except Exception as error:  # noqa: BLE001 - as above
             self._outcome.fail(flow, route, error)
 

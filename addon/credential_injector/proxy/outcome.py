@@ -11,7 +11,9 @@ from credential_injector.environments.environment import Environment
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.token import NoToken, Served
 from credential_injector.proxy import flows, internals, options, record
+from credential_injector.proxy.grpc_calls import Status
 from credential_injector.proxy.policy import Verdict
+from credential_injector.proxy.refusal_answer import refusal
 from credential_injector.proxy.route_table import Route
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ class Outcome:
     def __init__(self, owner: Callable[[JwtClaims, Environment], str]) -> None:
         self._owner = owner
         """The name of another environment, whose token these claims are."""
-        self._pending: dict[str, tuple[Route | None, str, str]] = {}
+        self._pending: dict[str, tuple[Route | None, str, str, Status]] = {}
         """The blocked requests, by their flows' ids, that cannot be answered before their bodies are there."""
         self._logged: dict[tuple[str, str], str] = {}
         """What the log has told last, by environment and kind of reason."""
@@ -66,7 +68,8 @@ class Outcome:
         else:
             word = messages.word(error.code) or "no token"
             # A token request that fails anew is news.
-            self.block(flow, route, reason, word=word, occasion=str(route.counts.token_requests))
+            occasion = str(route.counts.token_requests)
+            self.block(flow, route, reason, word=word, occasion=occasion, status=Status.UNAUTHENTICATED)
 
     def withdraw(self, flow: http.HTTPFlow, route: Route, reason: str) -> None:
         """The request goes on without the credential that it had already got."""
@@ -84,7 +87,7 @@ class Outcome:
 
     def fail(self, flow: http.HTTPFlow, route: Route | None, error: BaseException) -> None:
         """Block the request after an error of our own: mitmproxy would send it on, bare."""
-        self.block(flow, route, messages.own_error(error), word="add-on error")
+        self.block(flow, route, messages.own_error(error), word="add-on error", status=Status.INTERNAL)
 
     def block(
         self,
@@ -95,18 +98,19 @@ class Outcome:
         word: str = "",
         closes: bool = False,
         occasion: str = "",
+        status: Status = Status.PERMISSION_DENIED,
     ) -> None:
         """Answer the request with a 502 that says why, now or when its body is there.
 
         `route` is None where an error of our own came before it was found. The log tells each `word` once, and again
-        on another `occasion`.
+        on another `occasion`. A call of gRPC gets `status`.
         """
         line = record.blocked(flow, route, reason, word=word)
         self._log_once(route.environment if route is not None else None, word, f"request blocked: {reason}", occasion)
         if route is not None:
             route.counts.blocked += 1
         if not flows.may_stream(flow.request):
-            flow.response = _refusal(line)
+            flow.response = refusal(flow.request, line, status)
             if closes and not (flow.request.is_http2 or flow.request.is_http3):
                 flow.response.headers["Connection"] = "close"
             elif closes:  # nothing in an answer of HTTP/2 says so
@@ -116,17 +120,17 @@ class Outcome:
         # If it does, the request goes out, so it must carry no credential; then the API refuses it.
         if route is not None:
             route.credential.remove(flow.request)
-        self._pending[flow.id] = route, reason, word
+        self._pending[flow.id] = route, reason, word, status
 
     def body_is_there(self, flow: http.HTTPFlow) -> None:
         """Answer a blocked request that could not be answered before; where its body streamed, it cannot be at all."""
         if flow.id not in self._pending:
             return
-        route, reason, word = self._pending.pop(flow.id)
+        route, reason, word, status = self._pending.pop(flow.id)
         if flow.request.stream:
             record.blocked(flow, route, reason, word=word, streams=True)
         elif flow.response is None:
-            flow.response = _refusal(record.blocked(flow, route, reason, word=word))
+            flow.response = refusal(flow.request, record.blocked(flow, route, reason, word=word), status)
 
     def ended(self, flow: http.HTTPFlow) -> None:
         """The flow ended in an error."""
@@ -138,8 +142,3 @@ class Outcome:
         if self._logged.get((name, kind)) != occasion:
             self._logged[name, kind] = occasion
             logger.warning(f"{name}: {line}{options.see()}")
-
-
-def _refusal(line: str) -> http.Response:
-    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
-    return http.Response.make(502, f"{line}\n", headers)
