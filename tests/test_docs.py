@@ -150,7 +150,7 @@ def test_metadata() -> None:
     """docs/verify.md tells each key of a flow's metadata, and no other."""
     flow = flow_of()
     record.retried(
-        flow, route_of(replace(QA, extra_headers=(("X-Key", "1"),))), Served(TOKEN, "cached", 1.0), (401, 200), ""
+        flow, route_of(replace(QA, extra_headers=(("X-Key", "1"),))), Served(TOKEN, "cached", 1.0), ("401", "200"), ""
     )
     record.streamed(flow, "response", 1)
     record.outlived(flow)

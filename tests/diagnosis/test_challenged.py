@@ -216,3 +216,21 @@ def test_near(evidence: Evidence, code: str | None) -> None:
     """What comes near a cause and has another reading is not named."""
     found = diagnose(evidence)
     assert (found.code if found is not None else None) == code
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code", "cause"),
+    [
+        (401, "the token is revoked: 100 %25", "revoked", "the API says that the token is revoked"),
+        (401, "wrong%20audience", "audience", "the API says that the token is not for it"),
+        (401, "c4nary%0a", "unknown", "the API says why in its grpc-message header; the token is valid until "),
+        (403, "the token is revoked", "unknown", "the API says why in its grpc-message header; the token is valid"),
+    ],
+)
+def test_grpc(status: int, message: str, code: str, cause: str) -> None:
+    """gRPC's message is read like an error_description, and never repeated."""
+    found = diagnose(case(status, {"grpc-message": message}))
+    assert found is not None
+    assert (found.code, found.cause[: len(cause)]) == (code, cause)
+    assert "c4nary" not in str(found)
+    assert found.advice.startswith("read it there, or ask ") == (code == "unknown")

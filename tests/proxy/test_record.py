@@ -117,7 +117,7 @@ def test_retried() -> None:
     """A flow whose request was sent again tells both answers, and keeps what the client had sent."""
     flow = flow_of(Before("Basic"), comment="look at this")
     other = AccessToken("canary-2", 2000.0, 5600.0)
-    record.retried(flow, ROUTE, Served(other, "refreshed", 3599.0), (401, 200), 'Bearer error="invalid_token"')
+    record.retried(flow, ROUTE, Served(other, "refreshed", 3599.0), ("401", "200"), 'Bearer error="invalid_token"')
     first, again, before, after, *_ = flow.comment.splitlines()
     assert (first, before) == ("qa: 401→200", "- before: Authorization: Basic")
     assert again == f"- sent again after a 401: 401 (invalid_token) to <{TOKEN.fingerprint}>, 200 to the one below"
@@ -133,7 +133,7 @@ def test_diagnosed() -> None:
     """The cause is the first thing that a refused flow says."""
     flow = flow_of()
     found = Diagnosis("scope", "scope", "the API wants scope admin", "add it to SCOPE", {"missing": ["admin"]})
-    record.diagnosed(flow, 403, found)
+    record.diagnosed(flow, "403", found)
     assert flow.comment.splitlines()[:3] == [
         "qa: 403 scope",
         "- why: the API wants scope admin; add it to SCOPE",
@@ -150,7 +150,7 @@ def test_diagnosed() -> None:
 def test_stays() -> None:
     """A 401 that stays does not read like success."""
     flow = flow_of()
-    record.stays(flow, "the token was new")
+    record.stays(flow, "401", "the token was new")
     assert flow.comment.splitlines()[:2] == ["qa: 401 ?", "- the API answered 401, which stays: the token was new"]
     assert flow.metadata["inject"]["reason"] == "401 and not sent again: the token was new"
 

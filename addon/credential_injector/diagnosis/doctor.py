@@ -62,7 +62,8 @@ def unknown(evidence: Evidence, said: Objection) -> Diagnosis:
     refuses = "refuses a new token, too, and " if evidence.replaced_too else ""
     says = _TIMES.get(said.about) or said.reason
     cause = f"the API {refuses}{says}; {_token(evidence)}"
-    read = "read error_description there, or " if said.is_described and not said.about else ""
+    there = "error_description there" if said.header == "WWW-Authenticate" else "it there"
+    read = f"read {there}, or " if said.is_described and not said.about else ""
     return Diagnosis("unknown", "?", cause, read + _advice(evidence, said), {"error": said.error})
 
 

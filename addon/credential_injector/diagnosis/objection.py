@@ -1,8 +1,9 @@
-"""What the API's WWW-Authenticate says against the token (RFC 6750 section 3)."""
+"""What the API's WWW-Authenticate says against the token (RFC 6750 section 3), or gRPC's message."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from credential_injector.diagnosis import challenges
 from credential_injector.diagnosis.evidence import Evidence
@@ -44,6 +45,8 @@ class Objection:
     """What its description of an invalid_token is about: a row of _SUBJECTS, else empty."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Of the challenge with the error, or of the first one with a scheme of ours."""
+    header: str = "WWW-Authenticate"
+    """Where it stands."""
 
     @property
     def is_described(self) -> bool:
@@ -54,7 +57,7 @@ class Objection:
     def reason(self) -> str:
         """What follows `the API`: its reason, as far as that is repeated."""
         if self.is_described:
-            return f"says {f'{self.error} and ' if self.error else ''}why in its WWW-Authenticate header"
+            return f"says {f'{self.error} and ' if self.error else ''}why in its {self.header} header"
         return f"says {self.error}, without a reason" if self.error else "gives no reason"
 
     def offers(self, scheme: str) -> bool:
@@ -71,6 +74,9 @@ def read(evidence: Evidence) -> Objection:
     if not evidence.in_authorization:
         # An error is about what stands in Authorization, and that is the client's own (RFC 6750 section 3.1).
         return Objection() if any("error" in each for each in mine) else Objection(offered)
+    if not all_ and (message := evidence.first("grpc-message")):
+        about = _about(unquote(message[:LONGEST_DESCRIPTION])) if evidence.status == 401 else ""
+        return Objection((), "", about, {"error_description": message}, "grpc-message")
     if not mine:
         return Objection(offered)
     parameters = next((each for each in mine if each.get("error") in ERRORS), mine[0])

@@ -15,7 +15,8 @@ from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.schemes import SCHEMES
 from credential_injector.oauth.token import AccessToken
-from credential_injector.proxy import masking
+from credential_injector.proxy import grpc_calls, masking
+from credential_injector.proxy.grpc_calls import Answer
 from credential_injector.proxy.masking import Headers, Mask
 
 LONGEST_SENT = 65536  # bytes of what a client sends that are looked at and remembered; no server takes as many
@@ -45,18 +46,6 @@ class Request(Carrier, Protocol):
     @property
     def http_version(self) -> str:
         """`HTTP/1.1`, `HTTP/2.0` or `HTTP/3`."""
-
-
-class Answer(Protocol):
-    """What a credential needs of the API's answer."""
-
-    @property
-    def status_code(self) -> int:
-        """RFC 9110 section 15."""
-
-    @property
-    def headers(self) -> Any:
-        """A mapping."""
 
 
 class Before(NamedTuple):
@@ -185,7 +174,7 @@ class HeaderCredential:
 
     def answered(self, answer: Answer) -> Again:
         """As in Credential."""
-        if answer.status_code != 401:
+        if grpc_calls.as_http(answer) != 401:
             return Again.NO
         # A token that lacks a scope is a good one; the next one would lack it, too.
         lacks_scope = _INSUFFICIENT_SCOPE.search(answer.headers.get("www-authenticate", ""))

@@ -39,14 +39,19 @@ def injected(flow: Flow, route: Route, served: Served, before: Before | None, ot
     flow.metadata[KEY] |= {"before": story.before_values(before, other), "replaced": before.scheme}
 
 
-def retried(flow: Flow, route: Route, served: Served, statuses: tuple[int, int], challenge: str) -> None:
+def retried(flow: Flow, route: Route, served: Served, statuses: tuple[str, str], challenge: str) -> None:
     """The API refused the first token, and the client gets the answer to the same request with another one.
 
-    `statuses` are those of both answers, `challenge` is the first one's WWW-Authenticate, without a secret.
+    `statuses` are those of both answers as people read them (`401`, `grpc 16`), `challenge` is the first one's
+    WWW-Authenticate, without a secret.
     """
     refused, (first, second) = flow.metadata[KEY], statuses
+
+    def number(status: str) -> str:
+        return status.rpartition(" ")[2]
+
     before = next((f"\n{line}" for line in flow.comment.split("\n") if line.startswith("- before: ")), "")
-    _inject(flow, route, served, story.headline(route.environment.name, f"{first}→{second}") + before)
+    _inject(flow, route, served, story.headline(route.environment.name, f"{first}→{number(second)}") + before)
     code = story.error_code(challenge)
     answers = f"{first}{f' ({code})' if code else ''} to <{refused['token'] or 'secret'}>, {second} to the one below"
     flow.comment = story.amended(flow.comment, "", f"sent again after a {first}: {answers}")
@@ -54,20 +59,20 @@ def retried(flow: Flow, route: Route, served: Served, statuses: tuple[int, int],
         "before": refused.get("before"),
         "replaced": refused["replaced"],
         "retried": True,
-        "answers": list(statuses),
+        "answers": [int(number(status)) for status in statuses],
         "first_challenge": challenge or None,
     }
 
 
-def stays(flow: Flow, reason: str) -> None:
-    """The API refused the token, and its 401 goes to the client, as the request was not sent again."""
+def stays(flow: Flow, status: str, reason: str) -> None:
+    """The API refused the token, and its answer goes to the client, as the request was not sent again."""
     record = flow.metadata[KEY]
-    record["reason"] = f"401 and not sent again: {reason}"
-    headline = story.headline(record["environment"], "401 ?")
-    flow.comment = story.amended(flow.comment, headline, f"the API answered 401, which stays: {reason}")
+    record["reason"] = f"{status} and not sent again: {reason}"
+    headline = story.headline(record["environment"], f"{status} ?")
+    flow.comment = story.amended(flow.comment, headline, f"the API answered {status}, which stays: {reason}")
 
 
-def diagnosed(flow: Flow, status: int, found: Diagnosis) -> None:
+def diagnosed(flow: Flow, status: str, found: Diagnosis) -> None:
     """The API refuses the request although it carries a token, and this is why."""
     headline = story.headline(flow.metadata[KEY]["environment"], f"{status} {found.word}")
     flow.comment = story.amended(flow.comment, headline, f"why: {found.cause}; {found.advice}")

@@ -13,7 +13,7 @@ from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.token import AccessToken
-from credential_injector.proxy import flows, options, record
+from credential_injector.proxy import flows, grpc_calls, options, record
 from credential_injector.proxy.route_table import Route
 from credential_injector.status import RefusalStatus
 
@@ -36,7 +36,8 @@ class Refusals:
         if flow.response is None:
             return
         # A page of another origin may be kept from reading an answer that accepts the token.
-        if flow.response.status_code >= 300 or route.environment.page_origins:
+        # What a call of gRPC says, its trailers may tell.
+        if flow.response.status_code >= 300 or route.environment.page_origins or grpc_calls.is_call(flow.response):
             self._sent[flow] = route, token
         else:
             route.counts.refusal = None
@@ -65,23 +66,22 @@ class Refusals:
         except Exception as error:  # noqa: BLE001 - the client's answer is worth more than its diagnosis
             logger.warning(f"{route.environment.name}: no diagnosis: {messages.own_error(error)}")
             return
-        status = flow.response.status_code
         if found is not None:
-            record.diagnosed(flow, status, found)
+            record.diagnosed(flow, grpc_calls.shown(flow.response), found)
         if counts:
-            self._count(route, status, found, flow.response.timestamp_start)
+            self._count(route, flow.response, found)
 
-    def _count(self, route: Route, status: int, found: Diagnosis | None, now: float) -> None:
-        counts = route.counts
+    def _count(self, route: Route, response: http.Response, found: Diagnosis | None) -> None:
+        counts, status = route.counts, grpc_calls.as_http(response)
         counts.refused += status == 401
         counts.forbidden += status == 403
         if found is None:
             counts.refusal = None if status < 400 else counts.refusal
             return
-        counts.refusal = RefusalStatus(status, found.code, found.cause, found.advice, now)
+        counts.refusal = RefusalStatus(status, found.code, found.cause, found.advice, response.timestamp_start)
         # Without evidence, what follows are the token's claims, which belong on the flow.
         cause = found.cause if found.code != "unknown" else found.cause.partition("; ")[0]
-        self._log_once(route, found.code, f"the API answered {status}: {cause}; {found.advice}")
+        self._log_once(route, found.code, f"the API answered {grpc_calls.shown(response)}: {cause}; {found.advice}")
 
     def _log_once(self, route: Route, code: str, line: str) -> None:
         name = route.environment.name
@@ -95,8 +95,8 @@ class Refusals:
         return Evidence(
             route.environment,
             token,
-            response.status_code,
-            response.headers,
+            grpc_calls.as_http(response),
+            response.headers if response.trailers is None else _joined(response.headers, response.trailers),
             now=response.timestamp_start,
             header_size=sum(len(name) + len(value) + 4 for name, value in headers.fields),
             page=headers.get("origin", "") if cors else "",
@@ -108,3 +108,7 @@ class Refusals:
             failure=route.source.status().failure,
             owner=lambda claims: self._owner(claims, route.environment),
         )
+
+
+def _joined(headers: http.Headers, trailers: http.Headers) -> http.Headers:
+    return http.Headers((*headers.fields, *trailers.fields))

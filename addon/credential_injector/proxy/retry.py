@@ -19,7 +19,7 @@ from credential_injector.environments.environment import Environment
 from credential_injector.environments.file_names import printable
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import AccessToken, NoToken, Served
-from credential_injector.proxy import internals, masking, record, streams
+from credential_injector.proxy import grpc_calls, internals, masking, record, streams
 from credential_injector.proxy.credential import Again
 from credential_injector.proxy.relay import may_relay
 from credential_injector.proxy.route_table import Route
@@ -74,7 +74,9 @@ class Retry:
     def refused_route(self, flow: http.HTTPFlow) -> Route | None:
         """The route whose token the API refuses, for the first time in this flow; None where it does not."""
         answer = flow.response
-        if answer is None or answer.status_code < 400 or flow.id in self._own or not flow.live:
+        if answer is None or flow.id in self._own or not flow.live or record.KEY not in flow.metadata:
+            return None
+        if grpc_calls.as_http(answer) < 400:
             return None
         if not record.was_injected(flow) or not ctx.options.inject_retry:
             return None
@@ -82,8 +84,11 @@ class Retry:
         return route if route is not None and route.credential.answered(answer) is Again.NEW_TOKEN else None
 
     def forget(self, flow: http.HTTPFlow) -> bool:
-        """The flow ends. Returns whether the server itself has refused its token, and not a script."""
-        refused = flow.id in self._refused
+        """The flow ends. Returns whether the server itself has refused its token, and not a script.
+
+        A call of gRPC may be refused at its very end.
+        """
+        refused = flow.id in self._refused or (flow.response is not None and flow.response.trailers is not None)
         self._refused.discard(flow.id)
         return refused
 
@@ -130,9 +135,10 @@ class Retry:
             return stays
         if (relay := self._relays.pop(flow, None)) is not None:
             relay.cancel()
-        record.stays(flow, stays.why)
+        status = grpc_calls.shown(flow.response) if flow.response is not None else "401"
+        record.stays(flow, status, stays.why)
         if stays.is_news:
-            self._log_once(logging.WARNING, environment, f"the API answered 401, which stays: {stays.why}")
+            self._log_once(logging.WARNING, environment, f"the API answered {status}, which stays: {stays.why}")
         return token
 
     async def _send_again(self, flow: http.HTTPFlow, route: Route, sent: AccessToken | None) -> _Stays | AccessToken:
@@ -158,7 +164,7 @@ class Retry:
                 return _Stays(f"sent again, the request failed: {again.error.msg.partition(': ')[0]}")
             if again.response is None or not record.was_injected(again):
                 return _Stays("sent again, the request got no token")
-            refused_too = again.response.status_code == 401
+            refused_too = grpc_calls.as_http(again.response) == 401
             if refused_too and not served.token.stored:
                 source.cool_down(url)
             # A stored one came to another proxy some time ago, and may be refused for the first one's reason.
@@ -180,11 +186,14 @@ class Retry:
             challenge = printable(challenge[:LONGEST_CHALLENGE])  # mitmproxy cannot save a text that is not UTF-8
         shown = flow.metadata[record.KEY]["token"] or "the token"
         flow.response = answer
-        record.retried(flow, route, served, (first.status_code, answer.status_code), challenge)
-        if self._relays.get(flow) is not None:
+        relayed = self._relays.get(flow) is not None
+        # Of an answer that is on its way, the trailers may be there or not.
+        second = str(answer.status_code) if relayed else grpc_calls.shown(answer)
+        record.retried(flow, route, served, (grpc_calls.shown(first), second), challenge)
+        if relayed:
             record.relayed(flow)
         route.counts.replays += 1
-        if answer.status_code < 400:
+        if grpc_calls.as_http(answer) < 400:
             route.counts.healed += 1
             line = f"the API refused {shown}, and accepted another token when the request was sent again"
             self._log_once(logging.INFO, route.environment, line)
@@ -237,13 +246,16 @@ class Retry:
 def _relays(flow: http.HTTPFlow) -> bool:
     """Whether a second answer streams. One that refuses the token again is kept, as it may not be the last."""
     answer = flow.response
-    return answer is not None and answer.status_code != 401 and streams.may_stream(flow.request.method, answer)
+    if answer is None or grpc_calls.as_http(answer) == 401 or grpc_calls.status(answer) is not None:
+        return False
+    return streams.may_stream(flow.request.method, answer)
 
 
 def _why_not(flow: http.HTTPFlow, *, relays: bool) -> str | None:
     """Why this request cannot be sent again; None where it can. `relays`: the client can get any stream."""
     if flow.response is not None and flow.response.stream:
-        return "its body was so large that it is with the client already"
+        large = not grpc_calls.is_call(flow.request)
+        return f"its {'body was so large that it' if large else 'beginning'} is with the client already"
     if flow.client_conn.timestamp_end is not None:
         return "the client has gone"
     if flow.request.raw_content is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mitmproxy import ctx, http
 
-from credential_injector.proxy import internals, streams
+from credential_injector.proxy import grpc_calls, internals, streams
 
 # Bytes of an answer that are kept in memory although stream_large_bodies says less.
 LARGEST_ANSWER = 8 << 20
@@ -84,7 +84,8 @@ class Buffer:
 
     def fill(self, answer: http.Response) -> None:
         """Keep the pieces of an answer that would stream."""
-        if answer.headers.get("content-type", "").lower().startswith(streams.TYPES):
+        kind = answer.headers.get("content-type", "").lower()
+        if kind.startswith(streams.TYPES) and grpc_calls.status(answer) is None:  # else there is no body
             self.give_up("the second answer is a stream, which cannot be kept until its end")
             return
         if not answer.stream and not ctx.options.stream_large_bodies:
