@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -101,6 +103,28 @@ def test_no_token(stage: Stage, opened: Open) -> None:
     ):
         with fails(Code.UNAUTHENTICATED, "qa: request blocked: no token (http_503): "):
             call()
+
+
+def test_open(stage: Stage, opened: Open) -> None:
+    """A call that goes on gets its answer with its first message. Other calls of the connection stay."""
+    stage.authorization_server.status = 503
+    line = opened()
+    answered = threading.Event()
+
+    def messages() -> Iterator[bytes]:
+        yield b"1"
+        answered.wait(PATIENCE)
+
+    for _ in range(2):
+        began = time.monotonic()
+        with fails(Code.UNAUTHENTICATED, "qa: request blocked: no token (http_503): "):
+            next(line.channel.stream_stream(NAME + "Both")(messages(), timeout=PATIENCE))
+        assert time.monotonic() - began < PATIENCE / 2
+        with fails(Code.UNAUTHENTICATED, "qa: request blocked: no token (http_503): "):
+            line.unary(message=b"x" * 1_000_000)
+    answered.set()
+    assert [flow.comment.splitlines()[0] for flow in line.flows()] == ["qa: server down"] * 4
+    assert "crashed" not in "\n".join(line.proxy.log)
 
 
 def test_method(stage: Stage, target: str, service: Service, opened: Open) -> None:

@@ -10,7 +10,7 @@ from credential_injector import messages
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.token import NoToken, Served
-from credential_injector.proxy import flows, internals, options, record
+from credential_injector.proxy import flows, grpc_calls, internals, options, record, relay
 from credential_injector.proxy.grpc_calls import Status
 from credential_injector.proxy.policy import Verdict
 from credential_injector.proxy.refusal_answer import refusal
@@ -111,6 +111,8 @@ class Outcome:
             route.counts.blocked += 1
         if not flows.may_stream(flow.request):
             flow.response = refusal(flow.request, line, status)
+            if grpc_calls.is_call(flow.request) and flow.request.is_http2:
+                relay.answer_at_once(flow)
             if closes and not (flow.request.is_http2 or flow.request.is_http3):
                 flow.response.headers["Connection"] = "close"
             elif closes:  # nothing in an answer of HTTP/2 says so

@@ -1,4 +1,4 @@
-"""An answer whose body comes from elsewhere: that to a request which was sent again, as it comes.
+"""An answer out of turn: one whose body comes from elsewhere, as it comes, and one before the request is complete.
 
 HACK: all of this is undocumented. mitmproxy knows an answer as a whole, or as what the flow's own server sends. Read in
 mitmproxy 11.0.2 and 12.3.1, where it is the same.
@@ -14,7 +14,14 @@ from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp
-from mitmproxy.proxy.layers.http._events import ResponseData, ResponseHeaders, ResponseTrailers
+from mitmproxy.proxy.layers.http._base import HttpEvent
+from mitmproxy.proxy.layers.http._events import (
+    RequestData,
+    RequestEndOfMessage,
+    ResponseData,
+    ResponseHeaders,
+    ResponseTrailers,
+)
 
 from credential_injector.proxy import internals
 from credential_injector.proxy.second_answer import Pieces
@@ -36,8 +43,7 @@ def may_relay(flow: http.HTTPFlow, source: Callable[[], Pieces | None]) -> bool:
     HACK: `HttpStream.send_response` sends an answer as a whole, so it is replaced in this one stream.
     """
     handler = next((handler for handler in internals.handlers() if handler.client is flow.client_conn), None)
-    streams = _streams(handler.layer.context, set()) if handler is not None else iter(())
-    stream = next((stream for stream in streams if getattr(stream, "flow", None) is flow), None)
+    stream = _stream(flow, handler)
     if handler is None or stream is None:
         return False
     whole = stream.send_response
@@ -84,6 +90,30 @@ def _relay(stream: HttpStream, source: Pieces, drain: Callable[[], Coroutine[Any
         yield SendHttp(ResponseTrailers(number, answer.trailers), client)
     if stream.client_state == stream.state_done:
         yield from stream.flow_done()
+
+
+def answer_at_once(flow: http.HTTPFlow) -> None:
+    """Let a flow that has its answer already get it with the first piece of its body, as the last may never come.
+
+    HACK: `HttpStream.state_consume_request_body` waits for the last, so it is replaced in this one stream.
+    """
+    handler = next((handler for handler in internals.handlers() if handler.client is flow.client_conn), None)
+    if (stream := _stream(flow, handler)) is None:
+        return
+    consume, found = stream.state_consume_request_body, stream
+
+    def first(event: HttpEvent) -> Iterator[Any]:
+        yield from consume(event)
+        if isinstance(event, RequestData):
+            yield from consume(RequestEndOfMessage(found.stream_id))
+            found.client_state = lambda _: iter(())  # the rest, which mitmproxy may have read already
+
+    stream.state_consume_request_body = first
+
+
+def _stream(flow: http.HTTPFlow, handler: Any) -> HttpStream | None:
+    streams = _streams(handler.layer.context, set()) if handler is not None else iter(())
+    return next((stream for stream in streams if getattr(stream, "flow", None) is flow), None)
 
 
 def _streams(context: Context, seen: set[int]) -> Iterator[HttpStream]:
