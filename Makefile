@@ -9,6 +9,7 @@ JOBS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); [ "$$cores" -lt 4 ] && echo 
 # They start hundreds of processes, each of which would compile the same modules again.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 NODE = tests/e2e/node
+CLIENTS = .venv-clients
 
 # A virtual environment holds absolute paths. It is made again when the folder was moved or its Python is gone.
 ifneq ($(wildcard $(VENV)/.made-in),)
@@ -25,15 +26,15 @@ demo: $(VENV)/.installed
 web: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo web
 
-test: $(VENV)/.installed-dev $(NODE)/node_modules/.installed
+test: $(VENV)/.installed-dev $(NODE)/node_modules/.installed $(CLIENTS)/.installed
 	$(PYTEST) $(TESTS)
 
-check: static types $(NODE)/node_modules/.installed
+check: static types $(NODE)/node_modules/.installed $(CLIENTS)/.installed
 	$(PYTEST) --ignore=tests/e2e --ignore=tests/fuzz --cov --cov-fail-under=92
 	$(PYTEST) tests/e2e tests/fuzz
 
 # Of all tests: measuring what runs in mitmproxy makes end-to-end tests take half as long again.
-coverage: $(VENV)/.installed-dev $(NODE)/node_modules/.installed
+coverage: $(VENV)/.installed-dev $(NODE)/node_modules/.installed $(CLIENTS)/.installed
 	$(PYTEST) --cov --cov-fail-under=95
 
 static: $(VENV)/.installed-dev
@@ -45,7 +46,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/pip check
 
-installed: $(VENV)/.installed-dev $(NODE)/node_modules/.installed
+installed: $(VENV)/.installed-dev $(NODE)/node_modules/.installed $(CLIENTS)/.installed
 
 # The unit tests with the lowest versions that users may have, and the newest test tools.
 lowest:
@@ -102,6 +103,14 @@ $(NODE)/node_modules/.installed: $(NODE)/package-lock.json
 		(cd $(NODE) && npm ci --silent --no-audit --no-fund && touch node_modules/.installed) \
 			|| echo "npm ci failed in $(NODE): the tests that need it are skipped" >&2; \
 	fi
+
+# Clients in Python, and Go, that tests drive. What they share with mitmproxy, mitmproxy wants in older versions.
+$(CLIENTS)/.installed: tests/e2e/matrix/requirements.txt | $(VENV)/bin/python
+	@echo "Installing clients that tests drive into $(CLIENTS)"
+	@rm -rf $(CLIENTS)
+	@$(BIN)/python -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 $(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what the benchmarks need into $(VENV) (the first time this takes a minute)"
