@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 LONG = [
     "test_attacks",
+    "test_client_matrix",
     "test_start",
     "test_main_job",
     "test_differential",
@@ -81,7 +82,7 @@ def tool(name: str, *, package: str) -> str:
     """The path of a program that a test needs. Without it the test is skipped by name; in CI it fails."""
     path = shutil.which(name)
     if path is None:
-        _missing(f"{name} is not installed (package {package})")
+        missing(f"{name} is not installed (package {package})")
     return path
 
 
@@ -89,11 +90,11 @@ def node_package(name: str) -> Path:
     """The folder of an npm package that a test needs. Skipped or failed like a missing tool."""
     folder = Path(__file__).parent / "e2e" / "node" / "node_modules" / name
     if not folder.is_dir():
-        _missing(f"npm's {name} is not installed (npm ci in tests/e2e/node)")
+        missing(f"npm's {name} is not installed (npm ci in tests/e2e/node)")
     return folder
 
 
-def _missing(what: str) -> NoReturn:
+def missing(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

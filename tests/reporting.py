@@ -13,6 +13,10 @@ ATTACK = "attack"
 """The property of a test's report that holds an Attack."""
 MEASURED = "measured"
 """The property of a test's report that holds a line for the summary."""
+CLIENT = "client"
+"""The property of a test's report that holds a Cell."""
+Cell = tuple[str, str, str]
+"""A row, a column, and what was seen."""
 Attack = tuple[str, str, list[str]]
 """A row, a column, and what happened."""
 
@@ -30,6 +34,7 @@ class Reporting:
         self._running: dict[str, float] = {}
         self._by_file: dict[str, float] = defaultdict(float)
         self._attacks: list[Attack] = []
+        self._clients: list[Cell] = []
         self._measured: list[str] = []
         self._began = self._said = time.monotonic()
         self._ended = threading.Event()
@@ -75,6 +80,8 @@ class Reporting:
         if report.when == "call":
             found = (value for name, value in report.user_properties if name == ATTACK)
             self._attacks += cast("Iterator[Attack]", found)
+            found = (value for name, value in report.user_properties if name == CLIENT)
+            self._clients += cast("Iterator[Cell]", found)
             self._measured += [str(value) for name, value in report.user_properties if name == MEASURED]
         if report.failed:
             self._outcomes["failed"] += 1
@@ -107,6 +114,20 @@ class Reporting:
             lines = matrix(self._attacks)
             file.write_text("\n".join([*lines, ""]))
             self._terminal.write_line(f"attacks: {lines[0].partition('.')[0]}; the table is in {file}")
+        if self._clients:
+            for line in table(self._clients):
+                self._terminal.write_line(line)
+
+
+def table(cells: list[Cell]) -> list[str]:
+    """A row for each client, a column for each way."""
+    ways = list(dict.fromkeys(way for _, way, _ in cells))
+    rows: dict[str, dict[str, str]] = {}
+    for row, way, cell in cells:
+        rows.setdefault(row, {})[way] = cell
+    lines = [["client", *ways], *([row, *(seen.get(way, "") for way in ways)] for row, seen in rows.items())]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def matrix(attacks: list[Attack]) -> list[str]:
