@@ -82,7 +82,7 @@ VARIABLES = (
     Variable(("NO_PROXY", "no_proxy"), "the same: no host is left out", lambda _: "", for_proxy=True),
     Variable(("NODE_USE_ENV_PROXY",), "Node 22.21, 24.5 and newer: fetch, http, https", lambda _: "1", for_proxy=True),
     Variable(("PERL_LWP_ENV_PROXY",), "Perl: LWP", lambda _: "1", for_proxy=True),
-    Variable(("PATH",), "Chromium, Chrome, Edge, Brave: a wrapper of this name comes first", _path, for_proxy=True),
+    Variable(("PATH",), "Chromium, Chrome, Edge, Brave: a wrapper of this name comes first", _path),
     Variable(("SSL_CERT_FILE",), "OpenSSL and Go: Python's httpx and urllib, Ruby, Rust, .NET, kubectl", _bundle),
     Variable(("SSL_CERT_DIR",), "the same: else they look there first", lambda _: None),
     Variable(("NIX_SSL_CERT_FILE",), "programs that Nix built", _bundle),
