@@ -51,7 +51,7 @@ class Namespace:
     def reaches(self, host: str, port: int) -> Iterator[None]:
         """Whoever connects to this loopback address in there reaches the one out here, until the block ends."""
         with self._socket("listen", host, port, "") as listener:
-            threading.Thread(target=_forward, args=(listener, (host, port)), daemon=True).start()
+            threading.Thread(target=forward, args=(listener, (host, port)), daemon=True).start()
             yield
             listener.shutdown(socket.SHUT_RDWR)
 
@@ -91,7 +91,8 @@ def namespace() -> Iterator[Namespace]:
             process.wait(timeout=10)
 
 
-def _forward(listener: socket.socket, to: tuple[str, int]) -> None:
+def forward(listener: socket.socket, to: tuple[str, int]) -> None:
+    """Join each connection to this listener with one to another address, until the listener is shut down."""
     with suppress(OSError):
         while True:
             near, _ = listener.accept()
