@@ -17,6 +17,7 @@ from credential_injector.cli.output import WrongCall, lines
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER, InvalidEnvironments, open_folder
 from credential_injector.launch import command as commands
+from credential_injector.launch.confinement import confinement
 from credential_injector.launch.files import write_files
 from credential_injector.launch.programs import NotStarted
 from credential_injector.launch.proxy import Proxy, started
@@ -37,6 +38,7 @@ class _Wanted:
     ca: str | None
     web: bool
     isolate: bool
+    password: bool
     verbose: bool
     settings: tuple[str, ...]
     words: tuple[str, ...]
@@ -50,6 +52,7 @@ class _Wanted:
 @click.option("--ca", metavar="FILE", help=f"That proxy's certificate. [default: {CA}]")
 @click.option("--web", is_flag=True, help="Show the requests in mitmweb, whose address is printed.")
 @click.option("--isolate", is_flag=True, help="Lead connections to the proxy without any variable (Linux).")
+@click.option("--password", is_flag=True, help="Let in clients by a password, not because they are the command's.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what is set, and what happens.")
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="An option of mitmproxy's.")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
@@ -76,8 +79,10 @@ def run(ctx: click.Context, /, **given: object) -> None:
 
 
 def _run(wanted: _Wanted) -> int:
-    if wanted.proxy is not None and (wanted.web or wanted.settings or wanted.tokens):
-        raise WrongCall("--proxy: that proxy runs already, so --web, --set and --tokens cannot be used; leave them out")
+    if wanted.proxy is not None and any((wanted.web, wanted.password, wanted.settings, wanted.tokens)):
+        raise WrongCall(
+            "--proxy: that proxy runs already, so --web, --password, --set and --tokens cannot be used; leave them out"
+        )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="credential-injector-")))
         if wanted.proxy is None:
@@ -112,6 +117,9 @@ def _own_proxy(wanted: _Wanted) -> Iterator[Proxy]:
         settings[name] = value
     given = {"inject_env": wanted.env, "inject_envs": wanted.envs, "inject_tokens": wanted.tokens}
     settings |= {name: value for name, value in given.items() if value}
+    confined = confinement(by_password=wanted.password)
+    # What is not ours goes on as it would without us: this machine may trust more authorities than mitmproxy does.
+    settings = {"inject_only": "true", **confined.settings, **settings}
     upstream, secret = _company_proxy(os.environ)
     if upstream and "mode" not in settings:
         settings["mode"] = f"upstream:{upstream}"
@@ -123,7 +131,8 @@ def _own_proxy(wanted: _Wanted) -> Iterator[Proxy]:
         if level >= least:
             _say(text)
 
-    with started("mitmweb" if wanted.web else "mitmdump", settings, tell, secret) as proxy:
+    with started("mitmweb" if wanted.web else "mitmdump", settings, tell, {**secret, **confined.secret}) as proxy:
+        proxy.login = confined.login
         if proxy.web_url:
             _say(f"mitmweb shows the requests: {proxy.web_url}")
         yield proxy

@@ -29,6 +29,8 @@ class Proxy:
     def __init__(self, process: subprocess.Popen[str], ca: Path, tell: Tell) -> None:
         self.ca = ca
         self.address: tuple[str, int] = ("", 0)
+        self.login = ""
+        """What a client must say, as a URL has it: `user:password@`."""
         self.web_url: str | None = None
         """Of mitmweb, with its login token."""
         self.summary: list[str] = []
@@ -44,7 +46,7 @@ class Proxy:
     @property
     def url(self) -> str:
         """Of the proxy."""
-        return f"http://{self.address[0]}:{self.address[1]}"
+        return f"http://{self.login}{self.address[0]}:{self.address[1]}"
 
     def wait(self, secret: Mapping[str, str]) -> None:
         """Tell it the secret settings, and wait until it listens. Raises NotStarted."""
@@ -54,6 +56,8 @@ class Proxy:
         self._listens.wait(PATIENCE)
         if not self.address[1]:
             raise NotStarted("mitmproxy has not started; what it says about that is above")
+        if not self.ca.is_file():
+            raise NotStarted(f"{self.ca} is missing, which mitmproxy makes at its start")
 
     def end(self) -> None:
         """End it, and read what it says at its end."""

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_PROCESS = "process:"
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
@@ -37,9 +38,26 @@ def admits_everybody(text: str) -> bool:
     )
 
 
+def process_of(text: str) -> int | None:
+    """The number of the process whose clients are let in (`process:1234`), and those of its descendants.
+
+    Raises ValueError.
+    """
+    found = [item.removeprefix(_PROCESS) for item in _items(text) if item.startswith(_PROCESS)]
+    if len(found) > 1 or not all(one.isascii() and one.isdecimal() for one in found):
+        raise ValueError("process: is malformed or given twice; expected one number of a process, as in process:1234")
+    return int(found[0]) if found else None
+
+
+def _items(text: str) -> list[str]:
+    return [item for item in map(str.strip, text.split(",")) if item]
+
+
 def _networks(text: str) -> list[Network]:
     networks: list[Network] = []
-    for item in filter(None, map(str.strip, text.split(","))):
+    for item in _items(text):
+        if item.startswith(_PROCESS):
+            continue
         if item.lower() == "loopback":
             networks += _LOOPBACK
             continue

@@ -72,7 +72,7 @@ class CredentialInjector:
         self._failures: dict[str, str] = {}
         """Why the server of a request that waits for it could not be verified, by the flow's id."""
         self._uses: dict[str, Callable[[Any], None]] = {
-            "inject_clients": policy.admit,
+            "inject_clients": self._admit,
             "inject_mask": self._departure.mask,
             "inject_phone": self._phone.admit,
             "inject_tokens": self._use_tokens,
@@ -121,6 +121,10 @@ class CredentialInjector:
         # An exception at start would show as a traceback. An error in the log ends mitmproxy just as well.
         for mistake in mistakes:
             logger.error(mistake)
+
+    def _admit(self, clients: str) -> None:
+        self._connections.process = options.process_of(clients)
+        self._policy.admit(clients)
 
     def _use_tokens(self, value: str) -> None:
         self._store = open_store(value)

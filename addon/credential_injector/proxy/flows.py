@@ -64,8 +64,9 @@ class FlowRequest:
 
     @property
     def is_let_in(self) -> bool:
-        mode = self._flow.client_conn.proxy_mode
-        return "proxyauth" in self._flow.metadata or isinstance(mode, LET_IN_BY_MODE)
+        client = self._flow.client_conn
+        by_mode = isinstance(client.proxy_mode, LET_IN_BY_MODE)
+        return by_mode or "proxyauth" in self._flow.metadata or self._connections.lets_in(client)
 
     @property
     def is_replay(self) -> bool:

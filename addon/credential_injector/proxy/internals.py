@@ -158,6 +158,12 @@ def listens_on() -> list[tuple[str, int]]:
     return [(host, port) for host, port, *_ in proxyserver.listen_addrs()] if proxyserver is not None else []
 
 
+def has_certificates() -> bool:
+    """Whether mitmproxy can open TLS. At its first start it listens before it has made its authority."""
+    tlsconfig = ctx.master.addons.get("tlsconfig")  # type: ignore[no-untyped-call]
+    return tlsconfig is None or tlsconfig.certstore is not None
+
+
 def web_url() -> str:
     """mitmweb's, with its login token where there is one; empty in mitmdump."""
     if "web_port" not in ctx.options:

@@ -11,9 +11,10 @@ from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 
 from credential_injector.environments.folder import DEFAULT_FOLDER, Folder, open_folder
 from credential_injector.environments.spelling import did_you_mean
+from credential_injector.origins import clients as clients_module
 from credential_injector.origins.clients import admits_everybody
 from credential_injector.origins.hosts import is_loopback, normalise_host
-from credential_injector.proxy import internals
+from credential_injector.proxy import internals, processes
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,14 @@ def upstream_proxy() -> str:
 def replays_go_upstream() -> bool:
     """Whether mitmproxy sends replays to an upstream proxy: it takes the first `mode` for all of them."""
     return bool(ctx.options.mode[0].startswith("upstream:"))
+
+
+def process_of(clients: str) -> int | None:
+    """The process of inject_clients. Raises ValueError."""
+    process = clients_module.process_of(clients)
+    if process is not None and not processes.CAN_TELL:
+        raise ValueError("process: needs Linux; set proxyauth instead")
+    return process
 
 
 def refuse_stickyauth(value: str | None) -> None:

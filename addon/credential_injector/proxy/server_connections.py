@@ -13,6 +13,7 @@ from mitmproxy.connection import Client, Server
 from mitmproxy.tls import TlsData
 
 from credential_injector.origins.hosts import normalise_host
+from credential_injector.proxy import processes
 
 
 class Made(NamedTuple):
@@ -32,14 +33,24 @@ class Connections:
     def __init__(self) -> None:
         self._made: dict[str, list[Made] | None] = {}
         """By the client's id. None: the client is older than the add-on, so they are unknown."""
+        self.process: int | None = None
+        """The clients of this process and its descendants are let in."""
+        self._let_in: set[str] = set()
 
     def connected(self, client: Client) -> None:
         """The client is new."""
         self._made[client.id] = []
+        if self.process is not None and processes.is_of(self.process, client.peername[:2], client.sockname[:2]):
+            self._let_in.add(client.id)
+
+    def lets_in(self, client: Client) -> bool:
+        """Whether it is one of the process's."""
+        return client.id in self._let_in
 
     def disconnected(self, client: Client) -> None:
         """The client disconnected."""
         self._made.pop(client.id, None)
+        self._let_in.discard(client.id)
 
     def tls_starts(self, data: TlsData, *, verifies: bool) -> str | None:
         """Remember the name against which the server will be verified, and return it."""

@@ -4,6 +4,7 @@ Each line on standard output that begins with a record separator (RFC 7464) is s
 mitmproxy's own. The first line of standard input are the options that `ps` must not show; its end is the command's.
 """
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -15,6 +16,7 @@ from mitmproxy import ctx
 from mitmproxy.addonmanager import Loader
 
 RECORD = "\x1e"
+SOON = 0.01  # seconds
 
 
 def _tell(**record: object) -> None:
@@ -45,9 +47,14 @@ class ToldToRun:
     def running(self) -> None:
         from credential_injector.proxy import internals  # here, as the add-on loads it
 
+        async def tell() -> None:
+            while not internals.has_certificates():  # noqa: ASYNC110 - nothing tells it
+                await asyncio.sleep(SOON)
+            host, port = next(iter(internals.listens_on()), ("", 0))
+            _tell(host=host, port=port, web=internals.web_url())
+
         ctx.options.update(**self._secret)  # type: ignore[no-untyped-call]
-        host, port = next(iter(internals.listens_on()), ("", 0))
-        _tell(host=host, port=port, web=internals.web_url())
+        self._telling = asyncio.create_task(tell())
         threading.Thread(target=self._wait_for_end, args=[ctx.master], daemon=True).start()
 
     def _wait_for_end(self, master: Any) -> None:
