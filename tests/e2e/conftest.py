@@ -26,6 +26,7 @@ T = TypeVar("T")
 CLIENT_ID = "e2e-client"
 CLIENT_SECRET = "canary-secret"
 RESOLVE_TEST = Path(__file__).with_name("resolve_test.py")
+LOOK_UP_TEST = Path(__file__).with_name("look_up_test.py")
 
 
 @dataclass
@@ -85,6 +86,11 @@ class Stage:
     ) -> AbstractContextManager[Mitmproxy]:
         words = ["-s", str(RESOLVE_TEST), *self.options(settings), *options]
         return mitmproxy(name, *words, folder=self.folder, script=script, inside=self.inside)
+
+    def mitmdump_by_name(self, *options: str, **settings: Any) -> Mitmproxy:
+        """The same, but every *.test name stays one for mitmproxy, until it looks it up."""
+        words = ("-s", str(LOOK_UP_TEST), *self.options(settings), *options)
+        return self.enter(mitmproxy("mitmdump", *words, folder=self.folder, inside=self.inside))
 
     def enter(self, context: AbstractContextManager[T]) -> T:
         return self._stack.enter_context(context)

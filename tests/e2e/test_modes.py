@@ -7,20 +7,19 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from mitmproxy.version import VERSION
 
-from credential_injector.demo.processes import Mitmproxy, mitmproxy
+from credential_injector.demo.processes import mitmproxy
 from tests.conftest import tool
 from tests.e2e import http3, namespace, wireguard
 from tests.e2e.conftest import RESOLVE_TEST, Curl, Stage
 from tests.ports import free_port
 from tests.test_docs import table
 
-LOOK_UP = Path(__file__).with_name("look_up_test.py")
 NAME = "api.qa.test"
 ROWS = {mode: rest for mode, *rest in table("docs/modes.md", "## Which mode gives what")}
 OUTCOMES = {"token": 200, "none": 401}
@@ -35,6 +34,8 @@ class Driven:
     certificate: Path
     api: str
     """The API's URL, by name."""
+    ca: Path | None = None
+    """The authority that the client trusts; mitmproxy's, if there is none."""
 
     @property
     def port(self) -> int:
@@ -42,54 +43,48 @@ class Driven:
 
     @property
     def trust(self) -> list[str]:
-        return ["--cacert", str(self.stage.mitmproxy_ca)]
+        return ["--cacert", str(self.ca or self.stage.mitmproxy_ca)]
 
     def status(self, *words: str, url: str = "") -> int:
         return int(self.curl(*self.trust, *words, f"{url or self.api}/orders").status)
 
-    def proxy(self, *words: str, **settings: str) -> Mitmproxy:
-        """mitmdump with the add-on, which sees names and no addresses."""
-        stage = self.stage
-        words = ("-s", str(LOOK_UP), *stage.options({**settings}), *words)
-        return stage.enter(mitmproxy("mitmdump", *words, folder=stage.folder, inside=stage.inside))
-
 
 def regular(at: Driven) -> int:
-    return at.status("--proxy", at.proxy().url)
+    return at.status("--proxy", at.stage.mitmdump_by_name().url)
 
 
 def upstream(at: Driven) -> int:
     words = ["--ignore-hosts", ":443$", "--set", f"confdir={at.stage.confdir}", "--ignore-hosts", f":{at.port}$"]
     second = at.stage.enter(mitmproxy("mitmdump", *words, folder=at.stage.folder, script=RESOLVE_TEST))
-    return at.status("--proxy", at.proxy("--mode", f"upstream:{second.url}").url)
+    return at.status("--proxy", at.stage.mitmdump_by_name("--mode", f"upstream:{second.url}").url)
 
 
 def socks_by_name(at: Driven) -> int:
-    return at.status("--proxy", at.proxy("--mode", "socks5").url.replace("http:", "socks5h:"))
+    return at.status("--proxy", at.stage.mitmdump_by_name("--mode", "socks5").url.replace("http:", "socks5h:"))
 
 
 def socks_by_address(at: Driven) -> int:
-    url = at.proxy("--mode", "socks5").url.replace("http:", "socks5:")
+    url = at.stage.mitmdump_by_name("--mode", "socks5").url.replace("http:", "socks5:")
     return at.status("--proxy", url, "--resolve", f"{NAME}:{at.port}:127.0.0.1")
 
 
 def reverse(at: Driven) -> int:
-    return at.status(url=at.proxy("--mode", f"reverse:{at.api}").url)
+    return at.status(url=at.stage.mitmdump_by_name("--mode", f"reverse:{at.api}").url)
 
 
 def reverse_by_tls(at: Driven) -> int:
-    return at.status(url=at.proxy("--mode", f"reverse:{at.api}").url.replace("http:", "https:"))
+    return at.status(url=at.stage.mitmdump_by_name("--mode", f"reverse:{at.api}").url.replace("http:", "https:"))
 
 
 def keep_host(at: Driven) -> int:
-    proxy = at.proxy("--mode", f"reverse:{at.api}", keep_host_header="true")
+    proxy = at.stage.mitmdump_by_name("--mode", f"reverse:{at.api}", keep_host_header="true")
     return at.status("--connect-to", f"::127.0.0.1:{proxy.url.rpartition(':')[2]}")
 
 
 def over_http3(at: Driven) -> int:
     port = at.stage.enter(http3.api(at.certificate, at.stage.authorization_server.tokens))
     at.stage.env(f"https://localhost:{port}")  # mitmproxy looks up its name in Rust
-    proxy = at.proxy("--mode", f"reverse:http3://localhost:{port}")
+    proxy = at.stage.mitmdump_by_name("--mode", f"reverse:http3://localhost:{port}")
     listens = int(proxy.url.rpartition(":")[2])
     return http3.get(listens, "localhost", f"localhost:{listens}", at.stage.mitmproxy_ca)
 
@@ -98,7 +93,7 @@ def transparent(at: Driven) -> int:
     with network(at) as made:
         words = ["--mode", f"transparent@{namespace.PROXY_PORT}"]
         at.stage.inside = made.inside
-        at.proxy(*words, inject_clients=f"loopback,{namespace.CLIENT}/32")
+        at.stage.mitmdump_by_name(*words, inject_clients=f"loopback,{namespace.CLIENT}/32")
         there = ["--resolve", f"{NAME}:{at.port}:127.0.0.1", "--interface", namespace.CLIENT]
         return within(made, at, *there)
 
@@ -108,7 +103,7 @@ def by_wireguard(at: Driven) -> int:
     with network(at) as made:
         port = free_port()
         at.stage.inside = made.inside
-        at.proxy("--mode", f"wireguard@{port}")
+        at.stage.mitmdump_by_name("--mode", f"wireguard@{port}")
         with wireguard.tunnel(made, port, keys):
             there = ["--resolve", f"{NAME}:{at.port}:{wireguard.SERVER}", "--interface", wireguard.CLIENT]
             return within(made, at, *there)
@@ -142,7 +137,7 @@ def local(at: Driven) -> int:
     shell = f'{v2}; PATH={at.stage.folder}:$PATH; exec "$@"'
     at.stage.inside = ["unshare", "--mount", "--", "sh", "-e", "-c", shell, "sh"]
     address = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()[0]
-    at.proxy("--mode", f"local:{Path(curl).name}", "--mode", "regular")
+    at.stage.mitmdump_by_name("--mode", f"local:{Path(curl).name}", "--mode", "regular")
     there = ["--resolve", f"{NAME}:{at.port}:{address}", "--max-time", "20"]
     asked = [curl, "--silent", *there, *at.trust, "--output", os.devnull, "--write-out", "%{http_code}"]
     with socket.create_server((address, at.port)) as listener:
@@ -189,3 +184,36 @@ def test_mode(stage: Stage, curl: Curl, certificates: tuple[Path, Path], mode: s
     stage.env(api)
     assert DRIVEN[mode](Driven(stage, curl, certificates[1], api)) == status
     assert stage.token_requests == (status == 200)
+
+
+@pytest.mark.parametrize("source", [namespace.CLIENT, wireguard.CLIENT])
+def test_other_client(stage: Stage, curl: Curl, certificates: tuple[Path, Path], source: str) -> None:
+    """Beside WireGuard a client of another mode gets no token, even if it has the address of WireGuard's peer."""
+    api = f"https://{NAME}:{stage.https_port}"
+    stage.env(api)
+    at = Driven(stage, curl, certificates[1], api)
+    with network(at) as made:
+        stage.inside = made.inside
+        subprocess.run([*made.inside, "ip", "address", "add", f"{wireguard.CLIENT}/32", "dev", "lo"], check=True)
+        proxy = namespace.PROXY_PORT
+        stage.mitmdump_by_name("--mode", f"wireguard@{free_port()}", "--mode", f"regular@{proxy}")
+        assert within(made, at, "--proxy", f"http://127.0.0.1:{proxy}", "--interface", source) == 401
+        assert within(made, at, "--proxy", f"http://127.0.0.1:{proxy}") == 200
+
+
+def test_unopened(stage: Stage, curl: Curl, certificates: tuple[Path, Path]) -> None:
+    """With inject_only, the name in the TLS handshake decides where mitmproxy knows an address only."""
+    stage.env(f"https://{NAME}:{stage.https_port}")
+    at = Driven(stage, curl, certificates[1], f"https://{NAME}:{stage.https_port}")
+    other = replace(at, api=f"https://other.qa.test:{stage.https_port}", ca=stage.ca)
+    keys = stage.confdir / "wireguard.conf"
+    with network(at) as made:
+        port, proxy = free_port(), namespace.PROXY_PORT
+        stage.inside = made.inside
+        modes = ("--mode", f"transparent@{proxy}", "--mode", f"wireguard@{port}")
+        stage.mitmdump_by_name(*modes, inject_clients=f"loopback,{namespace.CLIENT}/32", inject_only="true")
+        with wireguard.tunnel(made, port, keys):
+            for source, address in ((namespace.CLIENT, "127.0.0.1"), (wireguard.CLIENT, wireguard.SERVER)):
+                for one, status in ((at, 200), (other, 401)):
+                    host = one.api.split("/")[2]
+                    assert within(made, one, "--resolve", f"{host}:{address}", "--interface", source) == status
