@@ -137,14 +137,19 @@ def local(at: Driven) -> int:
     shell = f'{v2}; PATH={at.stage.folder}:$PATH; exec "$@"'
     at.stage.inside = ["unshare", "--mount", "--", "sh", "-e", "-c", shell, "sh"]
     address = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()[0]
-    at.stage.mitmdump_by_name("--mode", f"local:{Path(curl).name}", "--mode", "regular")
+    proxy = at.stage.mitmdump_by_name("--mode", f"local:{Path(curl).name}", "--mode", "regular")
     there = ["--resolve", f"{NAME}:{at.port}:{address}", "--max-time", "20"]
     asked = [curl, "--silent", *there, *at.trust, "--output", os.devnull, "--write-out", "%{http_code}"]
     with socket.create_server((address, at.port)) as listener:
         threading.Thread(target=namespace.forward, args=(listener, ("127.0.0.1", at.port)), daemon=True).start()
-        status = subprocess.run([*asked, f"{at.api}/orders"], capture_output=True, text=True, check=False).stdout
+        for _ in range(100):  # the kernel takes its time to redirect
+            ran = subprocess.run([*asked, f"{at.api}/orders"], capture_output=True, text=True, check=False)
+            if any("[169.254.0.1:" in line for line in proxy.log):
+                break
+        else:
+            raise AssertionError("no client was redirected")
         listener.shutdown(socket.SHUT_RDWR)
-    return int(status)
+    return int(ran.stdout)
 
 
 DRIVEN: dict[str, Callable[[Driven], int]] = {
