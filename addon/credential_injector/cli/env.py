@@ -18,7 +18,8 @@ _FOLDER = "credential-injector-env"
 @click.option("--shell", type=click.Choice([*SHELLS]), help="For which shell. [default: yours]")
 @click.option("--proxy", default="http://127.0.0.1:8080", show_default=True, help="The proxy's URL.")
 @click.option("--ca", default=str(CA), show_default=True, help="mitmproxy's certificate.")
-def env(shell: str | None, proxy: str, ca: str) -> None:
+@click.option("--preload", is_flag=True, help="Reach into Node and Python programs that know no proxy, too.")
+def env(shell: str | None, proxy: str, ca: str, preload: bool) -> None:
     """Print what makes a shell's programs use the proxy and trust its certificate.
 
     It sets variables only, which end with the shell. The files that they name are written beside the certificate.
@@ -31,7 +32,8 @@ def env(shell: str | None, proxy: str, ca: str) -> None:
       credential-injector env --shell dotenv > proxy.env
     """
     shell = shell or shell_of(os.environ, windows=os.name == "nt")
-    given = variables(proxy, write_files(env_folder(certificate(ca)), certificate(ca)))
+    path = certificate(ca)
+    given = variables(proxy, write_files(env_folder(path), path, preload=preload))
     lines = [SHELLS[shell](name, value) for name, value in given.items()]
     write("\n".join(["# These end with the shell. To undo them before, start another one.", *lines]))
 

@@ -22,6 +22,8 @@ _BROWSERS = (
     *("microsoft-edge", "microsoft-edge-stable", "brave-browser"),
 )
 
+_PRELOAD = Path(__file__).parent / "preload"
+
 # Chromium reads no variable, and heeds the list of keys in a profile that is named only.
 _BROWSER = """#!/bin/sh
 # Starts the browser of this name with the proxy of the environment, a profile of its own, and mitmproxy's CA.
@@ -71,9 +73,11 @@ class Files:
     """A folder of settings for PHP."""
     programs: Path
     """A folder of programs that start browsers."""
+    preload: Path | None
+    """A folder of what is loaded into Node and Python programs; None: nothing is."""
 
 
-def write_files(folder: Path, ca: Path, inherited: Mapping[str, str] | None = None) -> Files:
+def write_files(folder: Path, ca: Path, inherited: Mapping[str, str] | None = None, *, preload: bool = False) -> Files:
     """Write them into an existing folder. `ca` is mitmproxy's certificate. Raises OSError."""
     before = os.environ if inherited is None else inherited
     named = [Path(before[name]) for name in _NAMED if before.get(name)]
@@ -86,12 +90,17 @@ def write_files(folder: Path, ca: Path, inherited: Mapping[str, str] | None = No
         folder / "wgetrc",
         folder / "php",
         folder / "programs",
+        folder / "preload" if preload else None,
     )
     files.bundle.write_text("\n".join([*all_of_them, ""]), "ascii")
     files.java_trust_store.write_bytes(java_trust_store(map(ssl.PEM_cert_to_DER_cert, all_of_them)))
     files.wgetrc.write_text(f"{_own_wgetrc(before, files.wgetrc)}ca_certificate = {files.bundle}\n", "utf-8")
     _write_php(files)
     _write_programs(files, before.get("PATH", ""))
+    if files.preload is not None:
+        files.preload.mkdir(exist_ok=True)
+        for name in ("node.cjs", "sitecustomize.py"):
+            shutil.copyfile(_PRELOAD / name, files.preload / name)
     return files
 
 

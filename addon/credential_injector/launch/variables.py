@@ -5,6 +5,7 @@ Measured with some 60 clients; docs/clients.md says what each of them obeys.
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -34,6 +35,8 @@ class Variable(NamedTuple):
     """None: they must not be set."""
     for_proxy: bool = False
     """Whether they lead to the proxy. Else they make a program trust the CA."""
+    preload: bool = False
+    """Whether they load something into a program, which is done on demand only."""
 
 
 def _bundle(given: Given) -> str:
@@ -65,6 +68,23 @@ def _php(given: Given) -> str:
 def _path(given: Given) -> str:
     folder = str(given.files.programs)
     return given.before if given.before.startswith(folder) else _both(folder, given.before, os.pathsep)
+
+
+def _node(given: Given) -> str:
+    # Node takes backslashes in quotes as escapes.
+    preloaded = (_preload(given) / "node.cjs").as_posix()
+    return _both(given.before, f'--require "{preloaded}"', " ")
+
+
+def _python(given: Given) -> str:
+    folder = str(_preload(given))
+    return given.before if given.before.startswith(folder) else _both(folder, given.before, os.pathsep)
+
+
+def _preload(given: Given) -> Path:
+    if given.files.preload is None:
+        raise ValueError("preload: nothing was written")
+    return given.files.preload
 
 
 def _both(before: str, more: str, separator: str) -> str:
@@ -101,12 +121,16 @@ VARIABLES = (
     Variable(("WGETRC",), "wget; your own wgetrc is part of it", lambda given: str(given.files.wgetrc)),
     Variable(("PHP_INI_SCAN_DIR",), "PHP: curl and streams", _php),
     Variable(("JAVA_TOOL_OPTIONS",), "Java: HttpClient, HttpURLConnection, OkHttp", _java),
+    Variable(
+        ("NODE_OPTIONS",), "Node 20: fetch, http, https; any Node: http2, ws", _node, for_proxy=True, preload=True
+    ),
+    Variable(("PYTHONPATH",), "Python: aiohttp, urllib3", _python, for_proxy=True, preload=True),
 )
 
 
-def rows(*, proxy: bool) -> list[Variable]:
+def rows(*, proxy: bool, preload: bool = False) -> list[Variable]:
     """The rows that are used with a `proxy`, or, where connections are led there, without."""
-    return [row for row in VARIABLES if proxy or not row.for_proxy]
+    return [row for row in VARIABLES if (proxy or not row.for_proxy) and (preload or not row.preload)]
 
 
 def variables(proxy: str | None, files: Files, inherited: Mapping[str, str] | None = None) -> dict[str, str | None]:
@@ -118,6 +142,6 @@ def variables(proxy: str | None, files: Files, inherited: Mapping[str, str] | No
     before = os.environ if inherited is None else inherited
     return {
         name: row.value(Given(proxy, files, before.get(name, "")))
-        for row in rows(proxy=proxy is not None)
+        for row in rows(proxy=proxy is not None, preload=files.preload is not None)
         for name in row.names
     }

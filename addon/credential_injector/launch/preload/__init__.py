@@ -1,0 +1,1 @@
+"""What is loaded into Node and Python programs that do not use a proxy by themselves. It runs in their processes."""
