@@ -108,7 +108,10 @@ def test_wheel(clone: Path, tmp_path: Path) -> None:
     names = content(built("wheel", clone, tmp_path)).keys()
     package = ROOT / "addon" / "credential_injector"
     page = [path for path in (package / "proxy" / "page").iterdir() if path.suffix in {".css", ".html", ".js"}]
-    ours = {str(path.relative_to(ROOT / "addon")) for path in [*package.rglob("*.py"), *page, package / "py.typed"]}
+    ours = {
+        str(path.relative_to(ROOT / "addon"))
+        for path in [*package.rglob("*.py"), *package.rglob("*.cjs"), *page, package / "py.typed"]
+    }
     assert {name for name in names if ".dist-info/" not in name} == ours | {
         "credential_injector/inject.py",
         "credential_injector/dev.env.example",
