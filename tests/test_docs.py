@@ -15,6 +15,7 @@ from mitmproxy.test import taddons
 
 from credential_injector import messages
 from credential_injector.cli.main import main
+from credential_injector.launch.variables import VARIABLES
 from credential_injector.oauth.token import Served
 from credential_injector.proxy import record
 from credential_injector.proxy.addon import CredentialInjector
@@ -156,6 +157,15 @@ def test_metadata() -> None:
     record.outlived(flow)
     told = {key for keys, _ in table("docs/verify.md", "## Scripts") for key in re.findall(r"`(\w+)`", keys)}
     assert told == set(flow.metadata[record.KEY])
+
+
+def test_variables() -> None:
+    """docs/clients.md names each variable that is set, and who reads it."""
+    told = [
+        (re.findall(r"`(\w+)`", names), readers)
+        for names, readers in table("docs/clients.md", "## Programs on this machine")
+    ]
+    assert told == [(list(row.names), row.readers) for row in VARIABLES]
 
 
 def test_options(ours: dict[str, str]) -> None:
