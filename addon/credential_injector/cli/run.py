@@ -104,7 +104,7 @@ def _run(wanted: _Wanted) -> int:
             prefix, pass_fds = inside.words, inside.pass_fds
         given = variables(None if wanted.isolate else url, files)
         if wanted.verbose:
-            _tell_variables(given, rows(proxy=not wanted.isolate, preload=wanted.preload))
+            _tell_variables(given, rows(proxy=not wanted.isolate, preload=wanted.preload), urlsplit(url).password)
         environ = {name: value for name, value in {**os.environ, **given}.items() if value is not None}
         return commands.run([*prefix, *wanted.words], environ, pass_fds)
 
@@ -161,10 +161,12 @@ def _environments(wanted: _Wanted) -> tuple[Environment, ...]:
         raise WrongCall(lines(error.mistakes)) from None
 
 
-def _tell_variables(given: Mapping[str, str | None], table: list[Variable]) -> None:
+def _tell_variables(given: Mapping[str, str | None], table: list[Variable], secret: str | None) -> None:
     for row in table:
         for name in row.names:
             value = given[name]
+            if value is not None and secret:
+                value = value.replace(secret, "<password>")
             _say(f"{name} is not set any more" if value is None else f"{name}={value}", f"for {row.readers}")
 
 

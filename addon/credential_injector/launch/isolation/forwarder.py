@@ -74,11 +74,11 @@ class Forwarder:
         except (OSError, EOFError, ValueError):
             _reset(writer)
             return
-        await asyncio.gather(_pump(near[0], far[1]), _pump(far[0], near[1]))
-        for _, one in (near, far):
-            with suppress(OSError):
+        try:
+            await asyncio.gather(_pump(near[0], far[1]), _pump(far[0], near[1]))
+        finally:
+            for _, one in (near, far):
                 one.close()
-                await one.wait_closed()
 
     async def _connected(self, near: socket.socket, own: tuple[str, int]) -> Streams:
         address, port = _original_destination(near)
