@@ -29,7 +29,8 @@ _BUNDLES = (  # where programs look for the authorities that they trust
 _JAVA_TRUST_STORES = ("/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts")
 _NAMES = {
     "/etc/resolv.conf": "nameserver 127.0.0.1\n",
-    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
+    # Here localhost is IPv4 alone: a redirected connection to ::1 succeeds at first, so no client tries the other.
+    "/etc/hosts": "127.0.0.1 localhost\n::1 ip6-localhost ip6-loopback\n",
 }
 
 
