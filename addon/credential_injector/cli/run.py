@@ -17,7 +17,7 @@ from credential_injector.cli.output import WrongCall, lines
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER, InvalidEnvironments, open_folder
 from credential_injector.launch import command as commands
-from credential_injector.launch.confinement import confinement
+from credential_injector.launch.confinement import Confinement, confinement
 from credential_injector.launch.files import write_files
 from credential_injector.launch.programs import NotStarted
 from credential_injector.launch.proxy import Proxy, started
@@ -119,7 +119,7 @@ def _own_proxy(wanted: _Wanted) -> Iterator[Proxy]:
         settings[name] = value
     given = {"inject_env": wanted.env, "inject_envs": wanted.envs, "inject_tokens": wanted.tokens}
     settings |= {name: value for name, value in given.items() if value}
-    confined = confinement(by_password=wanted.password)
+    confined = Confinement() if "inject_clients" in settings else confinement(by_password=wanted.password)
     # What is not ours goes on as it would without us: this machine may trust more authorities than mitmproxy does.
     settings = {"inject_only": "true", **confined.settings, **settings}
     upstream, secret = _company_proxy(os.environ)

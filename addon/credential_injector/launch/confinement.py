@@ -4,6 +4,7 @@ import ctypes
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 class Confinement(NamedTuple):
     """The options of mitmproxy by which it lets in one command only."""
 
-    settings: dict[str, str]
-    secret: dict[str, str]
+    settings: Mapping[str, str] = {}
+    secret: Mapping[str, str] = {}
     """Those that nobody may see."""
     login: str = ""
     """What a client must say, as a URL has it."""
