@@ -11,7 +11,7 @@ import pytest
 
 from credential_injector.launch.programs import program
 from tests.conftest import tool
-from tests.e2e.conftest import Stage
+from tests.e2e.conftest import Curl, Stage
 
 PATIENCE = 60
 
@@ -131,3 +131,63 @@ def test_killed(stage: Stage) -> None:
         running.wait(PATIENCE)
         assert select.select([ended], [], [], PATIENCE)[0]
         os.close(ended)
+
+
+def started(stage: Stage, *options: str) -> "subprocess.Popen[str]":
+    """A command that prints the proxy's URL, and lasts until its standard input ends."""
+    return subprocess.Popen(
+        words(stage, *options, "--", "sh", "-c", "echo $http_proxy; exec cat"),
+        cwd=stage.folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 401), (["--password"], 407)])
+def test_strangers(stage: Stage, curl: Curl, options: list[str], status: int) -> None:
+    """Another program that uses the proxy while the command runs gets no token."""
+    stage.env(stage.http)
+    with started(stage, *options) as running:
+        assert running.stdout is not None
+        url = running.stdout.readline().strip()
+        port = url.rpartition(":")[2]
+        answer = curl("--proxy", f"http://127.0.0.1:{port}", "--noproxy", "", f"{stage.http}/orders")
+        assert answer.status == status
+        assert ("@" in url) == (status == 407)
+        running.communicate("", timeout=PATIENCE)
+    assert stage.token_requests == 0
+
+
+def test_password_is_nobodys(stage: Stage) -> None:
+    """It is in no process's arguments, and -v does not print it."""
+    stage.env(stage.http)
+    with started(stage, "--password", "-v") as running:
+        assert running.stdout is not None
+        password = running.stdout.readline().partition("run:")[2].partition("@")[0]
+        assert len(password) > 20
+        seen = [line.read_bytes() for line in Path("/proc").glob("[0-9]*/cmdline")]
+        assert not any(password.encode() in one for one in seen)
+        assert password not in running.communicate("", timeout=PATIENCE)[1]
+
+
+def test_one_that_outlives_its_parent(stage: Stage) -> None:
+    """A process whose parents have ended still descends from the command."""
+    stage.env(stage.http)
+    asks = (
+        f"{tool('curl', package='curl')} -s -o /dev/null -w '%{{http_code}}' {stage.http}/orders > answer; echo > done"
+    )
+    script = f'(setsid sh -c "{asks}" &); while [ ! -e done ]; do sleep 0.05; done; cat answer'
+    assert run(stage, "--", "sh", "-c", script).stdout == "200"
+
+
+def test_proxy(stage: Stage) -> None:
+    """With --proxy the command uses a proxy that runs, whose certificate is named."""
+    stage.env(stage.https)
+    proxy = stage.mitmdump()
+    called = [program("credential-injector"), "run", "--proxy", proxy.url, "--ca", str(stage.mitmproxy_ca)]
+    asked = [*called, "--", tool("curl", package="curl"), "-fsS", f"{stage.https}/orders"]
+    done = subprocess.run(asked, check=False, cwd=stage.folder, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert (stage.token_requests, done.stderr) == (1, "")
