@@ -28,12 +28,13 @@ def is_of(process: int, peer: tuple[str, int], here: tuple[str, int]) -> bool:
 
 
 def _inode(peer: tuple[str, int], here: tuple[str, int]) -> str | None:
-    """That of the peer's socket (proc_pid_net(5)). A program may connect to IPv4 by a socket of IPv6, as Java does."""
-    pairs = [("tcp", peer, here)] if ":" not in peer[0] else []
-    pairs.append(("tcp6", _mapped(peer), _mapped(here)))
-    for table, *ends in pairs:
-        wanted = [_written(end) for end in ends]
+    """That of the peer's socket (proc_pid_net(5)).
+
+    Either side may have a socket of IPv6 for an address of IPv4, as Java and .NET have.
+    """
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         with suppress(OSError):
+            wanted = [_written(peer, family), _written(here, family)]
             for line in (_PROC / "net" / table).read_text("ascii").splitlines():
                 words = line.split()
                 if words[1:3] == wanted:
@@ -41,15 +42,11 @@ def _inode(peer: tuple[str, int], here: tuple[str, int]) -> str | None:
     return None
 
 
-def _mapped(address: tuple[str, int]) -> tuple[str, int]:
-    """The address in IPv6 (RFC 4291 section 2.5.5.2)."""
-    return (address[0] if ":" in address[0] else f"::ffff:{address[0]}"), address[1]
-
-
-def _written(address: tuple[str, int]) -> str:
-    """As the kernel writes it: each 32 bits in this machine's order of bytes."""
-    host, port = address
-    packed = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+def _written(address: tuple[str, int], family: socket.AddressFamily) -> str:
+    """As the kernel writes it: each 32 bits in this machine's order of bytes. Raises OSError if it has no such form."""
+    host, port = address[0].removeprefix("::ffff:"), address[1]
+    mapped = family == socket.AF_INET6 and ":" not in host
+    packed = socket.inet_pton(family, f"::ffff:{host}" if mapped else host)
     words = (packed[at : at + 4] for at in range(0, len(packed), 4))
     return "".join(f"{int.from_bytes(one, sys.byteorder):08X}" for one in words) + f":{port:04X}"
 
