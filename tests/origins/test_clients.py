@@ -2,7 +2,7 @@
 
 import pytest
 
-from credential_injector.origins.clients import admission, admits_everybody
+from credential_injector.origins.clients import admission, admits_everybody, process_of
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,16 @@ def test_malformed(networks: str) -> None:
 def test_everybody(networks: str, everybody: bool) -> None:
     """Everybody is every IPv4 or every IPv6 address."""
     assert admits_everybody(networks) == everybody
+
+
+@pytest.mark.parametrize(("text", "process"), [("", None), ("loopback", None), ("loopback, process:12", 12)])
+def test_process(text: str, process: int | None) -> None:
+    """The process whose clients are let in."""
+    assert process_of(text) == process
+
+
+@pytest.mark.parametrize("number", ["", "0", "-1", "1.5", "٣", "12 13", "12,process:13"])
+def test_malformed_process(number: str) -> None:
+    """What is no one process is refused; 0 would be the parent of all."""
+    with pytest.raises(ValueError, match="is malformed or given twice"):
+        process_of(f"process:{number}")

@@ -39,3 +39,16 @@ def test_verified(
     assert list(connections.verified(flow)) == expected
     server.timestamp_end = 1.0
     assert list(connections.verified(flow)) == []
+
+
+def test_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of a process that is not named any more is not let in any more, although it stays connected."""
+    monkeypatch.setattr("credential_injector.proxy.processes.is_of", lambda process, *_: process == 12)
+    connections, client = Connections(), tflow.tflow().client_conn
+    connections.let_in_only(12)
+    connections.connected(client)
+    assert connections.lets_in(client)
+    connections.let_in_only(12)
+    assert connections.lets_in(client)
+    connections.let_in_only(None)
+    assert not connections.lets_in(client)

@@ -44,7 +44,7 @@ def process_of(text: str) -> int | None:
     Raises ValueError.
     """
     found = [item.removeprefix(_PROCESS) for item in _items(text) if item.startswith(_PROCESS)]
-    if len(found) > 1 or not all(one.isascii() and one.isdecimal() for one in found):
+    if len(found) > 1 or not all(one.isascii() and one.isdecimal() and int(one) for one in found):
         raise ValueError("process: is malformed or given twice; expected one number of a process, as in process:1234")
     return int(found[0]) if found else None
 

@@ -123,8 +123,9 @@ class CredentialInjector:
             logger.error(mistake)
 
     def _admit(self, clients: str) -> None:
-        self._connections.process = options.process_of(clients)
+        process = options.process_of(clients)
         self._policy.admit(clients)
+        self._connections.let_in_only(process)
 
     def _use_tokens(self, value: str) -> None:
         self._store = open_store(value)

@@ -33,14 +33,19 @@ class Connections:
     def __init__(self) -> None:
         self._made: dict[str, list[Made] | None] = {}
         """By the client's id. None: the client is older than the add-on, so they are unknown."""
-        self.process: int | None = None
-        """The clients of this process and its descendants are let in."""
+        self._process: int | None = None
         self._let_in: set[str] = set()
+
+    def let_in_only(self, process: int | None) -> None:
+        """Let in the clients of this process and its descendants. Those that another one had let in connect again."""
+        if process != self._process:
+            self._process = process
+            self._let_in.clear()
 
     def connected(self, client: Client) -> None:
         """The client is new."""
         self._made[client.id] = []
-        if self.process is not None and processes.is_of(self.process, client.peername[:2], client.sockname[:2]):
+        if self._process is not None and processes.is_of(self._process, client.peername[:2], client.sockname[:2]):
             self._let_in.add(client.id)
 
     def lets_in(self, client: Client) -> bool:
