@@ -29,7 +29,7 @@ _BROWSER = """#!/bin/sh
 # Starts the browser of this name with the proxy of the environment, a profile of its own, and mitmproxy's CA.
 set -- --ignore-certificate-errors-spki-list={key} "$@"
 [ -z "$https_proxy" ] || set -- "--proxy-server=$https_proxy" "--proxy-bypass-list=<-loopback>" "$@"
-case " $* " in *" --user-data-dir="*) ;; *) set -- "--user-data-dir={profile}" --no-first-run "$@" ;; esac
+case " $* " in *" --user-data-dir="*) ;; *) set -- --user-data-dir={profile} --no-first-run "$@" ;; esac
 exec {program} "$@"
 """
 
@@ -124,7 +124,10 @@ def _write_php(files: Files) -> None:
 def _write_programs(files: Files, path: str) -> None:
     """A program for each browser that is there: others must not seem to be."""
     files.programs.mkdir(exist_ok=True)
-    places = os.pathsep.join(one for one in path.split(os.pathsep) if one and Path(one) != files.programs)
+    # What a relative place holds depends on the folder in which the browser is started.
+    places = os.pathsep.join(
+        one for one in path.split(os.pathsep) if Path(one).is_absolute() and Path(one) != files.programs
+    )
     found = {name: where for name in _BROWSERS if os.name == "posix" and (where := shutil.which(name, path=places))}
     if not found:
         return
@@ -132,7 +135,7 @@ def _write_programs(files: Files, path: str) -> None:
     for name, where in found.items():
         program = files.programs / name
         program.write_text(
-            _BROWSER.format(key=key, profile=files.programs / "profile", program=_quoted(where)), "utf-8"
+            _BROWSER.format(key=key, profile=_quoted(str(files.programs / "profile")), program=_quoted(where)), "utf-8"
         )
         program.chmod(0o700)
 

@@ -1,5 +1,6 @@
 """Variables -> lines that set them in a shell. Pure."""
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 
@@ -19,7 +20,9 @@ def _fish(name: str, value: str | None) -> str:
 def _powershell(name: str, value: str | None) -> str:
     if value is None:
         return f"Remove-Item Env:{name} -ErrorAction SilentlyContinue"
-    return f"$Env:{name} = '{value.replace(chr(39), chr(39) * 2)}'"
+    # To PowerShell, typographic quotes end a text as well.
+    quoted = re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", value)
+    return f"$Env:{name} = '{quoted}'"
 
 
 def _dotenv(name: str, value: str | None) -> str:
