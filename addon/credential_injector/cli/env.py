@@ -9,6 +9,7 @@ from credential_injector.cli.output import write
 from credential_injector.launch.files import write_files
 from credential_injector.launch.shells import SHELLS, shell_of
 from credential_injector.launch.variables import variables
+from credential_injector.permissions import Look
 
 CA = Path("~/.mitmproxy/mitmproxy-ca-cert.pem")
 _FOLDER = "credential-injector-env"
@@ -58,4 +59,7 @@ def env_folder(ca: Path) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise click.ClickException(f"{folder} cannot be made ({error.strerror})") from None
+    # Programs in it come first on PATH.
+    if (objection := Look().objection(folder)) is not None:
+        raise click.ClickException(f"{folder}: {objection}; or name a certificate in another folder with --ca")
     return folder
