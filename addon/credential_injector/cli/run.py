@@ -100,7 +100,9 @@ def _run(wanted: _Wanted) -> int:
 
             origins = [origin for environment in _environments(wanted) for origin in environment.origins]
             at = urlsplit(url)
-            inside = stack.enter_context(isolated((at.hostname or "", at.port or 8080), at.password, origins, files))
+            address = at.hostname or "", at.port or 8080
+            user, password = (None if one is None else unquote(one) for one in (at.username, at.password))
+            inside = stack.enter_context(isolated(address, password, origins, files, user or ""))
             prefix, pass_fds = inside.words, inside.pass_fds
         given = variables(None if wanted.isolate else url, files)
         if wanted.verbose:

@@ -31,9 +31,10 @@ class Forwarder:
         password: str | None,
         origins: Iterable[Origin],
         inside: Callable[[socket.AddressFamily], socket.socket],
+        user: str = "run",
     ) -> None:
         self._proxy = proxy
-        login = base64.b64encode(f"run:{password}".encode()).decode()
+        login = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._login = f"Proxy-Authorization: Basic {login}\r\n" if password is not None else ""
         self._inside = inside
         self._names = Names()

@@ -43,10 +43,12 @@ class Prefix:
 
 
 @contextmanager
-def isolated(proxy: tuple[str, int], password: str | None, origins: Iterable[Origin], files: Files) -> Iterator[Prefix]:
+def isolated(
+    proxy: tuple[str, int], password: str | None, origins: Iterable[Origin], files: Files, user: str = "run"
+) -> Iterator[Prefix]:
     """Namespaces until the block ends. Connections to these origins' hosts and ports reach the proxy.
 
-    With a `password` the proxy is told it, for the user `run`. Raises NotStarted, whose text says what the machine does
+    With a `password` the proxy is told it, for the `user`. Raises NotStarted, whose text says what the machine does
     not allow and what to do.
     """
     if not sys.platform.startswith("linux"):
@@ -67,7 +69,7 @@ def isolated(proxy: tuple[str, int], password: str | None, origins: Iterable[Ori
         stack.callback(_end, holder, ours)
         listeners = _set_up(ours, _mounts(files))
         lock = threading.Lock()
-        forwarder = Forwarder(proxy, password, origins, lambda family: _socket(ours, lock, family))
+        forwarder = Forwarder(proxy, password, origins, lambda family: _socket(ours, lock, family), user)
         stack.callback(_serving(forwarder, *listeners))
         command = [sys.executable, "-I", "-S", str(_INSIDE), "enter", str(holder.pid), os.getcwd(), "--"]  # noqa: PTH109
         yield Prefix(command)
