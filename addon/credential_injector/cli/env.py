@@ -42,7 +42,7 @@ def env(shell: str | None, proxy: str, ca: str, preload: bool) -> None:
 def certificate(ca: str) -> Path:
     """mitmproxy's certificate. Ends the command with a line where there is none."""
     try:
-        path = Path(ca).expanduser()
+        path = Path(ca).expanduser().absolute()  # the shell changes its folder
         if path.is_file():
             return path
     except (OSError, RuntimeError, ValueError):

@@ -80,9 +80,13 @@ class Files:
 def write_files(folder: Path, ca: Path, inherited: Mapping[str, str] | None = None, *, preload: bool = False) -> Files:
     """Write them into an existing folder. `ca` is mitmproxy's certificate. Raises OSError."""
     before = os.environ if inherited is None else inherited
-    named = [Path(before[name]) for name in _NAMED if before.get(name)]
-    # A shell may be told twice, and mitmproxy may have another certificate by now.
-    all_of_them = [*trusted(file for file in named if file.parent != folder), *certificates(ca)]
+    # A shell that is told twice names our bundle, which may hold a certificate that mitmproxy has no more.
+    kept = folder / "named.pem"
+    named = {
+        kept if file.parent == folder else file: None for name in _NAMED if (file := Path(before.get(name, ""))) != ca
+    }
+    kept.write_text("\n".join([one for file in named for one in certificates(file)]), "ascii")
+    all_of_them = [*trusted([kept]), *certificates(ca)]
     files = Files(
         ca,
         folder / "bundle.pem",

@@ -45,7 +45,7 @@ def _bundle(given: Given) -> str:
 
 def _besides(given: Given) -> str:
     """For a program that brings its own list. The bundle has what the variable named before."""
-    return str(given.files.bundle if given.before else given.files.ca)
+    return str(given.files.ca if given.before in ("", str(given.files.ca)) else given.files.bundle)
 
 
 def _java(given: Given) -> str:
