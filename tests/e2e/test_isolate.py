@@ -295,3 +295,21 @@ def test_not_allowed(stage: Stage) -> None:
     assert ran.returncode == 2
     assert "sudo sysctl -w user.max_user_namespaces=10000, or run the command without --isolate" in ran.stderr
     assert not (stage.folder / "ran").exists()
+
+
+def test_proxy_with_login(stage: Stage) -> None:
+    """The user and password of --proxy are told to that proxy, decoded."""
+    stage.env(f"https://api.qa.test:{stage.https_port}")
+    proxy = stage.mitmdump(proxyauth="bob:p@w/1", inject_clients="")
+    url = proxy.url.replace("//", "//bob:p%40w%2F1@")
+    given = [program("credential-injector"), "run", "--isolate", "--proxy", url, "--ca", str(stage.mitmproxy_ca), "--"]
+    ran = subprocess.run(
+        [*given, *python(_HTTP_CLIENT, f"https://api.qa.test:{stage.https_port}/orders")],
+        check=False,
+        cwd=stage.folder,
+        env=environ(stage),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "200\n"), ran.stderr
