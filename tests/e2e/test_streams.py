@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -416,3 +417,36 @@ def test_silence(stage: Stage, trickle: Trickle) -> None:
             proxy.wait_for("Closing connection due to inactivity", times=times)
         trickle.go.release()
         assert answer.readline() == b"data: 1\n"
+
+
+@pytest.mark.parametrize("pause", [0, 0.5], ids=["large", "slow"])
+@pytest.mark.parametrize("way", ["http", "https"])
+@pytest.mark.parametrize("stays", [False, True])
+def test_endless_refusal(stage: Stage, trickle: Trickle, way: str, pause: float, stays: bool) -> None:
+    """A 401 whose body never ends is replaced, or the client gets its beginning. Its server is left."""
+    left = threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        try:
+            while not trickle.left.wait(pause):
+                yield bytes(64 if pause else MEGABYTE)
+        finally:
+            left.set()
+
+    @stage.api.app.get("/endless")
+    def refusing() -> flask.Response:
+        if not stays and trickle.accepts(flask.request.headers.get("Authorization", "")):
+            return flask.Response("orders")
+        return flask.Response(endless(), 401, content_type="text/event-stream")
+
+    url = stage.http if way == "http" else f"https://api.qa.test:{stage.https_port}"
+    stage.env(url)
+    proxy = stage.mitmdump("--set", "flow_detail=0")
+    with opened(proxy, f"{stage.http if way == 'http' else url}/orders", "--cacert", str(stage.mitmproxy_ca)) as answer:
+        answer.read()
+    revoke(stage)
+    written = ["--cacert", str(stage.mitmproxy_ca), "-o", "/dev/null", "-w", "%{http_code} %{errormsg}"]
+    with opened(proxy, *written, f"{url}/endless") as answer:
+        assert answer.read().decode().strip() == ("401" if stays else "200")
+    assert left.wait(20)
+    proxy.wait_for("qa: the API's refusal does not end")

@@ -4,7 +4,8 @@ HACK: all of this is undocumented. mitmproxy knows an answer as a whole, or as w
 mitmproxy 11.0.2 and 12.3.1, where it is the same.
 """
 
-from collections.abc import Callable, Coroutine, Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,16 @@ from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import HttpLayer
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp
+from mitmproxy.proxy.layers.http import _events as events
 from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._events import (
     RequestData,
     RequestEndOfMessage,
+    RequestProtocolError,
     ResponseData,
+    ResponseEndOfMessage,
     ResponseHeaders,
+    ResponseProtocolError,
     ResponseTrailers,
 )
 
@@ -109,6 +114,39 @@ def answer_at_once(flow: http.HTTPFlow) -> None:
             found.client_state = lambda _: iter(())  # the rest, which mitmproxy may have read already
 
     stream.state_consume_request_body = first
+
+
+def end_at(flow: http.HTTPFlow, most: int, seconds: float, tell: Callable[[], None]) -> None:
+    """Let an answer that is kept until its end be over with what there is, once it is this large or this late.
+
+    HACK: `HttpStream.state_consume_response_body` keeps all of it, so it is replaced in this one stream.
+    """
+    handler = next((handler for handler in internals.handlers() if handler.client is flow.client_conn), None)
+    if (found := _stream(flow, handler)) is None:
+        return
+    stream, consume, failed = found, found.state_consume_response_body, found.handle_protocol_error
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+
+    def unless_the_server(event: RequestProtocolError | ResponseProtocolError) -> Generator[Any, Any, None]:
+        if not isinstance(event, ResponseProtocolError):
+            yield from failed(event)
+
+    def bounded(event: HttpEvent) -> Iterator[Any]:
+        yield from consume(event)
+        if not isinstance(event, ResponseData) or (len(stream.response_body_buf) < most and clock() < deadline):
+            return
+        tell()
+        # The server's connection ends, of which the client must not hear.
+        stream.handle_protocol_error = unless_the_server  # type: ignore[method-assign]
+        why: tuple[Any, ...] = ("its answer does not end",)
+        if (codes := getattr(events, "ErrorCode", None)) is not None:  # newer than mitmproxy 11.0.2
+            why += (codes.CANCEL,)
+        yield SendHttp(RequestProtocolError(stream.stream_id, *why), stream.context.server)
+        yield from consume(ResponseEndOfMessage(stream.stream_id))
+        stream.server_state = lambda _: iter(())  # the rest, which mitmproxy may have read already
+
+    stream.state_consume_response_body = bounded
 
 
 def _stream(flow: http.HTTPFlow, handler: Any) -> HttpStream | None:

@@ -21,13 +21,14 @@ from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import AccessToken, NoToken, Served
 from credential_injector.proxy import grpc_calls, internals, masking, record, streams
 from credential_injector.proxy.credential import Again
-from credential_injector.proxy.relay import may_relay
+from credential_injector.proxy.relay import end_at, may_relay
 from credential_injector.proxy.route_table import Route
-from credential_injector.proxy.second_answer import Buffer, Pieces
+from credential_injector.proxy.second_answer import LARGEST_ANSWER, Buffer, Pieces
 
 logger = logging.getLogger(__name__)
 
 DEADLINE = 60.0  # seconds that the second answer may take
+LONGEST_REFUSAL = 5.0  # seconds that the first answer's body may take, where it has no length
 MOST_CAUSES = 1000  # that the log tells once each, before it begins anew
 LONGEST_CHALLENGE = 1000  # characters of the first answer's WWW-Authenticate that are kept
 
@@ -96,9 +97,13 @@ class Retry:
         """Keep an answer from streaming to the client before it is known which one counts. Returns whether it is."""
         if flow.response is None:
             return False
-        if self.refused_route(flow) is not None:
+        if (route := self.refused_route(flow)) is not None:
             self._refused.add(flow.id)
             flow.response.stream = False
+            if "content-length" not in flow.response.headers:
+                line = "the API's refusal does not end, so what came of it so far counts as all of it"
+                tell = partial(self._log_once, logging.WARNING, route.environment, line)
+                end_at(flow, LARGEST_ANSWER, LONGEST_REFUSAL, tell)
             if may_relay(flow, partial(self._relays.pop, flow, None)):
                 self._relays[flow] = None
             return True
