@@ -1,4 +1,4 @@
-"""Which process a client's connection is of."""
+"""Which process a connection is of."""
 
 import os
 import socket
@@ -11,22 +11,15 @@ from typing import Any
 import pytest
 
 from credential_injector.proxy import processes
-from credential_injector.proxy.processes import CAN_TELL, is_of
 from tests.ports import free_port
 
-pytestmark = pytest.mark.skipif(not CAN_TELL, reason="/proc of Linux")
+pytestmark = pytest.mark.skipif(not processes.CAN_TELL, reason="needs Linux's /proc")
 
+V4, V6 = socket.AF_INET, socket.AF_INET6
 CONNECTS = """
 import socket, sys
 with socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET) as one:
     one.connect((sys.argv[1], int(sys.argv[2])))
-    one.recv(1)
-"""
-# Java's sockets are of IPv6, and connect to IPv4 as well.
-CONNECTS_MAPPED = """
-import socket, sys
-with socket.socket(socket.AF_INET6) as one:
-    one.connect((f"::ffff:{sys.argv[1]}", int(sys.argv[2])))
     one.recv(1)
 """
 # The one in the middle ends while its child is connected.
@@ -56,44 +49,6 @@ def connected(host: str, script: str = CONNECTS, *before: str) -> Iterator[tuple
 
 
 @pytest.mark.parametrize(
-    ("host", "script"), [("127.0.0.1", CONNECTS), ("127.0.0.1", CONNECTS_MAPPED), ("::1", CONNECTS)]
-)
-def test_own(host: str, script: str) -> None:
-    """A connection is of the process that holds it, of its parent, and of nobody else's."""
-    with connected(host, script) as (process, peer, here), connected(host) as (stranger, other, there):
-        assert is_of(process, peer, here)
-        assert is_of(os.getpid(), peer, here)
-        assert not is_of(stranger, peer, here)
-        assert not is_of(process, other, there)
-
-
-@pytest.mark.parametrize(("how", "expected"), [("kept", True), ("left", False)])
-def test_parent_ended(how: str, expected: bool) -> None:
-    """A process whose parent has ended still descends from a command that is confined."""
-    with connected("127.0.0.1", LEAVES, how, CONNECTS) as (process, peer, here):
-        assert is_of(process, peer, here) == expected
-
-
-def test_unknown() -> None:
-    """A connection that is not there is nobody's, nor is one from another machine."""
-    port = free_port()
-    assert not is_of(os.getpid(), ("127.0.0.1", port), ("127.0.0.1", port))
-    assert not is_of(os.getpid(), ("192.0.2.1", port), ("127.0.0.1", port))
-
-
-def test_ended() -> None:
-    """No process, no connection."""
-    with connected("127.0.0.1") as (process, peer, here):
-        pass
-    assert not is_of(process, peer, here)
-
-
-pytestmark = pytest.mark.skipif(not processes.CAN_TELL, reason="needs Linux's /proc")
-
-V4, V6 = socket.AF_INET, socket.AF_INET6
-
-
-@pytest.mark.parametrize(
     ("listens", "here", "connects", "there"),
     [
         (V4, "127.0.0.1", V4, "127.0.0.1"),
@@ -103,7 +58,7 @@ V4, V6 = socket.AF_INET, socket.AF_INET6
         (V6, "::", V6, "::ffff:127.0.0.1"),
     ],
 )
-def test_families(listens: socket.AddressFamily, here: str, connects: socket.AddressFamily, there: str) -> None:
+def test_own(listens: socket.AddressFamily, here: str, connects: socket.AddressFamily, there: str) -> None:
     """This process's, and not another's, whichever families the two sockets have."""
     server = socket.create_server((here, 0), family=listens, dualstack_ipv6=here == "::")
     with server, socket.socket(connects) as client:
@@ -114,3 +69,35 @@ def test_families(listens: socket.AddressFamily, here: str, connects: socket.Add
             assert processes.is_of(os.getpid(), peer[:2], at)
             assert not processes.is_of(other.pid, peer[:2], at)
             other.communicate(b"\n")
+
+
+def test_ended() -> None:
+    """A connection whose process has closed it is nobody's."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()):
+            accepted, peer = server.accept()
+        with accepted:
+            assert not processes.is_of(os.getpid(), peer, accepted.getsockname())
+
+
+def test_child() -> None:
+    """A connection is of the process that holds it, of its parent, and of nobody beside it."""
+    with connected("127.0.0.1") as (process, peer, here), connected("127.0.0.1") as (stranger, other, there):
+        assert processes.is_of(process, peer, here)
+        assert processes.is_of(os.getpid(), peer, here)
+        assert not processes.is_of(stranger, peer, here)
+        assert not processes.is_of(process, other, there)
+
+
+@pytest.mark.parametrize(("how", "expected"), [("kept", True), ("left", False)])
+def test_parent_ended(how: str, expected: bool) -> None:
+    """A process whose parent has ended still descends from a command that is confined."""
+    with connected("127.0.0.1", LEAVES, how, CONNECTS) as (process, peer, here):
+        assert processes.is_of(process, peer, here) == expected
+
+
+def test_unknown() -> None:
+    """A connection that is not there is nobody's, nor is one from another machine."""
+    port = free_port()
+    assert not processes.is_of(os.getpid(), ("127.0.0.1", port), ("127.0.0.1", port))
+    assert not processes.is_of(os.getpid(), ("192.0.2.1", port), ("127.0.0.1", port))
