@@ -273,7 +273,10 @@ def refused_handshakes(one: RefusedHandshakes) -> str:
     )
     how = "docs/phones.md#pinning"
     if is_loopback(one.client):
-        how = f'for a program of this machine run: eval "$(credential-injector env)"; for an app see {how}'
+        how = (
+            'start a program of this machine with "credential-injector run -- COMMAND", or run in its shell:'
+            f' eval "$(credential-injector env)"; for an app see {how}'
+        )
     else:
         how = f"see {how}"
     if not one.environment:

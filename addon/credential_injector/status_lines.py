@@ -45,10 +45,16 @@ def overview(now: Overview) -> list[str]:
 
 
 def summary(now: Overview) -> list[str]:
-    """A line for each environment in which anything has happened, for the end."""
+    """A line for each environment in which anything has happened, and one for clients that refused, for the end."""
     all_of_them = [(one.name, one.counts, one.grant_type) for one in now.environments]
     all_of_them += [(name, counted, "") for name, counted in now.gone.items()]
-    return [f"{name}: {counts(counted, grant)}" for name, counted, grant in all_of_them if counted != Counts()]
+    told = [f"{name}: {counts(counted, grant)}" for name, counted, grant in all_of_them if counted != Counts()]
+    if refused := sum(one.number for one in now.handshakes if one.environment):
+        told.append(
+            f"{_many(refused, 'TLS handshake')} {'was' if refused == 1 else 'were'} refused by the client: it does not"
+            " trust the CA, or pins its certificate; see docs/clients.md"
+        )
+    return told
 
 
 def counts(counted: Counts, grant_type: str = "") -> str:

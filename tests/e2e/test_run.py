@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from credential_injector.launch.programs import program
+from tests.certificates import Authority
 from tests.conftest import tool
 from tests.e2e.conftest import Curl, Stage
 
@@ -69,6 +70,17 @@ def test_nothing_injected(stage: Stage) -> None:
     """The summary says what the reason may be."""
     stage.env(stage.https)
     assert "no request got a token" in run(stage, "--", "true").stderr
+
+
+def test_untrusting(stage: Stage) -> None:
+    """A client that brings its own list of authorities refuses, and the summary says so in place of a guess."""
+    authority = stage.folder / "own.pem"
+    authority.write_text(Authority().certificate)
+    curl = tool("curl", package="curl")
+    stage.env(stage.https)
+    told = run(stage, "--", curl, "-sS", "--cacert", str(authority), f"{stage.https}/orders").stderr
+    assert "credential-injector: 1 TLS handshake was refused by the client: it does not trust the CA" in told
+    assert "no request got a token" not in told
 
 
 def test_wrong_file(stage: Stage) -> None:

@@ -74,8 +74,8 @@ def test_bounded(handshakes: Handshakes) -> None:
         (
             RefusedHandshakes("127.0.0.1", HOST, "qa", 1, accepts_others=False),
             f"qa: 127.0.0.1 refused a TLS handshake for {HOST} (pinned or untrusting): it does not trust mitmproxy's"
-            ' CA, or pins its certificate; for a program of this machine run: eval "$(credential-injector env)"; for an'
-            " app see docs/phones.md#pinning",
+            ' CA, or pins its certificate; start a program of this machine with "credential-injector run -- COMMAND",'
+            ' or run in its shell: eval "$(credential-injector env)"; for an app see docs/phones.md#pinning',
         ),
     ],
 )
@@ -83,6 +83,16 @@ def test_told(one: RefusedHandshakes, told: str) -> None:
     """Host, client, both reasons, and what to do; in the status, too."""
     assert messages.refused_handshakes(one) == told
     assert status_lines.overview(Overview((), (), {}, (one,))) == [told]
+
+
+@pytest.mark.parametrize(("number", "times"), [(1, "1 TLS handshake was"), (3, "3 TLS handshakes were")])
+def test_summary(number: int, times: str) -> None:
+    """The end tells how many there were for configured hosts, and for no others."""
+    ours = RefusedHandshakes(PHONE, HOST, "qa", number, accepts_others=False)
+    others = RefusedHandshakes(PHONE, "ads.example.com", "", 7, accepts_others=False)
+    told = f"{times} refused by the client: it does not trust the CA, or pins its certificate; see docs/clients.md"
+    assert status_lines.summary(Overview((), (), {}, (ours, others))) == [told]
+    assert status_lines.summary(Overview((), (), {}, (others,))) == []
 
 
 @pytest.mark.parametrize(
