@@ -161,10 +161,7 @@ def test_metadata() -> None:
 
 def test_variables() -> None:
     """docs/clients.md names each variable that is set, and who reads it."""
-    told = [
-        (re.findall(r"`(\w+)`", names), readers)
-        for names, readers in table("docs/clients.md", "## Programs on this machine")
-    ]
+    told = [(re.findall(r"`(\w+)`", names), readers) for names, readers in table("docs/clients.md", "## What is set")]
     assert told == [(list(row.names), row.readers) for row in VARIABLES]
 
 
