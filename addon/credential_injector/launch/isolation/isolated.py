@@ -161,7 +161,13 @@ def _serving(forwarder: Forwarder, tcp: socket.socket, tcp6: socket.socket, udp:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    def work() -> None:
+        try:
+            loop.run_until_complete(serve())
+        finally:
+            loop.close()
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     ready.wait()
 
