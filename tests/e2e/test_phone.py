@@ -98,7 +98,13 @@ def test_terminal(stage: Stage) -> None:
     words += ["--mode", "regular", "--mode", f"wireguard@127.0.0.1:{port}"]
     environ = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     process = subprocess.Popen(
-        words, cwd=stage.folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        words,
+        cwd=stage.folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        umask=0o022 if os.name == "posix" else -1,  # as a person has it, unlike the tests
     )
     proxy = Mitmproxy(process)
     try:
