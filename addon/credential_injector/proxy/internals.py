@@ -1,4 +1,5 @@
-"""Every undocumented part of mitmproxy that the add-on uses. A new mitmproxy is checked here and nowhere else.
+"""Every undocumented part of mitmproxy that the add-on uses. A new mitmproxy is checked here and in `relay.py`, which
+changes the answer of one flow, and nowhere else.
 
 Read in mitmproxy 11.0.2 and 12.3.1, where all of it is the same.
 """
