@@ -23,10 +23,10 @@ from credential_injector.launch.programs import NotStarted
 from credential_injector.launch.proxy import Proxy, started
 from credential_injector.launch.variables import Variable, rows, variables
 
-_NOTHING = (
-    "no request got a token: the command sent none to a configured host, or does not use the proxy (try --isolate)"
+_NOTHING_ISOLATED = (
+    "no request got a token: the command sent none to a configured host, or mitmproxy could not connect to that host"
 )
-_NOTHING_ISOLATED = "no request got a token: the command sent none to a configured host"
+_NOTHING = f"{_NOTHING_ISOLATED}, or the command does not use the proxy (try --isolate)"
 
 
 @dataclass(frozen=True, slots=True)
