@@ -90,3 +90,29 @@ def test_aiohttp(stage: Stage, tmp_path: Path) -> None:
     asked = "from aiohttp import ClientSession as S; print(S().heeds, S(trust_env=False).heeds)"
     printed = said(stage, tmp_path / "files", sys.executable, "-c", asked, PYTHONPATH=str(tmp_path / "own"))
     assert printed == "True False"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_urllib3_password(stage: Stage, tmp_path: Path, scheme: str) -> None:
+    """The login in the proxy's URL is sent as it is, not as a URL spells it."""
+    url = stage.http if scheme == "http" else stage.https
+    stage.env(url)
+    (tmp_path / "files").mkdir()
+    proxy = stage.mitmdump(proxyauth="user:p@s/s%").url.replace("://", "://user:p%40s%2Fs%25@")
+    given = variables(proxy, write_files(tmp_path / "files", stage.mitmproxy_ca, preload=True))
+    environment = {name: value for name, value in {**os.environ, **given}.items() if value is not None}
+    command = [sys.executable, "-c", URLLIB3, f"{url}/orders"]
+    ran = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=60)
+    assert ran.stdout.startswith("200 "), ran.stderr
+
+
+@pytest.mark.parametrize(("package", "name"), [("aiohttp", "client"), ("urllib3", "poolmanager")])
+def test_unknown_shape(stage: Stage, tmp_path: Path, package: str, name: str) -> None:
+    """A module of this name that looks different is imported as it is."""
+    folder = tmp_path / "own" / package
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / f"{name}.py").touch()
+    asked = f"import {package}.{name}; print('imported')"
+    own = str(tmp_path / "own")
+    assert said(stage, tmp_path / "files", sys.executable, "-c", asked, PYTHONPATH=own) == "imported"

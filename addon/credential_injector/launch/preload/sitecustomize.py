@@ -32,13 +32,19 @@ def _urllib3(module: Any) -> None:
             return plain(self, *given, **named)
         if "_through_proxy" not in vars(self):
             login = module.parse_url(proxy).auth
-            headers = sys.modules["urllib3"].make_headers(proxy_basic_auth=login) if login else None
+            headers = sys.modules["urllib3"].make_headers(proxy_basic_auth=_unquoted(login)) if login else None
             self._through_proxy = module.ProxyManager(
                 proxy, headers=self.headers, proxy_headers=headers, **self.connection_pool_kw
             )
         return self._through_proxy.urlopen(*given, **named)
 
     module.PoolManager.urlopen = urlopen
+
+
+def _unquoted(login: str) -> str:
+    from urllib.parse import unquote  # here, as it takes a while; urllib3 has imported it
+
+    return unquote(login)
 
 
 _CHANGES = {"aiohttp.client": _aiohttp, "urllib3.poolmanager": _urllib3}
@@ -57,7 +63,11 @@ class _Finder:
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            change(module)
+            # Another release, or another module of this name, may look different.
+            try:  # noqa: SIM105 - contextlib takes a while to import
+                change(module)
+            except AttributeError:
+                pass
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
