@@ -15,7 +15,7 @@ from credential_injector.origins.claims import Claim
 from credential_injector.origins.hosts import normalise_host
 from credential_injector.origins.index import Destination
 from credential_injector.origins.origin import DEFAULT_PORTS
-from credential_injector.proxy.credential import Before
+from credential_injector.proxy.credentials.credential import Before
 from credential_injector.proxy.policy import Policy, Verdict
 from credential_injector.proxy.routes import Routes
 

@@ -13,7 +13,7 @@ from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken, NoToken, Served
 from credential_injector.origins.origin import parse_origin
 from credential_injector.proxy import record
-from credential_injector.proxy.credential import Before
+from credential_injector.proxy.credentials.credential import Before
 from credential_injector.proxy.route_table import Route
 from credential_injector.status import Counts
 from credential_injector.tokens.provider import Named, Provider

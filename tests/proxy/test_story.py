@@ -4,7 +4,7 @@ import pytest
 
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.proxy import story
-from credential_injector.proxy.credential import Before
+from credential_injector.proxy.credentials.credential import Before
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from credential_injector.cli.environments import complete, envs_option, find_fol
 from credential_injector.cli.output import WrongCall, write
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth.token import AccessToken
-from credential_injector.proxy.credential import HeaderCredential
+from credential_injector.proxy.credentials import credential_of
 
 
 @click.command()
@@ -76,4 +76,4 @@ def check(names: tuple[str, ...], *, envs: str, tokens: str, upstream_ca: str, p
 
 
 def _headers(environment: Environment, token: AccessToken) -> dict[str, str]:
-    return HeaderCredential(environment).headers(token)
+    return credential_of(environment).headers(token)

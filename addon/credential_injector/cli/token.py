@@ -11,7 +11,7 @@ from credential_injector.cli.output import write
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder
 from credential_injector.oauth.token import NoToken, Served
-from credential_injector.proxy.credential import HeaderCredential
+from credential_injector.proxy.credentials import credential_of
 from credential_injector.threads import in_thread
 from credential_injector.tokens.provider import Named, Provider
 
@@ -39,7 +39,7 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
     """
     folder = find_folder(envs, name)
     environment, served = run_with_store(lambda store: _token(folder, store), tokens)
-    credential = HeaderCredential(environment)
+    credential = credential_of(environment)
     headers = credential.headers(served.token)
     if form == "json":
         answer = {

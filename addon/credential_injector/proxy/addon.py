@@ -19,9 +19,10 @@ from credential_injector import messages, status_lines
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import AccessToken, NoToken, Served
-from credential_injector.proxy import credential, flows, internals, options, page, phone, record, unopened, web_guard
+from credential_injector.proxy import flows, internals, options, page, phone, record, unopened, web_guard
 from credential_injector.proxy.client_tls import ClientTls
 from credential_injector.proxy.commands import Commands
+from credential_injector.proxy.credentials import earlier
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.grpc_calls import Status
@@ -164,7 +165,7 @@ class CredentialInjector:
         try:
             replays = flow.is_replay == "request" and record.was_injected(flow)
             if replays:
-                credential.take_back(flow.request.headers, flow.metadata[record.KEY])
+                earlier.take_back(flow.request.data, flow.metadata[record.KEY])
             verdict = self._policy.decide(FlowRequest(flow, self._connections))
             if verdict is None or verdict.action != "inject":
                 if replays:

@@ -15,7 +15,7 @@ from mitmproxy.io import FlowReader, FlowWriter
 
 from credential_injector.oauth.fingerprints import fingerprint
 from credential_injector.proxy import candidates, flows, internals, masking, record
-from credential_injector.proxy.credential import earlier_masks
+from credential_injector.proxy.credentials.earlier import earlier_masks
 from credential_injector.proxy.masking import Mask
 
 

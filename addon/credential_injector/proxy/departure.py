@@ -99,7 +99,7 @@ class Departure:
         who = " or ".join([*options.what_changes_requests(), "another script", "a person"])
         self._decide_again(flow, f"{who} has sent the request elsewhere")
         credential = sent.route.credential
-        if flow in self._sent and not credential.is_in(flow.request, sent.token):
+        if flow in self._sent and not credential.is_in(flow.request.data, sent.token):
             self._strip(flow, f"{who} has replaced its {credential.place}")
 
     def _decide_again(self, flow: http.HTTPFlow, reason: str) -> None:

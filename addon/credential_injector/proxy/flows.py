@@ -9,7 +9,7 @@ from credential_injector.origins.claims import Claim
 from credential_injector.origins.hosts import is_address, is_loopback, normalise_host
 from credential_injector.origins.index import Destination
 from credential_injector.proxy import internals, record
-from credential_injector.proxy.credential import Before
+from credential_injector.proxy.credentials.credential import Before
 from credential_injector.proxy.server_connections import Connections
 
 # Their clients have made-up addresses, 169.254.0.1 and 10.0.0.1 (measured in 11.0.2 and 12.3.1). Those of local mode

@@ -35,7 +35,7 @@ class Outcome:
     def inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         """Write the credential into the request."""
         environment = route.environment
-        before = route.credential.apply(flow.request, served.token)
+        before = route.credential.apply(flow.request.data, served.token)
         if before is None and flow.is_replay is not None:
             before = flows.replaced_before(flow)
         other = self._owner(before.claims, environment) if before is not None and before.claims is not None else ""
@@ -52,7 +52,7 @@ class Outcome:
         if verdict.action == "block":
             self.block(flow, route, reason, word=word, closes=verdict.closes)
             return
-        before = route.credential.found_in(flow.request)
+        before = route.credential.found_in(flow.request.data)
         if verdict.action == "keep":
             record.kept(flow, route, reason, before)
         else:
@@ -121,7 +121,7 @@ class Outcome:
         # mitmproxy crashes on a response that is set before the body streams. Whether it streams is known in `request`.
         # If it does, the request goes out, so it must carry no credential; then the API refuses it.
         if route is not None:
-            route.credential.remove(flow.request)
+            route.credential.remove(flow.request.data)
         self._pending[flow.id] = route, reason, word, status
 
     def body_is_there(self, flow: http.HTTPFlow) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol, cast
 from credential_injector.diagnosis.diagnosis import Diagnosis
 from credential_injector.oauth.token import Served
 from credential_injector.proxy import story
-from credential_injector.proxy.credential import Before, is_recorded
+from credential_injector.proxy.credentials.credential import Before
+from credential_injector.proxy.credentials.earlier import is_recorded
 from credential_injector.proxy.route_table import Route
 
 KEY = "inject"

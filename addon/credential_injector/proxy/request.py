@@ -5,7 +5,7 @@ from typing import Protocol
 
 from credential_injector.origins.claims import Claim
 from credential_injector.origins.index import Destination
-from credential_injector.proxy.credential import Before
+from credential_injector.proxy.credentials.credential import Before
 from credential_injector.proxy.masking import Headers
 
 

@@ -20,7 +20,7 @@ from credential_injector.environments.file_names import printable
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import AccessToken, NoToken, Served
 from credential_injector.proxy import grpc_calls, internals, masking, record, streams
-from credential_injector.proxy.credential import Again
+from credential_injector.proxy.credentials.credential import Again
 from credential_injector.proxy.relay import end_at, may_relay
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.second_answer import LARGEST_ANSWER, Buffer, Pieces

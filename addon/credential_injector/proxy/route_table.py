@@ -18,7 +18,7 @@ from credential_injector.oauth.token import AccessToken
 from credential_injector.origins.hosts import LONGEST_NAME, is_loopback
 from credential_injector.origins.index import Destination, Destinations, distance
 from credential_injector.origins.origin import DEFAULT_PORTS, Origin
-from credential_injector.proxy.credential import HeaderCredential
+from credential_injector.proxy.credentials import credential_of
 from credential_injector.proxy.story import Story, story
 from credential_injector.status import Counts
 from credential_injector.tokens.source import TokenSource
@@ -44,7 +44,7 @@ class Route:
         self.source = source
         self.counts = counts
         self.origin = origin or environment.origins[0]
-        self.credential = HeaderCredential(environment)
+        self.credential = credential_of(environment)
         self.others = [Route(environment, source, counts, one) for one in environment.origins[1:]] if not origin else []
         """Those of the environment's further origins."""
         self._story: Story | None = None

@@ -18,7 +18,7 @@ from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.schemes import SCHEMES
 from credential_injector.oauth.token import AccessToken, Served
 from credential_injector.origins.origin import Origin
-from credential_injector.proxy.credential import Before, Credential
+from credential_injector.proxy.credentials.credential import Before, Credential
 
 HEADLINE = 17  # characters
 MOST_NAMES = 12  # of a claim or a scope that a comment lists; the metadata has all

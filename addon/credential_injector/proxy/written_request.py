@@ -10,7 +10,7 @@ from credential_injector.origins.claims import Claim
 from credential_injector.origins.hosts import is_loopback
 from credential_injector.origins.index import Destination
 from credential_injector.origins.origin import parse_origin, parse_page_origin
-from credential_injector.proxy.credential import Before
+from credential_injector.proxy.credentials.credential import Before
 
 THIS_MACHINE = "127.0.0.1"
 

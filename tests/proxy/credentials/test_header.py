@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 from mitmproxy import http
+from mitmproxy.http import RequestData
 
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken
-from credential_injector.proxy import credential
-from credential_injector.proxy.credential import Again, Before, HeaderCredential
+from credential_injector.proxy.credentials.credential import Again, Before
+from credential_injector.proxy.credentials.header import HeaderCredential
 from tests.oauth.test_jwt_claims import jwt
 from tests.proxy.test_record import QA
 
@@ -16,14 +17,14 @@ TOKEN = AccessToken("canary-token", 1000.0, 4600.0)
 EXTRA = (("X-Tenant", "canary-tenant"), ("X-Key", "x"))
 
 
-def request(*fields: tuple[str, str], version: str = "HTTP/1.1") -> http.Request:
+def request(*fields: tuple[str, str], version: str = "HTTP/1.1") -> RequestData:
     headers = [(name.encode(), value.encode()) for name, value in fields]
     made = http.Request.make("GET", "https://api.example.com/", headers=http.Headers(headers))
     made.http_version = version
-    return made
+    return made.data
 
 
-def fields(made: http.Request) -> list[tuple[str, str]]:
+def fields(made: RequestData) -> list[tuple[str, str]]:
     """The headers, but for the two that mitmproxy adds."""
     written = [(name.decode(), value.decode()) for name, value in made.headers.fields]
     return [field for field in written if field[0].lower() not in ("host", "content-length")]
@@ -117,31 +118,6 @@ def test_answered(status: int, challenge: str, again: Again) -> None:
     """A 401 asks for another token, unless the token lacks a scope, which the next one would lack, too."""
     answer = http.Response.make(status, headers={"WWW-Authenticate": challenge} if challenge else {})
     assert HeaderCredential(QA).answered(answer) is again
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("Basic c2VjcmV0", "Basic"),
-        ("bearer abc", "Bearer"),
-        ("Digest username=x", "Digest"),
-        ("canary", "another value"),
-        ("canary two words", "another value"),
-        ("", "another value"),
-    ],
-)
-def test_scheme(value: str, shown: str) -> None:
-    """Only the name of an authentication scheme is shown."""
-    assert credential.scheme(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("value", "rest"),
-    [("Bearer canary", "canary"), ("ApiKey canary", "ApiKey canary"), ("canary", "canary"), ("", "")],
-)
-def test_without_scheme(value: str, rest: str) -> None:
-    """Only a known scheme is cut off: another first word may be part of the secret."""
-    assert credential.without_scheme(value) == rest
 
 
 @pytest.mark.parametrize(("size", "is_read"), [(1000, True), (10**6, False)])

@@ -1,0 +1,23 @@
+"""The fields of a request's headers."""
+
+from credential_injector.proxy.masking import Headers
+
+
+def drop_header(headers: Headers, name: str) -> None:
+    """Remove a header."""
+    lower = name.lower().encode()
+    headers.fields = tuple(field for field in headers.fields if field[0].lower() != lower)
+
+
+def set_header(headers: Headers, name: bytes, value: bytes) -> None:
+    """Put a value into a header, in the place of all that stands there."""
+    lower = name.lower()
+    fields: list[tuple[bytes, bytes]] = []
+    new: tuple[bytes, bytes] | None = (name, value)
+    for field in headers.fields:
+        if field[0].lower() != lower:
+            fields.append(field)
+        elif new is not None:
+            fields.append((field[0], value))
+            new = None
+    headers.fields = (*fields, new) if new is not None else tuple(fields)
