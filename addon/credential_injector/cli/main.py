@@ -6,6 +6,7 @@ from credential_injector import __version__
 from credential_injector.cli.check import check
 from credential_injector.cli.env import env
 from credential_injector.cli.explain import explain
+from credential_injector.cli.import_ import import_
 from credential_injector.cli.init import init
 from credential_injector.cli.login import login
 from credential_injector.cli.mitmproxy import dump, web
@@ -14,7 +15,7 @@ from credential_injector.cli.redact import redact
 from credential_injector.cli.run import run
 from credential_injector.cli.token import token
 
-_COMMANDS = (check, dump, env, explain, init, login, path, redact, run, token, web)
+_COMMANDS = (check, dump, env, explain, import_, init, login, path, redact, run, token, web)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)
@@ -25,6 +26,7 @@ def main() -> None:
     \b
     Examples:
       credential-injector init qa
+      credential-injector import orders.postman_collection.json
       credential-injector run -- curl https://api.qa.example.com/orders
       credential-injector web
       mitmdump -s "$(credential-injector path)"

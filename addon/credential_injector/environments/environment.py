@@ -43,12 +43,13 @@ class Environment:
 
 def read(file: EnvFile) -> Environment | None:
     """The environment of one file, or None if there are mistakes, which `file.mistakes` holds."""
-    name = file.path.stem
-    if not _NAME.fullmatch(name):
-        file.wrong("the file's name", "cannot name an environment; expected letters, digits, '-', '_' and '.'")
-        return None
-    text = file.text()
-    if text is None:
+    text = file.text() if _is_named(file) else None
+    return None if text is None else parse(file, text)
+
+
+def parse(file: EnvFile, text: str) -> Environment | None:
+    """As `read`, of a text that is not, or not yet, in the file."""
+    if not _is_named(file):
         return None
     values, given = _values(file, file.bindings(text, keys.canonical, keys.name_or_line))
     for where, what in checks.check(values, given):
@@ -60,8 +61,15 @@ def read(file: EnvFile) -> Environment | None:
         {name: values.pop(name) for name in part.__slots__ if name in values} for part in (TokenRequest, Transport)
     )
     return Environment(
-        name, file.shown, token_request=TokenRequest(**request), transport=Transport(**transport), **values
+        file.path.stem, file.shown, token_request=TokenRequest(**request), transport=Transport(**transport), **values
     )
+
+
+def _is_named(file: EnvFile) -> bool:
+    named = _NAME.fullmatch(file.path.stem) is not None
+    if not named:
+        file.wrong("the file's name", "cannot name an environment; expected letters, digits, '-', '_' and '.'")
+    return named
 
 
 def _values(file: EnvFile, bindings: Mapping[str, Binding]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -1,0 +1,1 @@
+"""What other programs know about an API's credentials -> environment files."""

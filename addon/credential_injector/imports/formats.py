@@ -1,0 +1,33 @@
+"""Which formats can be imported; a row for each."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from credential_injector.imports.draft import Draft
+from credential_injector.imports.source import NotImportable, Source
+
+
+class Format(NamedTuple):
+    """One format."""
+
+    name: str
+    """As people call it: `Postman collection`."""
+    recognises: Callable[[Source], bool]
+    """Whether a file is of this format, right or wrong."""
+    drafts: Callable[[Source, Sequence[Source]], list[Draft]]
+    """What the file says. Further files are environments that fill in its variables. Raises NotImportable."""
+
+
+FORMATS: tuple[Format, ...] = ()
+"""In the order in which they are tried."""
+
+
+def drafts_of(sources: Sequence[Source]) -> list[Draft]:
+    """What these files say: those of one format belong together, the first is the main one. Raises NotImportable."""
+    first, *others = sources
+    for one in FORMATS:
+        if one.recognises(first):
+            return one.drafts(first, others)
+    raise NotImportable(
+        first.path, "", f"is of no known format; expected one of {', '.join(one.name for one in FORMATS)}"
+    )

@@ -1,0 +1,156 @@
+"""A file of another program's: read carefully, as anybody may have written it."""
+
+import json
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from credential_injector.environments.file_names import printable
+
+LARGEST = 20 << 20  # bytes; the largest collections that people share have a few MB
+LARGEST_YAML = 2 << 20  # bytes; a reader of YAML in Python takes seconds for each
+DEEPEST = 100  # objects and lists within one another
+STDIN = Path("-")
+
+
+class NotImportable(ValueError):
+    """Why a file cannot be imported: `FILE: PLACE: what is wrong; expected ...`. It repeats no value."""
+
+    def __init__(self, path: Path, place: str, what: str) -> None:
+        super().__init__(": ".join(filter(None, (shown(path), place, what))))
+
+
+class Source(NamedTuple):
+    """One file."""
+
+    path: Path
+    text: str
+    document: Any
+    """What the JSON or YAML in it says; None where it is neither."""
+
+    @property
+    def name(self) -> str:
+        """As messages name it."""
+        return shown(self.path)
+
+    def beside(self, name: str) -> "Source | None":
+        """Another file of the same folder; None where there is none. Raises NotImportable."""
+        path = self.path.with_name(name)
+        return open_source(path) if self.path != STDIN and path.is_file() else None
+
+    def wrong(self, place: str, what: str) -> NotImportable:
+        """The mistake at this place."""
+        return NotImportable(self.path, place, what)
+
+
+def shown(path: Path) -> str:
+    """A path as messages name it."""
+    return "standard input" if path == STDIN else printable(str(path))
+
+
+def open_source(path: Path) -> Source:
+    """Read a file, or standard input for `-`. Raises NotImportable."""
+    content = _stdin() if path == STDIN else _content(path)
+    if len(content) > LARGEST:
+        raise NotImportable(path, "", f"is larger than {LARGEST >> 20} MB; expected an export of a few")
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise NotImportable(path, f"byte {error.start}", "is not UTF-8; expected text that is saved as UTF-8") from None
+    return Source(path, text, _document(path, text))
+
+
+def _stdin() -> bytes:
+    return sys.stdin.buffer.read(LARGEST + 1)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        # Not before it is known to be a file: to open a pipe would wait for somebody to write.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise NotImportable(path, "", "is no file; expected an exported file, or - for standard input")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return b"" if size == 0 else file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:  # a ValueError where the name holds a NUL
+        if isinstance(error, NotImportable):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else "its name holds a NUL"
+        raise NotImportable(path, "", f"cannot be read ({reason}); expected an exported file") from None
+
+
+def _document(path: Path, text: str) -> Any:
+    if re.match(r"\s*[\[{]", text):
+        document = _json(path, text)
+    elif path.suffix.lower() in (".yaml", ".yml"):
+        document = _yaml(path, text)
+    else:
+        return None
+    _check_depth(path, document)
+    return document
+
+
+def _json(path: Path, text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            raise NotImportable(path, "", "gives one key of an object twice, and programs differ in which one counts")
+        return made
+
+    def no_number(_: str) -> NoReturn:
+        raise NotImportable(path, "", "holds NaN or Infinity, which is no JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
+    except NotImportable:
+        raise
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        cut = "; is the file complete?" if error.pos >= len(text.rstrip()) else ""
+        raise NotImportable(path, place, f"is no JSON ({error.msg}); expected an exported file{cut}") from None
+    except RecursionError:
+        raise _too_deep(path) from None
+    except ValueError:  # a number of thousands of digits
+        raise NotImportable(path, "", "holds a number that is too long; expected an exported file") from None
+
+
+def _yaml(path: Path, text: str) -> Any:
+    from ruamel.yaml import YAML  # late, as are all of these: it takes a while
+    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.events import AliasEvent
+
+    if len(text) > LARGEST_YAML:
+        raise NotImportable(path, "", f"is larger than {LARGEST_YAML >> 20} MB; expected JSON for a file of this size")
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        if re.search(r"[*]\w", text) and any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
+            raise NotImportable(path, "", "uses aliases of YAML (*name); expected a file without them")
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        raise NotImportable(path, place, "is no YAML; expected an exported file") from None
+    except RecursionError:
+        raise _too_deep(path) from None
+    except ValueError as error:  # such as an impossible date, which the reader makes one of
+        if isinstance(error, NotImportable):
+            raise
+        raise NotImportable(path, "", "holds a value that YAML cannot be; expected an exported file") from None
+
+
+def _check_depth(path: Path, document: Any) -> None:
+    """Readers of formats recurse. Raises NotImportable."""
+    layer: list[Any] = [document]
+    for _ in range(DEEPEST):
+        nested = [part for part in layer if isinstance(part, dict | list)]
+        layer = [inner for part in nested for inner in (part.values() if isinstance(part, dict) else part)]
+        if not layer:
+            return
+    raise _too_deep(path)
+
+
+def _too_deep(path: Path) -> NotImportable:
+    return NotImportable(path, "", f"nests more than {DEEPEST} objects and lists; expected an exported file")
