@@ -186,5 +186,5 @@ def names(requirements: list[str] | None) -> set[str]:
 def test_readme() -> None:
     """It tells of no dependency that is not there."""
     table = (ROOT / "README.md").read_text().partition("| dependency | what for |\n|---|---|\n")[2].partition("\n\n")[0]
-    told = {name for line in table.splitlines() for name in re.findall(r"[\w-]+", line.split(" | ")[0])} - {"optional"}
+    told = {name for line in table.splitlines() for name in re.findall(r"[\w.-]+", line.split(" | ")[0])} - {"optional"}
     assert told == {re.split(r"[<>=]", requirement)[0] for requirement in RUNTIME}
