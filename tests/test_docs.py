@@ -149,14 +149,15 @@ def test_words() -> None:
 
 def test_metadata() -> None:
     """docs/verify.md tells each key of a flow's metadata, and no other."""
-    flow = flow_of()
-    record.retried(
-        flow, route_of(replace(QA, extra_headers=(("X-Key", "1"),))), Served(TOKEN, "cached", 1.0), ("401", "200"), ""
-    )
-    record.streamed(flow, "response", 1)
-    record.outlived(flow)
+    keys: set[str] = set()
+    for place in ({"header": "X-Key"}, {"query": "key"}, {"cookie": "key"}):
+        flow, environment = flow_of(), replace(QA, extra_headers=(("X-Key", "1"),), **place)  # type: ignore[arg-type]
+        record.retried(flow, route_of(environment), Served(TOKEN, "cached", 1.0), ("401", "200"), "")
+        record.streamed(flow, "response", 1)
+        record.outlived(flow)
+        keys |= set(flow.metadata[record.KEY])
     told = {key for keys, _ in table("docs/verify.md", "## Scripts") for key in re.findall(r"`(\w+)`", keys)}
-    assert told == set(flow.metadata[record.KEY])
+    assert told == keys
 
 
 def test_variables() -> None:

@@ -34,8 +34,8 @@ def environment(*origins: str, **fields: Any) -> Environment:
     return Environment("qa", "envs/qa.env", tuple(map(parse_origin, origins)), **fields)
 
 
-def headers(_: Environment, token: AccessToken) -> Mapping[str, str]:
-    return {"Authorization": f"Bearer {token.value}", "X-Key": "canary-key"}
+def outgoing(_: Environment, token: AccessToken, path: str) -> tuple[Mapping[str, str], str]:
+    return {"Authorization": f"Bearer {token.value}", "X-Key": "canary-key"}, path
 
 
 def jwt(**claims: Any) -> str:
@@ -47,7 +47,7 @@ def sent(
 ) -> Finding:
     now = time.time()
     served = served or Served(AccessToken(TOKEN, now, now + 300), "fetched", 300)
-    finding = asyncio.run(Probe(path, headers, trust or Trust()).send(to, served, **options))
+    finding = asyncio.run(Probe(path, outgoing, trust or Trust()).send(to, served, **options))
     assert "canary" not in repr(finding)
     return finding
 
@@ -194,7 +194,7 @@ def test_hangs() -> None:
 def test_no_path(path: str) -> None:
     """What is no path is refused."""
     with pytest.raises(ValueError, match="begins with a slash"):
-        Probe(path, headers, Trust())
+        Probe(path, outgoing, Trust())
 
 
 @pytest.mark.parametrize(("trusted", "requests"), [(True, 1), (False, 0)])

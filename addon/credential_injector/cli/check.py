@@ -9,9 +9,7 @@ import click
 
 from credential_injector.cli.environments import complete, envs_option, find_folder, run_with_store, tokens_option
 from credential_injector.cli.output import WrongCall, write
-from credential_injector.environments.environment import Environment
-from credential_injector.oauth.token import AccessToken
-from credential_injector.proxy.credentials import credential_of
+from credential_injector.proxy.credentials import outgoing
 
 
 @click.command()
@@ -58,7 +56,7 @@ def check(names: tuple[str, ...], *, envs: str, tokens: str, upstream_ca: str, p
     except ValueError as error:
         raise WrongCall(f"--upstream-ca: {upstream_ca}: {error}") from None
     try:
-        probe = None if path is None else Probe(path, _headers, trust)
+        probe = None if path is None else Probe(path, outgoing, trust)
     except ValueError as error:
         raise WrongCall(f"--probe: {error}") from None
     tell = partial(click.echo, err=True)
@@ -73,7 +71,3 @@ def check(names: tuple[str, ...], *, envs: str, tokens: str, upstream_ca: str, p
         write("\n".join(table(checkups)))
     if not all(one.ok for one in checkups):
         sys.exit(1)
-
-
-def _headers(environment: Environment, token: AccessToken) -> dict[str, str]:
-    return credential_of(environment).headers(token)

@@ -11,7 +11,7 @@ from credential_injector.cli.output import write
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder
 from credential_injector.oauth.token import NoToken, Served
-from credential_injector.proxy.credentials import credential_of
+from credential_injector.proxy.credentials import outgoing
 from credential_injector.threads import in_thread
 from credential_injector.tokens.provider import Named, Provider
 
@@ -39,8 +39,10 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
     """
     folder = find_folder(envs, name)
     environment, served = run_with_store(lambda store: _token(folder, store), tokens)
-    credential = credential_of(environment)
-    headers = credential.headers(served.token)
+    try:
+        headers, path = outgoing(environment, served.token)
+    except NoToken as error:
+        raise click.ClickException(f"{environment.name}: {messages.failure(environment, error)}") from None
     if form == "json":
         answer = {
             "environment": environment.name,
@@ -48,10 +50,17 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
             "expires_at": None if served.seconds_left == float("inf") else int(served.token.expires_at),
             "source": served.source,
             "headers": headers,
+            "query": path.partition("?")[2],
         }
         write(json.dumps(answer, indent=2))
     elif form == "header":
-        write(f"{credential.place}: {headers[credential.place]}")
+        if environment.query:
+            where = (
+                f"{environment.name}: QUERY={environment.query} puts the credential into the URL, and not into a header"
+            )
+            raise click.ClickException(f"{where}; use --json, whose query is what goes behind the URL's question mark")
+        name = environment.header or "Cookie"
+        write(f"{name}: {headers[name]}")
     else:
         write(served.token.value)
 

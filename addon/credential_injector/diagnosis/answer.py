@@ -34,7 +34,7 @@ _LOGIN_PARAMETERS = frozenset(("response_type", "SAMLRequest"))
 def size(evidence: Evidence, _: Objection) -> Diagnosis | None:
     """The headers are too large (RFC 6585 section 5)."""
     environment = evidence.environment
-    own = len(f"{environment.header}: {environment.prefix} {evidence.token.value}".encode())
+    own = len(f"{environment.header or environment.place[0]}: {environment.prefix} {evidence.token.value}".encode())
     # A server that refuses headers has not come to the API, which would answer in JSON.
     may_be = evidence.status == 400 and own > LARGE_HEADER and "json" not in evidence.first("Content-Type").lower()
     if evidence.status != 431 and not may_be:

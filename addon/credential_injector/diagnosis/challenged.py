@@ -116,14 +116,14 @@ def other_scheme(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     # With an error it has read the token, whatever it calls the scheme.
     if objection.error or not offered or len(offered) < len(objection.offered):
         return None
-    values = {"offered": offered, "sent": sent, "header": environment.header}
+    values = {"offered": offered, "sent": sent, "header": environment.place[0]}
     asks = f"the API asks for {' or '.join(offered)}"
     if not evidence.in_authorization:
         if not objection.offers("Bearer"):
             return None
-        cause = f"{asks} in Authorization, and the token goes in {environment.header}"
-        return Diagnosis("header", "header", cause, f"if the API takes no {environment.header}, remove HEADER from"
-                         f" {file}", values)  # fmt: skip
+        place, key = environment.place
+        cause = f"{asks} in Authorization, and the token goes in {place}"
+        return Diagnosis("header", "header", cause, f"if the API takes no {place}, remove {key} from {file}", values)
     if objection.offers(sent):
         return None
     goes = f"as {sent}" if sent else "without a scheme before it"

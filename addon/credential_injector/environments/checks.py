@@ -9,6 +9,7 @@ from credential_injector.oauth.client_auth import METHODS, possible
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.schemes import SCHEMES
+from credential_injector.oauth.token import is_cookie
 from credential_injector.origins.hosts import is_loopback
 
 Mistakes = Iterator[tuple[str, str]]
@@ -27,6 +28,7 @@ _OF_METHODS = {key for method in METHODS.values() for key in (*method.needs, *me
 def check(values: Values, given: Given) -> Mistakes:
     """Every mistake of this kind."""
     yield from check_header_names(values)
+    yield from check_place(values, given)
     yield from check_grant(values, given)
     yield from check_pairs(values, given)
 
@@ -40,6 +42,8 @@ def default_method(grant: str, given: Collection[str]) -> str:
 
 def default_prefix(values: Values) -> str:
     """Bearer is for Authorization. GRANT_TYPE=basic names its scheme, for any header."""
+    if "query" in values or "cookie" in values:
+        return ""
     fixed = FIXED.get(values.get("grant_type", ""))
     if fixed is not None and fixed.prefix:
         return fixed.prefix
@@ -60,6 +64,22 @@ def check_header_names(values: Values) -> Mistakes:
             yield family, "names a header twice, as upper and lower case are the same; expected each header once"
         if family == "HEADER_" and (header := values.get("header", "Authorization")).lower() in names:
             yield f"HEADER_{header}", "would replace the credential; expected another header"
+
+
+def check_place(values: Values, given: Given) -> Mistakes:
+    """A credential goes to one place."""
+    places = [key for key in ("HEADER", "QUERY", "COOKIE") if key in given]
+    for key in places[1:]:
+        yield given[key], f"is given besides {places[0]}; expected one of them"
+    if "PREFIX" in given and places and places[0] != "HEADER":
+        yield given["PREFIX"], f"goes before a credential in a header, and {places[0]} names another place; remove it"
+    if any(name.lower() == "cookie" for name, _ in values.get("extra_headers", ())) and "COOKIE" in given:
+        yield "HEADER_Cookie", "would replace the cookie of COOKIE; expected one of them"
+    if "COOKIE" in given and not is_cookie(dict(values.get("values", ())).get("VALUE", "x")):
+        yield (
+            given["VALUE"],
+            "cannot stand in a cookie; expected visible ASCII without spaces, quotes, commas, ; and \\",
+        )
 
 
 def check_grant(values: Values, given: Given) -> Mistakes:

@@ -30,7 +30,12 @@ class Environment:
     token_request: TokenRequest
     transport: Transport = field(default_factory=Transport)
     header: str = "Authorization"
+    """Empty: the credential goes into `query` or `cookie`."""
     prefix: str = "Bearer"
+    query: str = ""
+    """The query parameter in which the credential goes."""
+    cookie: str = ""
+    """The cookie in which it goes."""
     extra_headers: Fields = field(default=(), repr=False)
     """Further headers that go into the request with the credential."""
     overwrite: Overwrite = "always"
@@ -39,6 +44,13 @@ class Environment:
     """The methods that get a token; None: all of them."""
     page_origins: frozenset[str] = frozenset()
     """Origins whose pages get a token for cross-site requests, too, as a browser writes them into the Origin header."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where the credential goes, as messages name it, and the key that says so."""
+        if self.query:
+            return f"query parameter {self.query}", "QUERY"
+        return (f"cookie {self.cookie}", "COOKIE") if self.cookie else (self.header, "HEADER")
 
 
 def read(file: EnvFile) -> Environment | None:
@@ -111,6 +123,8 @@ def _set_defaults(file: EnvFile, values: dict[str, Any], given: Mapping[str, str
         values.setdefault("auth_method", checks.default_method(grant, given))
         if "issuer" not in values:
             values.setdefault("endpoint", values["origins"][0].base + DEFAULT_TOKEN_PATH)
+    if "query" in values or "cookie" in values:
+        values["header"] = values["prefix"] = ""
     if "prefix" not in values:
         values["prefix"] = checks.default_prefix(values)
         if not values["prefix"]:

@@ -81,6 +81,8 @@ KEYS: Mapping[str, Key] = {
     "INSECURE_TLS": Key("insecure_tls", parsers.true),
     "HEADER": Key("header", parsers.header_name),
     "PREFIX": Key("prefix", parsers.prefix),
+    "QUERY": Key("query", parsers.query_name),
+    "COOKIE": Key("cookie", parsers.cookie_name),
     "OVERWRITE": Key("overwrite", parsers.one_of("always", "never", "only")),
     "WITHOUT_TOKEN": Key("without_token", parsers.one_of("block", "pass")),
     "METHODS": Key("methods", parsers.methods),

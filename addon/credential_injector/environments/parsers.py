@@ -151,3 +151,17 @@ def header_value(value: str) -> str:
 def prefix(value: str) -> str:
     """What stands before a credential in its header; maybe nothing."""
     return header_value(value) if value else ""
+
+
+def query_name(value: str) -> str:
+    """The name of a query parameter."""
+    if not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError("is not a parameter's name; expected one such as api_key, without spaces")
+    return value
+
+
+def cookie_name(value: str) -> str:
+    """The name of a cookie."""
+    if not HEADER_NAME.fullmatch(value):  # RFC 6265 section 4.1.1
+        raise ValueError("is not a cookie's name; expected letters, digits and hyphens")
+    return value

@@ -47,7 +47,7 @@ class NoToken(Exception):
     the answer: redirect, http_<status>, invalid_response, expired, late, clock;
     the issuer: no_metadata, invalid_metadata, issuer_mismatch, unsupported_auth_method;
     a login: login_required, login_refused, login_endpoint, redirect_uri, invalid_authorization_response;
-    this program: ending, internal.
+    this program: ending, internal, invalid_cookie.
     `reason` says in our words what happened, and where; it repeats nothing that the server wrote.
     """
 
@@ -89,6 +89,11 @@ class NoToken(Exception):
 def is_sendable(value: str) -> bool:
     """Whether it can stand in a header: visible ASCII, and spaces inside."""
     return re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value) is not None
+
+
+def is_cookie(value: str) -> bool:
+    """Whether a cookie can hold it (RFC 6265 section 4.1.1)."""
+    return re.fullmatch(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+", value) is not None
 
 
 def is_scope(value: str) -> bool:

@@ -183,7 +183,11 @@ class CredentialInjector:
         return None
 
     def _inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
-        self._outcome.inject(flow, route, served)
+        try:
+            self._outcome.inject(flow, route, served)
+        except NoToken as error:  # its place cannot hold this one
+            self._outcome.no_token(flow, route, error)
+            return
         self._departure.track(flow, route, served)
         self._streams.leaves(flow)
 

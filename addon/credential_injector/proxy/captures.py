@@ -17,6 +17,7 @@ from credential_injector.oauth.fingerprints import fingerprint
 from credential_injector.proxy import candidates, flows, internals, masking, record
 from credential_injector.proxy.credentials.earlier import earlier_masks
 from credential_injector.proxy.masking import Mask
+from credential_injector.proxy.request_fields import RequestFields
 
 
 class Unreadable(Exception):
@@ -74,7 +75,7 @@ def _survey(source: Path) -> tuple[int, list[Mask]]:
     for flow in _flows(source):
         count += 1
         for injected in _injected(flow):
-            masks.update(found := earlier_masks(injected.request.headers, injected.metadata[record.KEY]))
+            masks.update(found := earlier_masks(injected.request.data, injected.metadata[record.KEY]))
             carried = injected.metadata[record.KEY]
             token, length = carried["token"], candidates.length_of(carried.get("token_length"))
             if token is not None and length is not None and not any(len(mask.secret) == length for mask in found):
@@ -110,7 +111,8 @@ def _hide(flow: Flow, masks: list[Mask]) -> None:
     if isinstance(flow, http.HTTPFlow):
         flows.hide_proxyauth(flow)
         if record.was_injected(flow):
-            masking.hide(flow.request.headers, earlier_masks(flow.request.headers, flow.metadata[record.KEY]))
+            masks_of_flow = earlier_masks(flow.request.data, flow.metadata[record.KEY])
+            masking.hide(RequestFields(flow.request.data), masks_of_flow)
     for message in _messages(flow):
         if content := _content(message):
             masked = masking.masked(content, masks)

@@ -18,6 +18,7 @@ from credential_injector.oauth.token import AccessToken, Served
 from credential_injector.proxy import flows, internals, masking, options
 from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.masking import Mask
+from credential_injector.proxy.request_fields import RequestFields
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.server_connections import Connections
 
@@ -86,11 +87,11 @@ class Departure:
     async def _while_intercepted(self, flow: http.HTTPFlow) -> None:
         sent = self._sent[flow]
         if self.masks:
-            masking.hide(flow.request.headers, sent.masks, escaped=False)
+            masking.hide(RequestFields(flow.request.data), sent.masks, escaped=False)
             await internals.show_again(flow)  # mitmweb has shown the credential already
         await internals.resumed(flow)
         if self.masks and flow in self._sent:  # it has not been stripped meanwhile
-            masking.show(flow.request.headers, sent.masks)
+            masking.show(RequestFields(flow.request.data), sent.masks)
 
     def _check(self, flow: http.HTTPFlow) -> None:
         sent = self._sent.get(flow)
@@ -117,7 +118,7 @@ class Departure:
     def _strip(self, flow: http.HTTPFlow, reason: str) -> None:
         sent = self._sent.pop(flow)
         self.headers_sent(flow)
-        masking.drop(flow.request.headers, sent.masks)
+        masking.drop(RequestFields(flow.request.data), sent.masks)
         self._withdraw(flow, sent.route, reason)
 
     # --- How its server is connected ----------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ class Departure:
         if sent is None or sent.answered:
             return None
         self.headers_sent(flow)
-        masking.drop(flow.request.headers, sent.masks)
+        masking.drop(RequestFields(flow.request.data), sent.masks)
         return sent.route
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
@@ -167,10 +168,10 @@ class Departure:
         if not self.masks:
             return
         masks = sent.masks
-        for message in (flow.request, flow.response):
-            for headers in (message.headers, message.trailers) if message is not None else ():
-                if headers is not None:
-                    masking.hide(headers, masks)
+        answer = (flow.response.headers, flow.response.trailers) if flow.response is not None else ()
+        for fields in (RequestFields(flow.request.data), flow.request.trailers, *answer):
+            if fields is not None:
+                masking.hide(fields, masks)
         # mitmproxy quotes from a malformed answer.
         if flow.error is not None:
             flow.error.msg = masking.masked(flow.error.msg, masks)

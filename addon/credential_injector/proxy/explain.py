@@ -11,6 +11,7 @@ from credential_injector.environments.spelling import closest
 from credential_injector.origins.hosts import is_name
 from credential_injector.origins.index import Destination, Destinations, difference
 from credential_injector.origins.origin import DEFAULT_PORTS, Origin
+from credential_injector.proxy.credentials import place_of
 from credential_injector.proxy.policy import BRINGS_ITS_OWN, RULES, Policy, Verdict, in_another_form
 from credential_injector.proxy.request import Request
 from credential_injector.proxy.routes import Routes
@@ -198,7 +199,7 @@ def _credential(environment: Environment) -> str:
     """What a request gets, without a secret."""
     noun = messages.noun(environment.token_request.grant_type)
     more = "".join(f", {name}: <secret>" for name, _ in environment.extra_headers)
-    return f"{environment.header}: {f'{environment.prefix} ' if environment.prefix else ''}<{noun}>{more}"
+    return place_of(environment).described(f"<{noun}>") + more
 
 
 def _base(destination: Destination) -> str:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from credential_injector.oauth.fingerprints import fingerprint
+from credential_injector.proxy import cookies, parameters
 
 LONGEST_PREFIX = 8  # words; trying each one costs a hash
 SHORTEST_SECRET = 8  # characters; a shorter one may stand elsewhere by chance, and is masked in its own header only
@@ -30,7 +31,9 @@ class Mask(NamedTuple):
 
 def mask_of(environment: str, header: str, secret: str, label: str) -> Mask:
     """The mask of an environment's credential. Each secret of an environment needs its own label: see `show`."""
-    return Mask(header.lower(), secret, f"<{environment} {label}>")
+    # In a query a plus sign is a space, and a space would end the URL.
+    space = "+" if header == ":path" else " "
+    return Mask(header.lower(), secret, f"<{environment} {label}>".replace(" ", space))
 
 
 def unnamed(header: str = "") -> str:
@@ -84,13 +87,34 @@ def show(headers: Headers, masks: Iterable[Mask]) -> None:
 
 
 def drop(headers: Headers, masks: Iterable[Mask]) -> None:
-    """Remove every header that holds one of the credentials, in whatever form, or its placeholder."""
+    """Remove every header that holds one of the credentials, in whatever form, or its placeholder.
+
+    Of a request's path and of a Cookie header only the parameter or the cookie is removed.
+    """
     for mask in masks:
         headers.fields = tuple(
-            (name, value)
+            (name, left)
             for name, value in headers.fields
-            if not (_reaches(mask, name) and (_bytes(mask.placeholder) in value or _holds(value, mask.secret)))
+            if (left := _without(name, value, mask) if _reaches(mask, name) else value) is not None
         )
+
+
+def _without(name: bytes, value: bytes, mask: Mask) -> bytes | None:
+    def holds(part: bytes) -> bool:
+        return _bytes(mask.placeholder) in part or _holds(part, mask.secret)
+
+    def is_one(part: bytes) -> bool:
+        own = part.partition(b"=")[2].strip() if len(mask.secret) < SHORTEST_SECRET else b""
+        return own in (_bytes(mask.secret), _bytes(mask.placeholder)) if own else holds(part)
+
+    if not holds(value):
+        return value
+    match name.lower():
+        case b":path":
+            return parameters.without(value, is_one)
+        case b"cookie":
+            return cookies.without(value, is_one) or None
+    return None
 
 
 def carries(headers: Headers, mask: Mask) -> bool:

@@ -47,17 +47,21 @@ class Finding:
     """Why it is not known whether the API takes the token, and what to do."""
 
 
+Outgoing = Callable[[Environment, AccessToken, str], tuple[Mapping[str, str], str]]
+
+
 class Probe:
     """A request for `path`, which may have a query, in each environment.
 
-    `headers` are those in which the proxy sends a token. Raises ValueError where the path is none.
+    `outgoing` gives the headers and the path with which the proxy sends a token. Raises ValueError where the path is
+    none.
     """
 
-    def __init__(self, path: str, headers: Callable[[Environment, AccessToken], Mapping[str, str]], trust: Trust):
+    def __init__(self, path: str, outgoing: Outgoing, trust: Trust):
         if not re.fullmatch(r"/[\x21-\x22\x24-\x7e]*", path):
             raise ValueError("is no path; expected one such as /orders?limit=1, which begins with a slash")
         self._path = path
-        self._headers = headers
+        self._outgoing = outgoing
         # Verified as mitmproxy verifies it, and never kept for the next environment's credential.
         self._network = Network(Connections(lambda *_: trust.context))
 
@@ -84,14 +88,17 @@ class Probe:
         method = next((one for one in METHODS if environment.methods is None or one in environment.methods), None)
         if method is None:
             return Finding(note=f"nothing was probed: METHODS in {file} has neither GET nor HEAD")
-        headers, url = self._headers(environment, served.token), origin.base + self._path
         server = AuthorizationServer(Transport(proxy="", timeout=deadline), network=self._network)
         try:
+            headers, path = self._outgoing(environment, served.token, self._path)
+            url = origin.base + path
             answer = await server.converse(lambda conversation: conversation.head(method, url, headers), url)
         except NoToken as error:
             if error.code in _TOLD_BY_TLS:
                 return Finding()
-            return Finding(problem=f"probe: {error.reason}; check HOST in {file}, and the network or VPN")
+            place = error.code == "invalid_cookie"
+            check = f"COOKIE in {file}" if place else f"HOST in {file}, and the network or VPN"
+            return Finding(problem=f"probe: {error.reason}; check {check}")
         diagnosis = diagnose(
             Evidence(
                 environment,

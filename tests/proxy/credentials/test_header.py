@@ -8,8 +8,8 @@ from mitmproxy.http import RequestData
 
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken
+from credential_injector.proxy.credentials import credential_of, outgoing
 from credential_injector.proxy.credentials.credential import Again, Before
-from credential_injector.proxy.credentials.header import HeaderCredential
 from tests.oauth.test_jwt_claims import jwt
 from tests.proxy.test_record import QA
 
@@ -75,7 +75,8 @@ def test_apply(
     replaced: str | None,
 ) -> None:
     """It takes the place of all that the client sent there, is found and masked there, and can be removed."""
-    one, made = HeaderCredential(replace(QA, **changes)), request(*sent, version=version)  # type: ignore[arg-type]
+    environment, made = replace(QA, **changes), request(*sent, version=version)  # type: ignore[arg-type]
+    one = credential_of(environment)
     before = Before(replaced) if replaced is not None else None
     assert one.found_in(made) == before
     assert one.apply(made, TOKEN) == before
@@ -83,7 +84,9 @@ def test_apply(
     assert one.is_in(made, TOKEN)
     secrets = {mask.secret for mask in one.masks(TOKEN)}
     assert {secret for _, value in arrives for secret in secrets if value.endswith(secret)} == secrets
-    assert [line.partition(": ")[0] for line in one.described(TOKEN).split("\n")] == list(one.headers(TOKEN))
+    assert [line.partition(": ")[0] for line in one.described(TOKEN).split("\n")] == list(
+        outgoing(environment, TOKEN)[0]
+    )
     assert "canary" not in one.described(TOKEN)
     one.remove(made)
     assert one.found_in(made) is None
@@ -94,7 +97,7 @@ def test_apply(
 @pytest.mark.parametrize(("grant", "shown"), [("client_credentials", TOKEN.fingerprint), ("static", None)])
 def test_fingerprint(grant: str, shown: str | None) -> None:
     """A credential that a person chose has none: it could be found by trying."""
-    one = HeaderCredential(replace(QA, token_request=TokenRequest(grant_type=grant)))
+    one = credential_of(replace(QA, token_request=TokenRequest(grant_type=grant)))
     assert one.fingerprint(TOKEN) == shown
     assert one.described(TOKEN) == f"Authorization: Bearer <{shown or 'secret'}>"
     record: dict[str, object] = {"token": None}
@@ -117,12 +120,12 @@ def test_fingerprint(grant: str, shown: str | None) -> None:
 def test_answered(status: int, challenge: str, again: Again) -> None:
     """A 401 asks for another token, unless the token lacks a scope, which the next one would lack, too."""
     answer = http.Response.make(status, headers={"WWW-Authenticate": challenge} if challenge else {})
-    assert HeaderCredential(QA).answered(answer) is again
+    assert credential_of(QA).answered(answer) is again
 
 
 @pytest.mark.parametrize(("size", "is_read"), [(1000, True), (10**6, False)])
 def test_large(size: int, is_read: bool) -> None:
     """A client's token of a megabyte is not taken apart, nor kept: that would cost 20 ms, and memory for each."""
-    found = HeaderCredential(QA).found_in(request(("Authorization", f"Bearer {jwt(a='x' * size)}")))
+    found = credential_of(QA).found_in(request(("Authorization", f"Bearer {jwt(a='x' * size)}")))
     assert found is not None
     assert (found.scheme, found.claims is not None) == ("Bearer", is_read)

@@ -3,6 +3,7 @@
 A credential sees a request and its answer, and awaits nothing.
 """
 
+import re
 from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -11,10 +12,13 @@ from credential_injector.oauth import jwt_claims
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.schemes import SCHEMES
 from credential_injector.oauth.token import AccessToken
+from credential_injector.proxy import grpc_calls
 from credential_injector.proxy.grpc_calls import Answer
 from credential_injector.proxy.masking import Headers, Mask
 
 LONGEST_SENT = 65536  # bytes of what a client sends that are looked at and remembered; no server takes as many
+
+_INSUFFICIENT_SCOPE = re.compile(r'error="?insufficient_scope', re.IGNORECASE)  # RFC 6750 section 3.1
 
 
 class Again(Enum):
@@ -63,7 +67,10 @@ class Credential(Protocol):
         """The word for it in a flow's headline: its prefix, else its place."""
 
     def apply(self, request: Request, token: AccessToken) -> Before | None:
-        """Write it into the request. Returns what the client sent in its place, as `found_in`."""
+        """Write it into the request. Returns what the client sent in its place, as `found_in`.
+
+        Raises NoToken where its place cannot hold this one.
+        """
 
     def found_in(self, request: Carrier) -> Before | None:
         """What the client sent in its place; None where it sent nothing."""
@@ -79,9 +86,6 @@ class Credential(Protocol):
 
     def fingerprint(self, token: AccessToken) -> str | None:
         """What may be shown of a token. None: a person chose it, so that it could be found by trying."""
-
-    def headers(self, token: AccessToken) -> dict[str, str]:
-        """The headers as the API gets them."""
 
     def described(self, token: AccessToken) -> str:
         """What `apply` writes, without a secret: `Authorization: Bearer <sha256:…>`, a line each."""
@@ -112,3 +116,12 @@ def without_scheme(value: str) -> str:
     """What stands behind the authentication scheme of a header value; all of it where that is no known scheme."""
     first, _, rest = value.partition(" ")
     return rest if first.lower() in SCHEMES else value
+
+
+def refused(answer: Answer) -> Again:
+    """Whether an API refuses a token as RFC 6750 has it."""
+    if grpc_calls.as_http(answer) != 401:
+        return Again.NO
+    # A token that lacks a scope is a good one; the next one would lack it, too.
+    lacks_scope = _INSUFFICIENT_SCOPE.search(answer.headers.get("www-authenticate", ""))
+    return Again.NO if lacks_scope else Again.NEW_TOKEN

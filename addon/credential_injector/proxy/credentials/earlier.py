@@ -8,16 +8,19 @@ from typing import Any
 
 from credential_injector.oauth import fingerprints
 from credential_injector.proxy import masking
+from credential_injector.proxy.credentials.cookie import CookiePlace
 from credential_injector.proxy.credentials.credential import Carrier, without_scheme
 from credential_injector.proxy.credentials.fields import drop_header
+from credential_injector.proxy.credentials.query import QueryPlace
 from credential_injector.proxy.masking import Headers, Mask
+from credential_injector.proxy.request_fields import PATH, RequestFields
 
 
 def is_recorded(record: Mapping[str, Any]) -> bool:
     """Whether a record holds what the functions below need. What was read from a file may hold anything."""
     names = record.get("headers", [])
     return (
-        isinstance(record.get("header", ""), str)
+        all(isinstance(record.get(place, ""), str) for place in ("header", "query", "cookie"))
         and isinstance(names, list)
         and all(isinstance(name, str) for name in names)
     )
@@ -25,35 +28,50 @@ def is_recorded(record: Mapping[str, Any]) -> bool:
 
 def take_back(request: Carrier, record: Mapping[str, Any]) -> None:
     """Remove an earlier credential, or its mask, from a request that is replayed: it may go elsewhere by now."""
-    headers = request.headers
+    fields = RequestFields(request)
     for name in record.get("headers", []):
-        drop_header(headers, name)
-    token, length, masks = record["token"], record.get("token_length"), earlier_masks(headers, record)
+        drop_header(request.headers, name)
+    token, length, masks = record["token"], record.get("token_length"), earlier_masks(request, record)
     # What is of another length is none of ours: a person has put it in the token's place, and it stays.
     if not isinstance(length, int) or any(
         len(mask.secret) == length or fingerprints.fingerprint(mask.secret) == token for mask in masks
     ):
-        masking.drop(headers, masks)
-    placeholder = masking.mask_of(record["environment"], "", "", token or masking.unnamed()).placeholder
-    masking.drop(headers, [Mask("", placeholder, placeholder)])
+        masking.drop(fields, masks)
+    for field in ("", PATH.decode()):
+        placeholder = masking.mask_of(record["environment"], field, "", token or masking.unnamed()).placeholder
+        masking.drop(fields, [Mask("", placeholder, placeholder)])
 
 
-def earlier_masks(headers: Headers, record: Mapping[str, Any]) -> list[Mask]:
+def earlier_masks(request: Carrier, record: Mapping[str, Any]) -> list[Mask]:
     """The masks of an earlier credential, as far as it is not masked yet.
 
     Where no header holds the token's fingerprint (it has none, or was made with the key of another user), that is
-    whatever stands in the token's own header.
+    whatever stands in the token's own place.
     """
-    environment, token = record["environment"], record["token"]
-    found = masking.find(headers, environment, token) if token is not None else None
-    masks = [found] if found is not None else []
-    if found is None:
-        header, label = record.get("header", "Authorization"), token or masking.unnamed()
+    environment, token, headers = record["environment"], record["token"], request.headers
+    label = token or masking.unnamed()
+    masks: list[Mask] = []
+    if place := _place(record):
+        masked = masking.mask_of(environment, "", "", label).placeholder
+        for value in place.values(request):
+            if value and value != masked:
+                masks += [masking.mask_of(environment, field, form, label) for field, form in place.written(value)]
+    elif token is not None and (found := masking.find(headers, environment, token)) is not None:
+        masks.append(found)
+    else:
         # The prefix may be any: all of the secret may stand behind each of the words.
+        header = record.get("header", "Authorization")
         masks += _masks(headers, environment, header, label, lambda value: masking.endings(without_scheme(value)))
     for name in record.get("headers", []):
         masks += _masks(headers, environment, name, masking.unnamed(name), lambda value: [value])
     return masks
+
+
+def _place(record: Mapping[str, Any]) -> QueryPlace | CookiePlace | None:
+    """Where a credential went that went in no header."""
+    if name := record.get("query"):
+        return QueryPlace(name)
+    return CookiePlace(name) if (name := record.get("cookie")) else None
 
 
 def _masks(

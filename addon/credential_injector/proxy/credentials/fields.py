@@ -1,6 +1,19 @@
 """The fields of a request's headers."""
 
+from typing import Protocol
+
 from credential_injector.proxy.masking import Headers
+
+_HTTP2 = (b"HTTP/2.0", b"HTTP/3")  # as mitmproxy writes them
+
+
+class _Versioned(Protocol):
+    http_version: bytes
+
+
+def is_http2(request: _Versioned) -> bool:
+    """Whether names of headers are in lower case: HTTP/2 and 3."""
+    return request.http_version in _HTTP2
 
 
 def drop_header(headers: Headers, name: str) -> None:

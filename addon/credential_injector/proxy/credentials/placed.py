@@ -1,0 +1,80 @@
+"""A token at its place, and maybe further headers of the environment beside it."""
+
+from typing import Any
+
+from credential_injector.environments.environment import Environment
+from credential_injector.oauth.grants import FIXED
+from credential_injector.oauth.token import AccessToken
+from credential_injector.proxy import masking
+from credential_injector.proxy.credentials.credential import Again, Before, Carrier, Request, refused
+from credential_injector.proxy.credentials.fields import drop_header, is_http2, set_header
+from credential_injector.proxy.credentials.place import Place
+from credential_injector.proxy.grpc_calls import Answer
+from credential_injector.proxy.masking import Mask
+from credential_injector.proxy.request_fields import RequestFields
+
+
+class PlacedCredential:
+    """As Credential."""
+
+    __slots__ = ("_extra", "_extra_http2", "_fixed", "_name", "_place", "label", "place")
+
+    def __init__(self, environment: Environment, place: Place) -> None:
+        self._place = place
+        self.place = place.name
+        self.label = place.label
+        self._name = environment.name
+        self._fixed = environment.token_request.grant_type in FIXED
+        self._extra = environment.extra_headers
+        self._extra_http2 = tuple((name.lower(), value) for name, value in self._extra)
+
+    def apply(self, request: Request, token: AccessToken) -> Before | None:
+        """As in Credential."""
+        replaced = self._place.write(request, token.value)
+        if self._extra:
+            for name, value in self._extra_http2 if is_http2(request) else self._extra:
+                set_header(request.headers, name.encode(), value.encode())
+        return replaced
+
+    def found_in(self, request: Carrier) -> Before | None:
+        """As in Credential."""
+        return self._place.found_in(request)
+
+    def remove(self, request: Carrier) -> None:
+        """As in Credential."""
+        self._place.remove(request)
+        for name, _ in self._extra:
+            drop_header(request.headers, name)
+
+    def is_in(self, request: Carrier, token: AccessToken) -> bool:
+        """As in Credential."""
+        return masking.carries(RequestFields(request), self.masks(token)[0])
+
+    def masks(self, token: AccessToken) -> tuple[Mask, ...]:
+        """As in Credential."""
+        label = self.fingerprint(token) or masking.unnamed()
+        return (
+            *(masking.mask_of(self._name, field, form, label) for field, form in self._place.written(token.value)),
+            *(masking.mask_of(self._name, name, value, masking.unnamed(name)) for name, value in self._extra),
+        )
+
+    def fingerprint(self, token: AccessToken) -> str | None:
+        """As in Credential."""
+        return None if self._fixed else token.fingerprint
+
+    def described(self, token: AccessToken) -> str:
+        """As in Credential."""
+        shown = "<secret>" if self._fixed else f"<{token.fingerprint}>"
+        return "\n".join([self._place.described(shown), *(f"{name}: <secret>" for name, _ in self._extra)])
+
+    def record(self, token: AccessToken, into: dict[str, Any]) -> None:
+        """As in Credential."""
+        self._place.record(into)
+        if not self._fixed:
+            into["token"], into["token_length"] = token.fingerprint, len(token.value)
+        if self._extra:
+            into["headers"] = [name for name, _ in self._extra]
+
+    def answered(self, answer: Answer) -> Again:
+        """As in Credential."""
+        return refused(answer)
