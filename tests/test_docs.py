@@ -150,7 +150,7 @@ def test_words() -> None:
 def test_metadata() -> None:
     """docs/verify.md tells each key of a flow's metadata, and no other."""
     keys: set[str] = set()
-    for place in ({"header": "X-Key"}, {"query": "key"}, {"cookie": "key"}):
+    for place in ({"header": "X-Key"}, {"query": "key"}, {"cookie": "key", "production": True}):
         flow, environment = flow_of(), replace(QA, extra_headers=(("X-Key", "1"),), **place)  # type: ignore[arg-type]
         record.retried(flow, route_of(environment), Served(TOKEN, "cached", 1.0), ("401", "200"), "")
         record.streamed(flow, "response", 1)

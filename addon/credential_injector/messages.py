@@ -65,6 +65,7 @@ _TROUBLE = "wait, or ask whoever runs the authorization server"
 # code of a failure.
 _WORDS = {
     "client": "not admitted",
+    "confirm": "not confirmed",
     "malformed": "malformed",
     "method": "bad method",
     "names": "other server",

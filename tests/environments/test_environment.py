@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from credential_injector.environments import keys
 from credential_injector.environments.folder import Folder, InvalidEnvironments
 from credential_injector.oauth.request import TokenRequest, Transport
+from credential_injector.origins.methods import SAFE, Methods
 from tests.certificates import self_signed
 from tests.environments.files import CERTIFICATE, CERTIFICATE_KEY, ENOUGH, SECRET, WHOLE, read
 
@@ -71,7 +72,18 @@ def test_every_key(envs: Path) -> None:
     )
     assert (environment.header, environment.prefix) == ("X-Api-Token", "")
     assert (environment.overwrite, environment.without_token) == ("never", "pass")
-    assert environment.methods == frozenset({"GET", "HEAD"})
+    assert environment.methods == Methods(frozenset({"GET", "HEAD"}))
+    assert (environment.confirm, environment.production) == (None, False)
+
+
+def test_production(envs: Path) -> None:
+    """A production environment is read-only, unless METHODS says otherwise."""
+    lines = "HOST=https://a.example\nGRANT_TYPE=static\nVALUE=x\nPRODUCTION=true\n"
+    assert read(envs, lines).methods == SAFE
+    environment = read(envs, f"{lines}METHODS=GET, POST /search\nCONFIRM=post /orders/, DELETE")
+    assert str(environment.methods) == "GET, POST /search"
+    assert str(environment.confirm) == "DELETE, POST /orders"
+    assert environment.title == "\u2757qa"
 
 
 def test_default_endpoint(envs: Path) -> None:

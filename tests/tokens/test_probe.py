@@ -18,6 +18,7 @@ from credential_injector.environments.environment import Environment
 from credential_injector.environments.owners import Owners
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import AccessToken, Served
+from credential_injector.origins.methods import Methods
 from credential_injector.origins.origin import parse_origin
 from credential_injector.tokens.probe import Finding, Probe
 from credential_injector.tokens.upstream_tls import Trust
@@ -166,12 +167,13 @@ def test_place(origins: list[str], path: str, line: str) -> None:
     ("methods", "method", "note"),
     [
         (None, "GET", ""),
-        (frozenset({"GET", "HEAD"}), "GET", ""),
-        (frozenset({"POST", "HEAD"}), "HEAD", ""),
-        (frozenset({"POST"}), "", "nothing was probed: METHODS in envs/qa.env has neither GET nor HEAD"),
+        (Methods(frozenset({"GET", "HEAD"})), "GET", ""),
+        (Methods(frozenset({"POST", "HEAD"})), "HEAD", ""),
+        (Methods(frozenset({"POST"}), (("GET", "/orders"),)), "GET", ""),
+        (Methods(frozenset({"POST"})), "", "nothing was probed: METHODS in envs/qa.env has neither GET nor HEAD"),
     ],
 )
-def test_methods(methods: frozenset[str] | None, method: str, note: str) -> None:
+def test_methods(methods: Methods | None, method: str, note: str) -> None:
     """METHODS decides with which method."""
     with fakes.keeping(http(200, b"")) as (url, seen):
         finding = sent("/orders", environment(url.removesuffix("/token"), methods=methods))

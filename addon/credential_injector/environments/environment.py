@@ -10,6 +10,7 @@ from credential_injector.environments.env_file import Binding, EnvFile
 from credential_injector.environments.spelling import closest
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.request import Fields, TokenRequest, Transport
+from credential_injector.origins.methods import SAFE, Methods
 from credential_injector.origins.origin import Origin
 
 Overwrite = Literal["always", "never", "only"]
@@ -40,10 +41,19 @@ class Environment:
     """Further headers that go into the request with the credential."""
     overwrite: Overwrite = "always"
     without_token: WithoutToken = "block"  # noqa: S105 - not a password
-    methods: frozenset[str] | None = None
+    methods: Methods | None = None
     """The methods that get a token; None: all of them."""
+    confirm: Methods | None = None
+    """The methods for which a person has to agree."""
+    production: bool = False
+    """Every flow says so, and without METHODS only safe methods get a token."""
     page_origins: frozenset[str] = frozenset()
     """Origins whose pages get a token for cross-site requests, too, as a browser writes them into the Origin header."""
+
+    @property
+    def title(self) -> str:
+        """Its name, with a sign for production."""
+        return title(self.name, production=self.production)
 
     @property
     def place(self) -> tuple[str, str]:
@@ -51,6 +61,11 @@ class Environment:
         if self.query:
             return f"query parameter {self.query}", "QUERY"
         return (f"cookie {self.cookie}", "COOKIE") if self.cookie else (self.header, "HEADER")
+
+
+def title(name: str, *, production: bool) -> str:
+    """An environment's name, with a sign for production."""
+    return f"\N{HEAVY EXCLAMATION MARK SYMBOL}{name}" if production else name
 
 
 def read(file: EnvFile) -> Environment | None:
@@ -123,6 +138,8 @@ def _set_defaults(file: EnvFile, values: dict[str, Any], given: Mapping[str, str
         values.setdefault("auth_method", checks.default_method(grant, given))
         if "issuer" not in values:
             values.setdefault("endpoint", values["origins"][0].base + DEFAULT_TOKEN_PATH)
+    if values.get("production"):
+        values.setdefault("methods", SAFE)
     if "query" in values or "cookie" in values:
         values["header"] = values["prefix"] = ""
     if "prefix" not in values:

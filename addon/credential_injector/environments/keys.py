@@ -86,6 +86,8 @@ KEYS: Mapping[str, Key] = {
     "OVERWRITE": Key("overwrite", parsers.one_of("always", "never", "only")),
     "WITHOUT_TOKEN": Key("without_token", parsers.one_of("block", "pass")),
     "METHODS": Key("methods", parsers.methods),
+    "CONFIRM": Key("confirm", parsers.methods),
+    "PRODUCTION": Key("production", parsers.true),
     "ORIGINS": Key("page_origins", parsers.page_origins),
 }
 FAMILIES: Mapping[str, Key] = {

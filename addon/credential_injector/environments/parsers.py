@@ -5,6 +5,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from credential_injector.oauth.request import parse_endpoint
+from credential_injector.origins.methods import Methods, parse_methods
 from credential_injector.origins.origin import Origin, parse_origin, parse_page_origin
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
@@ -124,12 +125,9 @@ def page_origins(value: str) -> frozenset[str]:
     return frozenset(parse_page_origin(item) for item in items(text(value)))
 
 
-def methods(value: str) -> frozenset[str]:
-    """HTTP methods."""
-    given = items(text(value))
-    if not all(HEADER_NAME.fullmatch(item) for item in given):
-        raise ValueError("is malformed; expected methods such as GET,HEAD")
-    return frozenset(item.upper() for item in given)
+def methods(value: str) -> Methods:
+    """HTTP methods, each maybe with a path."""
+    return parse_methods(items(text(value)))
 
 
 def header_name(value: str) -> str:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
-from mitmproxy.proxy.server_hooks import ServerConnectionHookData
-from mitmproxy.tls import ClientHelloData, TlsData
+from mitmproxy.tls import ClientHelloData
 
 from credential_injector import messages, status_lines
 from credential_injector.environments.folder import InvalidEnvironments
@@ -26,6 +25,7 @@ from credential_injector.proxy.credentials import earlier
 from credential_injector.proxy.departure import Departure
 from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.grpc_calls import Status
+from credential_injector.proxy.guard import Guard
 from credential_injector.proxy.outcome import Outcome
 from credential_injector.proxy.phone import Phone
 from credential_injector.proxy.policy import Policy
@@ -34,6 +34,7 @@ from credential_injector.proxy.retry import Retry
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
 from credential_injector.proxy.server_connections import Connections
+from credential_injector.proxy.server_tls import ServerTls
 from credential_injector.proxy.streams import Streams, has_left
 from credential_injector.proxy.waiting import Waiting
 from credential_injector.proxy.web_guard import WebGuard
@@ -63,6 +64,9 @@ class CredentialInjector:
         self._departure = Departure(
             lambda flow: policy.may_carry(FlowRequest(flow, connections)), self._outcome.withdraw, connections
         )
+        self._guard = Guard(
+            self._outcome, self._departure, lambda flow: policy.decide(FlowRequest(flow, connections)), self._wait
+        )
         self._retry = Retry(self._routes.named)
         self._streams = Streams()
         self._waiting = Waiting()
@@ -70,8 +74,9 @@ class CredentialInjector:
         self._phone = Phone()
         tls = ClientTls(self._routes)
         self.tls_failed_client, self.tls_established_client = tls.failed, tls.established
-        self._failures: dict[str, str] = {}
-        """Why the server of a request that waits for it could not be verified, by the flow's id."""
+        self._server_tls = server = ServerTls(policy, connections, self._departure)
+        self.tls_start_server = self.quic_start_server = server.starts  # the second one for HTTP/3
+        self.tls_failed_server, self.server_connect_error = server.failed, server.not_connected
         self._uses: dict[str, Callable[[Any], None]] = {
             "inject_clients": self._admit,
             "inject_mask": self._departure.mask,
@@ -174,6 +179,9 @@ class CredentialInjector:
                     self._outcome.decline(flow, verdict)
                 return None
             route = verdict.route
+            confirm = route.environment.confirm is not None and not self._retry.is_own(flow)
+            if confirm and self._guard.holds(flow, route):
+                return None
             served = route.source.cached()
             if served is None:
                 return self._wait(flow, route)
@@ -189,6 +197,8 @@ class CredentialInjector:
             self._outcome.no_token(flow, route, error)
             return
         self._departure.track(flow, route, served)
+        if route.environment.methods is not None:
+            self._guard.track(flow, route)
         self._streams.leaves(flow)
 
     async def _wait(self, flow: http.HTTPFlow, route: Route) -> None:
@@ -215,16 +225,18 @@ class CredentialInjector:
         except Exception as error:  # noqa: BLE001 - as above
             self._outcome.fail(flow, route, error)
 
-    def request(self, flow: http.HTTPFlow) -> None:
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         if has_left(flow.request):
             self._departure.headers_sent(flow)
         self._outcome.body_is_there(flow)
+        return self._guard.body_is_there(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
         self._outcome.ended(flow)
+        self._guard.forget(flow)
         self._refusals.sent(flow)
         self._retry.forget(flow)
-        failure = self._failures.pop(flow.id, None) or self._connections.failure(flow)
+        failure = self._server_tls.failure(flow)
         if failure is not None and (route := self._departure.never_left(flow)) is not None:
             self._outcome.never_left(flow, route, failure)
         self._departure.finish(flow)
@@ -244,21 +256,6 @@ class CredentialInjector:
     def tls_clienthello(self, data: ClientHelloData) -> None:
         if self._only and unopened.passes_unopened(data, self._routes):
             data.ignore_connection = True
-
-    def tls_start_server(self, data: TlsData) -> None:
-        if data.conn is not data.context.server:
-            return  # TLS to an upstream proxy; that to the server comes later
-        verified = self._connections.tls_starts(data, verifies=not self._policy.ssl_insecure)
-        self._departure.tls_starts(internals.waiting_for(data.context), verified)
-
-    quic_start_server = tls_start_server  # HTTP/3
-
-    def tls_failed_server(self, data: TlsData) -> None:
-        if data.conn is data.context.server and data.conn.error is not None:
-            self._failures.update((flow.id, data.conn.error) for flow in internals.waiting_for(data.context))
-
-    def server_connect_error(self, data: ServerConnectionHookData) -> None:
-        self._connections.failed(data.client, data.server)
 
     # --- Its answer ---------------------------------------------------------------------------------------------------
 

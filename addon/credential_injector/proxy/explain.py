@@ -173,7 +173,7 @@ def _values(policy: Policy, request: Request, environment: Environment) -> dict[
         "HOST": origins.find(*request.destination),
         "TOKEN_ENDPOINT" if asked.endpoint or not asked.issuer else "ISSUER": asked.server_url or None,
         "ORIGINS": ",".join(sorted(environment.page_origins)) or None,
-        "METHODS": ",".join(sorted(methods)) if methods is not None else None,
+        "METHODS": str(methods) if methods is not None else None,
         "OVERWRITE": environment.overwrite,
         "inject_clients": policy.clients,
         "ssl_insecure": str(policy.ssl_insecure).lower(),

@@ -275,6 +275,11 @@ def mitmweb() -> Any:
     return getattr(ctx.master, "app", None) if "web_port" in ctx.options else None
 
 
+def has_a_person() -> bool:
+    """Whether somebody can resume an intercepted flow: in mitmweb and the console, and not in mitmdump."""
+    return ctx.master.addons.get("view") is not None  # type: ignore[no-untyped-call]
+
+
 def serve_in_mitmweb(web: Any, pages: list[Any]) -> bool:
     """Serve these handlers of tornado's in place of those before, on mitmweb 11's hosts. Whether they are the first.
 

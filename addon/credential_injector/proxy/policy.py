@@ -5,7 +5,6 @@ It awaits nothing and changes nothing. Requests whose token is at hand pass thro
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
-from urllib.parse import parse_qsl
 
 from credential_injector.environments.environment import Environment
 from credential_injector.origins.claims import Claim
@@ -13,6 +12,7 @@ from credential_injector.origins.clients import admission
 from credential_injector.origins.hosts import is_address, is_loopback, is_name
 from credential_injector.origins.index import Destination, difference
 from credential_injector.origins.origin import DEFAULT_PORTS, PAGE_ORIGIN, Origin
+from credential_injector.proxy.asked_methods import asked_methods, forbidden
 from credential_injector.proxy.request import Head, Request
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
@@ -23,9 +23,6 @@ _TARGET = bytes(range(0x21, 0x7F)) + bytes(range(0x80, 0x100))
 _VALUE = bytes(set(range(0x100)) - set(b"\r\n\0"))
 
 BRINGS_ITS_OWN = "it goes to the token endpoint, where clients bring their own credentials"
-
-# Headers by which some servers take another method than the request's.
-_METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 
 
 class Verdict(NamedTuple):
@@ -122,7 +119,13 @@ class Policy:
         if claims := request.claims():
             return Verdict("skip", route, "names", f"the connection goes to {destination.host}, but {claims[0]}")
         if (odd := _malformed(request.head)) is not None:
-            return Verdict("skip", route, "malformed", f"{odd}, and servers read that in different ways")
+            # Nothing that may write leaves for production.
+            return Verdict(
+                "block" if environment.production else "skip",
+                route,
+                "malformed",
+                f"{odd}, and servers read that in different ways",
+            )
         client = request.client
         admitted = client is not None and self._admits(client)
         if not (admitted or request.is_let_in or request.is_replay):
@@ -137,7 +140,7 @@ class Policy:
             return Verdict("skip", route, "page", reason)
         if (unsafe := self._unsafe(request, route)) is not None or environment.methods is None:
             return unsafe
-        return _other_method(request, route, environment.methods)
+        return _other_method(request, route)
 
     def _unsafe(self, request: Request, route: Route) -> Verdict | None:
         """Why the token might reach another server than the one in the file."""
@@ -258,20 +261,10 @@ def _page(origins: list[str]) -> str:
     return "a page whose origin is null" if origins[0] == "null" else f"a page of {origins[0]}"
 
 
-def _other_method(request: Request, route: Route, allowed: frozenset[str]) -> Verdict | None:
-    """METHODS. Some servers take another method than the request's, if it names one."""
-    head = request.head
-    others = [_text(value) for field, value in head.headers.fields if _text(field).lower() in _METHOD_OVERRIDES]
-    query = _text(head.path).partition("?")[2].partition("#")[0]
-    fields = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
-    others += [value for name, value in fields if name.lower() in ("_method", *_METHOD_OVERRIDES)]
-    forbidden = {_text(head.method).upper(), *(other.strip().upper() for other in others)} - allowed
-    if not forbidden:
-        return None
-    method = min(forbidden)
-    method = method if method.isascii() and method.isalpha() else "its method"
-    reason = f"{method} is not in METHODS={','.join(sorted(allowed))} of {route.environment.file}"
-    return Verdict("block", route, "method", reason)
+def _other_method(request: Request, route: Route) -> Verdict | None:
+    """METHODS."""
+    reason = forbidden(sorted(asked_methods(request.head)), request.destination.path, route.environment)
+    return Verdict("block", route, "method", reason) if reason is not None else None
 
 
 def _kept(request: Request, route: Route) -> Verdict | None:

@@ -6,6 +6,7 @@ A flow is anything with mitmproxy's `metadata`, `marked` and `comment`.
 from typing import Any, Literal, Protocol, cast
 
 from credential_injector.diagnosis.diagnosis import Diagnosis
+from credential_injector.environments.environment import title
 from credential_injector.oauth.token import Served
 from credential_injector.proxy import story
 from credential_injector.proxy.credentials.credential import Before
@@ -35,7 +36,7 @@ def injected(flow: Flow, route: Route, served: Served, before: Before | None, ot
         _inject(flow, route, served)
         return
     credential = route.credential
-    headline = story.headline(route.environment.name, story.change(before, credential.label, other))
+    headline = story.headline(route.environment.title, story.change(before, credential.label, other))
     _inject(flow, route, served, headline + story.before(credential.place, before, other))
     flow.metadata[KEY] |= {"before": story.before_values(before, other), "replaced": before.scheme}
 
@@ -52,7 +53,7 @@ def retried(flow: Flow, route: Route, served: Served, statuses: tuple[str, str],
         return status.rpartition(" ")[2]
 
     before = next((f"\n{line}" for line in flow.comment.split("\n") if line.startswith("- before: ")), "")
-    _inject(flow, route, served, story.headline(route.environment.name, f"{first}→{number(second)}") + before)
+    _inject(flow, route, served, story.headline(route.environment.title, f"{first}→{number(second)}") + before)
     code = story.error_code(challenge)
     answers = f"{first}{f' ({code})' if code else ''} to <{refused['token'] or 'secret'}>, {second} to the one below"
     flow.comment = story.amended(flow.comment, "", f"sent again after a {first}: {answers}")
@@ -69,13 +70,13 @@ def stays(flow: Flow, status: str, reason: str) -> None:
     """The API refused the token, and its answer goes to the client, as the request was not sent again."""
     record = flow.metadata[KEY]
     record["reason"] = f"{status} and not sent again: {reason}"
-    headline = story.headline(record["environment"], f"{status} ?")
+    headline = story.headline(_title_of(record), f"{status} ?")
     flow.comment = story.amended(flow.comment, headline, f"the API answered {status}, which stays: {reason}")
 
 
 def diagnosed(flow: Flow, status: str, found: Diagnosis) -> None:
     """The API refuses the request although it carries a token, and this is why."""
-    headline = story.headline(flow.metadata[KEY]["environment"], f"{status} {found.word}")
+    headline = story.headline(_title_of(flow.metadata[KEY]), f"{status} {found.word}")
     flow.comment = story.amended(flow.comment, headline, f"why: {found.cause}; {found.advice}")
     _note(flow, found)
 
@@ -124,6 +125,13 @@ def skipped(
     )
     if not marked:
         flow.marked = mark
+
+
+def held(flow: Flow, route: Route) -> None:
+    """The request waits for a person, and has no credential yet."""
+    confirm = f"CONFIRM={route.environment.confirm} of {route.environment.file}"
+    why = f"held, as {confirm} asks a person: press Resume to send it, or Kill"
+    _tell(flow, route, "blocked", "confirm?", why, reason=f"held until a person resumes it ({confirm})")
 
 
 def withdrawn(flow: Flow, route: Route, reason: str) -> None:
@@ -195,7 +203,8 @@ def _tell(
     flow: Flow, route: Route | None, action: Action, word: str, why: str, *, reason: str, before: Before | None = None
 ) -> None:
     """A request that carries no credential of ours."""
-    comment = f"{story.headline(_name(route), word)}\n- why: {why}"
+    title = route.environment.title if route is not None else _name(route)
+    comment = f"{story.headline(title, word)}\n- why: {why}"
     if before is not None and route is not None:
         comment += story.before(route.credential.place, before)
     if route is not None:
@@ -214,6 +223,10 @@ def _write(flow: Flow, route: Route | None, comment: str, values: dict[str, Any]
     flow.comment = f"{comment}\n\n{written}" if written else comment
     flow.marked = _MARKS[values["action"]] or flow.marked
     flow.metadata[KEY] = values
+
+
+def _title_of(record: dict[str, Any]) -> str:
+    return title(record["environment"], production=record.get("production") is True)
 
 
 def _name(route: Route | None) -> str:

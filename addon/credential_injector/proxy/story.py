@@ -63,7 +63,7 @@ def story(environment: Environment, origin: Origin, credential: Credential, toke
     lines.append(rule(environment, origin))
     after = "".join(f"\n- after: {line}" for line in credential.described(token).split("\n"))
     until = f"{datetime.fromtimestamp(token.expires_at):%H:%M:%S}" if expires else ""  # noqa: DTZ006 - the reader's clock
-    fresh = headline(environment.name, change(None, credential.label)) + before(credential.place, None) + after
+    fresh = headline(environment.title, change(None, credential.label)) + before(credential.place, None) + after
     return Story(token, fresh, after, until, "".join(f"\n- {line}" for line in lines), values)
 
 
@@ -80,6 +80,7 @@ def blank(action: str, environment: Environment | None) -> dict[str, Any]:
         "retried": False,
         "before": None,
         "diagnosis": None,
+        **({"production": True} if environment is not None and environment.production else {}),
     }
 
 

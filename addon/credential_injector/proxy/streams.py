@@ -97,7 +97,7 @@ class Streams:
         request = flow.request
         if request.stream is True:  # by stream_large_bodies
             opened.request = request.stream = Body(request, keeps=False)
-        elif not request.stream and flow.is_replay is None and _request_streams(request):
+        elif not request.stream and flow.is_replay is None and request_streams(request):
             opened.request = request.stream = Body(request)
 
     def answers(self, flow: http.HTTPFlow, token: AccessToken | None) -> None:
@@ -162,7 +162,8 @@ def has_left(request: http.Request) -> bool:
     return request.stream.begun if isinstance(request.stream, Body) else bool(request.stream)
 
 
-def _request_streams(request: http.Request) -> bool:
+def request_streams(request: http.Request) -> bool:
+    """Whether the body is to be sent on as it comes."""
     data = request.data
     if data.method in (b"GET", b"HEAD"):
         return False

@@ -85,7 +85,9 @@ class Probe:
         if Excluded(endpoints).holds(origin.scheme, origin.host, origin.port, self._path):
             problem = f"nothing was probed: {shown} is the token endpoint, where the proxy adds no token"
             return Finding(problem=f"{problem}; name another path in --probe")
-        method = next((one for one in METHODS if environment.methods is None or one in environment.methods), None)
+        method = next(
+            (one for one in METHODS if environment.methods is None or environment.methods.allows(one, self._path)), None
+        )
         if method is None:
             return Finding(note=f"nothing was probed: METHODS in {file} has neither GET nor HEAD")
         server = AuthorizationServer(Transport(proxy="", timeout=deadline), network=self._network)
