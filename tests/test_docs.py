@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mitmproxy
 import pytest
@@ -150,8 +151,13 @@ def test_words() -> None:
 def test_metadata() -> None:
     """docs/verify.md tells each key of a flow's metadata, and no other."""
     keys: set[str] = set()
-    for place in ({"header": "X-Key"}, {"query": "key"}, {"cookie": "key", "production": True}):
-        flow, environment = flow_of(), replace(QA, extra_headers=(("X-Key", "1"),), **place)  # type: ignore[arg-type]
+    places: list[dict[str, Any]] = [
+        {"header": "X-Key"},
+        {"query": "key"},
+        {"cookie": "key", "production": True, "asked_as": ("me",)},
+    ]
+    for place in places:
+        flow, environment = flow_of(), replace(QA, extra_headers=(("X-Key", "1"),), **place)
         record.retried(flow, route_of(environment), Served(TOKEN, "cached", 1.0), ("401", "200"), "")
         record.streamed(flow, "response", 1)
         record.outlived(flow)

@@ -64,6 +64,7 @@ _TROUBLE = "wait, or ask whoever runs the authorization server"
 # For the first line of a flow's comment, of which a list shows some 17 characters: by the kind of a verdict, and by the
 # code of a failure.
 _WORDS = {
+    "as": "no account",
     "client": "not admitted",
     "confirm": "not confirmed",
     "malformed": "malformed",

@@ -135,8 +135,31 @@ def test_shared_origin(envs: Path) -> None:
     (said,) = mistakes(envs, WHOLE)
     assert said == (
         "envs/qa.env: HOST: claims https://api.qa.example.com, which envs/dev.env claims too;"
-        " expected each origin in one file"
+        " expected each origin in one file, or AS in each, which says who asks"
     )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wrong"),
+    [
+        ("AS=admin", "AS=user, guest", None),
+        ("AS=admin", "DEFAULT=true", None),
+        ("AS=admin\nDEFAULT=true", "AS=user", None),
+        ("AS=admin", "", "claims too; expected AS or DEFAULT=true in envs/qa.env, too"),
+        ("AS=admin, user", "AS=guest,user", "claims too; and both have AS=user; expected each name in one file"),
+        ("AS=a\nDEFAULT=true", "AS=b\nDEFAULT=true", "claims too; and both have DEFAULT=true; expected one of them"),
+        ("DEFAULT=true", "", "claims too; expected each origin in one file, or AS in each"),
+    ],
+)
+def test_who_asks(envs: Path, one: str, other: str, wrong: str | None) -> None:
+    """Two files of one origin differ by who asks."""
+    (envs / "dev.env").write_text(f"{WHOLE}{one}\n")
+    if wrong is None:
+        (envs / "qa.env").write_text(f"{WHOLE}{other}\n")
+        assert len(Folder(envs).read()) == 2
+    else:
+        (said,) = mistakes(envs, f"{WHOLE}{other}\n")
+        assert wrong in said
 
 
 def test_only(envs: Path) -> None:

@@ -63,6 +63,8 @@ def broken(*rules: str) -> tuple[str, Asked]:
                 given["client"] = "192.0.2.7"
             case "token endpoint":
                 lines_of.append(f"TOKEN_ENDPOINT={API}/orders")
+            case "as":
+                lines_of.append("AS=admin")
             case "page":
                 given["sent"] = {**given["sent"], "Origin": "https://evil.example"}
             case "ssl_insecure":

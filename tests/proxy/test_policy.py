@@ -37,6 +37,7 @@ class Asked:
     is_replay: bool = False
     is_reverse: bool = False
     proxy: str | None = None
+    asks_as: Sequence[str] = ()
     ends_here: bool = False
     servers: Sequence[str | None] = ()
     replaced_before: Before | None = None
@@ -159,6 +160,21 @@ CASES: dict[str, tuple[str, Asked, str]] = {
     "production, malformed": ("PRODUCTION=true", using("P\0ST"), "block: its method is no token, and servers re"),
     "production, safe": ("PRODUCTION=true", using("HEAD"), "inject"),
     "production, method": ("PRODUCTION=true\nMETHODS=POST", using("POST"), "inject"),
+    # AS, where one file alone has it
+    "as, header": ("AS=admin", get(X_Inject_As="admin"), "inject"),
+    "as, user": ("AS=a,admin", Asked(asks_as=("x", "admin")), "inject"),
+    "as, nobody": ("AS=admin", get(), "block: several accounts share this host, and nothing says which one asks;"),
+    "as, header counts more": ("AS=admin", Asked(sent={"x-inject-as": "x"}, asks_as=("admin",)), "block: several acco"),
+    "as, default": ("AS=admin\nDEFAULT=true", Asked(asks_as=("x",)), "inject"),
+    "as, a wrong one": ("AS=admin\nDEFAULT=true", get(X_Inject_As="root"), "block: several accounts share this host, "),
+    "as, nothing": ("AS=admin\nDEFAULT=true", get(X_Inject_As=""), "block: several accounts share this host, and the"),
+    "as, twice": (
+        "AS=admin",
+        Asked(fields=((b"X-Inject-As", b"admin"), (b"x-inject-as", b"admin"))),
+        "block: several accounts share this host, and the header X-Inject-As is there twice; it may say admin",
+    ),
+    "as, underscores": ("AS=admin", Asked(fields=((b"X_Inject_As", b"admin"),)), "block: several accounts share this "),
+    "as, a stranger": ("AS=admin", by("192.0.2.7"), "skip: client 192.0.2.7 is not in inject_clients"),
     # Malformed
     "no method": ("", using(""), "skip: its method is no token"),
     "path with a space": ("", Asked(target=b"/a b"), "skip: its path does not begin with a slash, or holds a space"),

@@ -20,6 +20,7 @@ from credential_injector.proxy.written_request import THIS_MACHINE, written
 @click.option("--method", default="GET", show_default=True, help="The request's method.")
 @click.option("--client", metavar="ADDRESS", default=THIS_MACHINE, show_default=True, help="The client's address.")
 @click.option("--origin", default="", help="The origin of the page that makes the request, as http://localhost:3000.")
+@click.option("--as", "asked_as", metavar="NAME", default="", help="What the header X-Inject-As says.")
 @click.option(
     "--clients",
     metavar="NETWORKS",
@@ -30,7 +31,7 @@ from credential_injector.proxy.written_request import THIS_MACHINE, written
 @envs_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def explain(  # noqa: PLR0917 - click gives each by its name
-    url: str, method: str, client: str, origin: str, clients: str, envs: str, as_json: bool
+    url: str, method: str, client: str, origin: str, asked_as: str, clients: str, envs: str, as_json: bool
 ) -> None:
     """Say whether a request to URL gets a token, and why.
 
@@ -52,7 +53,7 @@ def explain(  # noqa: PLR0917 - click gives each by its name
     except ValueError as error:
         raise WrongCall(f"--clients: {error}") from None
     try:
-        request = written(url, method, client, origin)
+        request = written(url, method, client, origin, asked_as=asked_as)
     except ValueError as error:
         raise WrongCall(str(error)) from None
     try:

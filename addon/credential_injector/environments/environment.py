@@ -45,6 +45,10 @@ class Environment:
     """The methods that get a token; None: all of them."""
     confirm: Methods | None = None
     """The methods for which a person has to agree."""
+    asked_as: tuple[str, ...] = ()
+    """Who gets this environment's token where several files name the same origin."""
+    default: bool = False
+    """It serves whoever is named in none of those files."""
     production: bool = False
     """Every flow says so, and without METHODS only safe methods get a token."""
     page_origins: frozenset[str] = frozenset()

@@ -199,14 +199,30 @@ def _state(files: Iterable[Path], look: Look) -> tuple[object, ...]:
 
 
 def _shared_origins(environments: Iterable[Environment]) -> list[str]:
-    owners: dict[Origin, Environment] = {}
-    mistakes = []
+    """The mistakes of files that name the same origin, and do not differ by who asks."""
+    owners: dict[Origin, list[Environment]] = {}
     for environment in environments:
-        for origin in environment.origins:
-            other = owners.setdefault(origin, environment)
-            if other is not environment:
-                mistakes.append(
-                    f"{environment.file}: HOST: claims {origin}, which {other.file} claims too;"
-                    " expected each origin in one file"
-                )
+        for origin in dict.fromkeys(environment.origins):
+            owners.setdefault(origin, []).append(environment)
+    mistakes = []
+    for origin, several in owners.items():
+        for number, environment in enumerate(several):
+            for other in several[:number]:
+                if (wrong := _conflict(environment, other)) is not None:
+                    mistakes.append(
+                        f"{environment.file}: HOST: claims {origin}, which {other.file} claims too; {wrong}"
+                    )
+                    break
     return mistakes
+
+
+def _conflict(one: Environment, other: Environment) -> str | None:
+    """Why it is not clear which of two files of one origin serves a request."""
+    if not one.asked_as and not other.asked_as:
+        return "expected each origin in one file, or AS in each, which says who asks"
+    if one.default and other.default:
+        return "and both have DEFAULT=true; expected one of them"
+    if common := set(one.asked_as).intersection(other.asked_as):
+        return f"and both have AS={min(common)}; expected each name in one file"
+    unnamed = next((each for each in (one, other) if not each.asked_as and not each.default), None)
+    return f"expected AS or DEFAULT=true in {unnamed.file}, too" if unnamed is not None else None

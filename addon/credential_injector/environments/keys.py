@@ -83,6 +83,8 @@ KEYS: Mapping[str, Key] = {
     "PREFIX": Key("prefix", parsers.prefix),
     "QUERY": Key("query", parsers.query_name),
     "COOKIE": Key("cookie", parsers.cookie_name),
+    "AS": Key("asked_as", parsers.askers),
+    "DEFAULT": Key("default", parsers.true),
     "OVERWRITE": Key("overwrite", parsers.one_of("always", "never", "only")),
     "WITHOUT_TOKEN": Key("without_token", parsers.one_of("block", "pass")),
     "METHODS": Key("methods", parsers.methods),

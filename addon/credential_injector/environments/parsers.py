@@ -163,3 +163,11 @@ def cookie_name(value: str) -> str:
     if not HEADER_NAME.fullmatch(value):  # RFC 6265 section 4.1.1
         raise ValueError("is not a cookie's name; expected letters, digits and hyphens")
     return value
+
+
+def askers(value: str) -> tuple[str, ...]:
+    """Names of accounts, users of a proxy, or modes with their ports."""
+    names = items(text(value))
+    if not names or not all(re.fullmatch(r"[\x21-\x7e]{1,100}", name) for name in names):
+        raise ValueError("is malformed; expected names such as admin, or regular@8081")
+    return names

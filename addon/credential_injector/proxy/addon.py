@@ -18,7 +18,7 @@ from credential_injector import messages, status_lines
 from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import AccessToken, NoToken, Served
-from credential_injector.proxy import flows, internals, options, page, phone, record, unopened, web_guard
+from credential_injector.proxy import choice, flows, internals, options, page, phone, record, unopened, web_guard
 from credential_injector.proxy.client_tls import ClientTls
 from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.credentials import earlier
@@ -28,7 +28,7 @@ from credential_injector.proxy.grpc_calls import Status
 from credential_injector.proxy.guard import Guard
 from credential_injector.proxy.outcome import Outcome
 from credential_injector.proxy.phone import Phone
-from credential_injector.proxy.policy import Policy
+from credential_injector.proxy.policy import Policy, Verdict
 from credential_injector.proxy.refusals import Refusals
 from credential_injector.proxy.retry import Retry
 from credential_injector.proxy.route_table import Route
@@ -64,11 +64,10 @@ class CredentialInjector:
         self._departure = Departure(
             lambda flow: policy.may_carry(FlowRequest(flow, connections)), self._outcome.withdraw, connections
         )
-        self._guard = Guard(
-            self._outcome, self._departure, lambda flow: policy.decide(FlowRequest(flow, connections)), self._wait
-        )
         self._retry = Retry(self._routes.named)
+        self._guard = Guard(self._outcome, self._departure, self._decide, self._wait, self._retry.is_own)
         self._streams = Streams()
+        self.websocket_end = self._streams.finish
         self._waiting = Waiting()
         self._commands = Commands(policy)
         self._phone = Phone()
@@ -171,16 +170,12 @@ class CredentialInjector:
             replays = flow.is_replay == "request" and record.was_injected(flow)
             if replays:
                 earlier.take_back(flow.request.data, flow.metadata[record.KEY])
-            verdict = self._policy.decide(FlowRequest(flow, self._connections))
+            verdict = self._decide(flow)
             if verdict is None or verdict.action != "inject":
-                if replays:
-                    record.forget(flow)
-                if verdict is not None:
-                    self._outcome.decline(flow, verdict)
+                self._decline(flow, verdict, replays=replays)
                 return None
             route = verdict.route
-            confirm = route.environment.confirm is not None and not self._retry.is_own(flow)
-            if confirm and self._guard.holds(flow, route):
+            if route.environment.confirm is not None and self._guard.holds(flow, route):
                 return None
             served = route.source.cached()
             if served is None:
@@ -189,6 +184,18 @@ class CredentialInjector:
         except Exception as error:  # noqa: BLE001 - mitmproxy would send the request on, bare
             self._outcome.fail(flow, None, error)
         return None
+
+    def _decide(self, flow: http.HTTPFlow) -> Verdict | None:
+        verdict = self._policy.decide(FlowRequest(flow, self._connections))
+        if verdict is not None and verdict.route.choices is not None:
+            choice.forget_header(flow.request.headers)
+        return verdict
+
+    def _decline(self, flow: http.HTTPFlow, verdict: Verdict | None, *, replays: bool) -> None:
+        if replays:
+            record.forget(flow)
+        if verdict is not None:
+            self._outcome.decline(flow, verdict)
 
     def _inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         try:
@@ -287,9 +294,6 @@ class CredentialInjector:
             if to is not None:
                 self._refusals.preflight(flow, to)
         return None
-
-    def websocket_end(self, flow: http.HTTPFlow) -> None:
-        self._streams.finish(flow)
 
     async def _send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken | None) -> None:
         """A CancelledError would hang the flow, so none leaves `Retry.send_again`."""

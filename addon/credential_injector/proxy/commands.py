@@ -45,11 +45,17 @@ class Commands:
         """Ask for a new token now: for one environment, or for all that have been used."""
         self._routes.refresh(environment)
 
-    def explain(self, url: str, method: str = "GET", client: str = THIS_MACHINE, origin: str = "") -> Sequence[str]:
-        """Why a request to this URL gets a token or none, by this client's address, and by a page of this origin."""
+    def explain(
+        self, url: str, method: str = "GET", client: str = THIS_MACHINE, origin: str = "", asked_as: str = ""
+    ) -> Sequence[str]:
+        """Why a request to this URL gets a token or none, by this client's address, and by a page of this origin.
+
+        `asked_as` is what its header X-Inject-As says.
+        """
         upstream = normalise_host(urlsplit(options.upstream_proxy()).hostname or "")
         try:
-            request = written(url, method, client, origin, upstream if upstream and not is_loopback(upstream) else None)
+            proxy = upstream if upstream and not is_loopback(upstream) else None
+            request = written(url, method, client, origin, proxy, asked_as)
             folder = str(options.folder().path.absolute())
         except ValueError as error:  # InvalidEnvironments is one
             raise exceptions.CommandError(str(error)) from None

@@ -158,6 +158,8 @@ def _steps(policy: Policy, request: Request, environment: Environment | None, fa
     for rule in RULES:
         if rule.scheme not in ("", request.destination.scheme):
             continue
+        if rule.kind == "as" != failed and (environment is None or not (environment.asked_as or environment.default)):
+            continue
         key = "ISSUER" if rule.key == "TOKEN_ENDPOINT" and "ISSUER" in values else rule.key
         file = environment.file if environment is not None and key.isupper() and values else None
         yield Step(rule.kind, rule.kind != failed, rule.words, key, values.get(key), file)
@@ -173,6 +175,7 @@ def _values(policy: Policy, request: Request, environment: Environment) -> dict[
         "HOST": origins.find(*request.destination),
         "TOKEN_ENDPOINT" if asked.endpoint or not asked.issuer else "ISSUER": asked.server_url or None,
         "ORIGINS": ",".join(sorted(environment.page_origins)) or None,
+        "AS": ",".join(environment.asked_as) or None,
         "METHODS": str(methods) if methods is not None else None,
         "OVERWRITE": environment.overwrite,
         "inject_clients": policy.clients,

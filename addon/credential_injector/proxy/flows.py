@@ -69,6 +69,19 @@ class FlowRequest:
         return by_mode or "proxyauth" in self._flow.metadata or self._connections.lets_in(client)
 
     @property
+    def asks_as(self) -> Sequence[str]:
+        client, names = self._flow.client_conn, []
+        if (before := record.asked_as(self._flow)) is not None:  # the header is gone by now
+            names.append(before)
+        match self._flow.metadata.get("proxyauth"):
+            case [str(user), *_]:
+                names.append(user)
+        names.append(client.proxy_mode.full_spec)
+        if client.sockname:
+            names.append(f"{client.proxy_mode.type_name}@{client.sockname[1]}")
+        return names
+
+    @property
     def is_replay(self) -> bool:
         return self._flow.is_replay == "request"
 

@@ -24,7 +24,8 @@ _STREAMED = "cannot ask, as the body would be sent meanwhile; send a smaller one
 class Guard:
     """Those of one add-on.
 
-    `decide` is the policy's, and `proceed` gets the token and writes it into a request.
+    `decide` is the policy's, and `proceed` gets the token and writes it into a request. A request that `is_sent_again`
+    after a 401 has been confirmed.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Guard:
         departure: Departure,
         decide: Callable[[http.HTTPFlow], Verdict | None],
         proceed: Callable[[http.HTTPFlow, Route], Awaitable[None]],
+        is_sent_again: Callable[[http.HTTPFlow], bool],
     ) -> None:
         self._outcome = outcome
         self._departure = departure
         self._decide = decide
         self._proceed = proceed
+        self._is_sent_again = is_sent_again
         self._held: dict[http.HTTPFlow, Route] = {}
         """A person has to agree. They have no credential yet."""
         self._forms: dict[http.HTTPFlow, Route] = {}
@@ -46,7 +49,7 @@ class Guard:
     def holds(self, flow: http.HTTPFlow, route: Route) -> bool:
         """Whether a person has to agree, who wants to see the body, too; or would have to, and cannot be asked."""
         environment = route.environment
-        if not _needs_confirmation(flow, environment):
+        if self._is_sent_again(flow) or not _needs_confirmation(flow, environment):
             return False
         if not internals.has_a_person() or flows.may_stream(flow.request) or streams.request_streams(flow.request):
             why = _STREAMED if internals.has_a_person() else _NOBODY

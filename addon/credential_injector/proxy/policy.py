@@ -65,6 +65,7 @@ RULES = (
     Rule("verified name", "the server is verified as its host", "", "https"),
     Rule("upstream", "no upstream proxy sends it to another server", "mode", "http"),
     Rule("method", "METHODS lets its method in", "METHODS"),
+    Rule("as", "one file serves it: AS names who asks, or DEFAULT=true is in a file", "AS"),
     Rule("overwrite", "OVERWRITE lets a token in", "OVERWRITE"),
 )
 """In the order in which `Policy.decide` asks. A table for people: a loop over it would make each request slower."""
@@ -98,6 +99,11 @@ class Policy:
             return self._other_form(request, route) if route is not None else None
         if _is_preflight(request.head):
             return None  # a browser asks whether it may send the request at all, and never with a credential
+        if route.choices is not None:
+            chosen = route.choices.choose(request)
+            if isinstance(chosen, str):
+                return self.objection(request, route) or Verdict("block", route, "as", chosen)
+            route = chosen
         if (objection := self.objection(request, route)) is not None:
             return objection
         if route.environment.overwrite != "always" and (kept := _kept(request, route)) is not None:
@@ -107,6 +113,9 @@ class Policy:
     def may_carry(self, request: Request) -> Route | None:
         """The route whose credential the request may carry as it is now."""
         route = self.routes.find(request.destination)
+        if route is not None and route.choices is not None:
+            chosen = route.choices.choose(request)
+            route = chosen if not isinstance(chosen, str) else None
         return route if route is not None and self.objection(request, route) is None else None
 
     def preflight(self, request: Request) -> Route | None:

@@ -168,6 +168,13 @@ def was_injected(flow: Flow) -> bool:
     )
 
 
+def asked_as(flow: Flow) -> str | None:
+    """The account whose token the request got, or would have got, when it was looked at before."""
+    record = flow.metadata.get(KEY)
+    name = record.get("as") if isinstance(record, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def replaced(flow: Flow) -> Before | None:
     """What our token replaced in a flow that `was_injected`, as far as its record tells."""
     scheme = cast("str | None", flow.metadata[KEY]["replaced"])

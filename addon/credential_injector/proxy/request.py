@@ -44,6 +44,10 @@ class Request(Protocol):
         """Whether the client is let in, whatever its address: by proxyauth, or by the mode in which it came."""
 
     @property
+    def asks_as(self) -> Sequence[str]:
+        """The names for which AS may be written, the one that counts most first: without those in its headers."""
+
+    @property
     def is_replay(self) -> bool:
         """Whether a person at the proxy sends it again."""
 

@@ -18,6 +18,7 @@ from credential_injector.oauth.token import AccessToken
 from credential_injector.origins.hosts import LONGEST_NAME, is_loopback
 from credential_injector.origins.index import Destination, Destinations, distance
 from credential_injector.origins.origin import DEFAULT_PORTS, Origin
+from credential_injector.proxy.choice import Choices
 from credential_injector.proxy.credentials import credential_of
 from credential_injector.proxy.story import Story, story
 from credential_injector.status import Counts
@@ -35,7 +36,7 @@ NewSource = Callable[[TokenRequest, Transport], TokenSource]
 class Route:
     """What the requests to one origin of an environment need, put together once."""
 
-    __slots__ = ("_story", "counts", "credential", "environment", "origin", "others", "source")
+    __slots__ = ("_story", "choices", "counts", "credential", "environment", "origin", "others", "source")
 
     def __init__(
         self, environment: Environment, source: TokenSource, counts: Counts, origin: Origin | None = None
@@ -47,6 +48,8 @@ class Route:
         self.credential = credential_of(environment)
         self.others = [Route(environment, source, counts, one) for one in environment.origins[1:]] if not origin else []
         """Those of the environment's further origins."""
+        self.choices: Choices | None = None
+        """The routes of the same origin, if who asks decides which one serves a request."""
         self._story: Story | None = None
 
     def story(self, token: AccessToken) -> Story:
@@ -117,13 +120,32 @@ def build(
         sources,
         names,
         {name: route.counts for name, route in routes.items()},
-        Destinations(entries),
+        Destinations(_chosen_by_who_asks(entries)),
         of_host,
         _nearest(of_host),
         frozenset(request.endpoint for request, _ in keys if request.endpoint),
         tuple(new),
         tuple(sorted(before.routes.keys() - routes.keys())),
     )
+
+
+def _chosen_by_who_asks(entries: Iterable[tuple[Origin, Route]]) -> Iterable[tuple[Origin, Route]]:
+    """One route for each origin. Where AS counts, that is any of them, and its `choices` has them all.
+
+    These are made anew: the table before has its own.
+    """
+    groups: dict[Origin, list[Route]] = {}
+    for origin, route in entries:
+        groups.setdefault(origin, []).append(route)
+    for origin, routes in groups.items():
+        if not any(route.environment.asked_as for route in routes):
+            yield origin, routes[-1]
+            continue
+        own = [Route(one.environment, one.source, one.counts, origin) for one in routes]
+        choices = Choices(own)
+        for route in own:
+            route.choices = choices
+        yield origin, choices.default or own[0]
 
 
 def log_changes(table: Table, folder: Folder | None) -> None:

@@ -80,6 +80,7 @@ def blank(action: str, environment: Environment | None) -> dict[str, Any]:
         "retried": False,
         "before": None,
         "diagnosis": None,
+        **({"as": environment.asked_as[0]} if environment is not None and environment.asked_as else {}),
         **({"production": True} if environment is not None and environment.production else {}),
     }
 
@@ -112,7 +113,8 @@ def before_values(sent: Before | None, other: str = "") -> dict[str, Any] | None
 
 def rule(environment: Environment, origin: Origin) -> str:
     """Which line of which file matched."""
-    return f"rule: HOST={origin} in {environment.file}"
+    asked_as = f", AS={','.join(environment.asked_as)}" if environment.asked_as else ""
+    return f"rule: HOST={origin}{asked_as} in {environment.file}"
 
 
 def rule_values(environment: Environment, origin: Origin) -> dict[str, str]:

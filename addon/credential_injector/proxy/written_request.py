@@ -10,6 +10,7 @@ from credential_injector.origins.claims import Claim
 from credential_injector.origins.hosts import is_loopback
 from credential_injector.origins.index import Destination
 from credential_injector.origins.origin import parse_origin, parse_page_origin
+from credential_injector.proxy.choice import HEADER
 from credential_injector.proxy.credentials.credential import Before
 
 THIS_MACHINE = "127.0.0.1"
@@ -48,6 +49,7 @@ class WrittenRequest:
     is_replay: bool = field(default=False, init=False)
     is_reverse: bool = field(default=False, init=False)
     replaced_before: Before | None = field(default=None, init=False)
+    asks_as: tuple[str, ...] = ()
 
     def claims(self) -> Sequence[Claim]:
         """No other name is in it."""
@@ -63,12 +65,18 @@ class WrittenRequest:
         return self.proxy is None and is_loopback(self.destination.host)
 
 
-def written(
-    url: str, method: str = "GET", client: str = THIS_MACHINE, origin: str = "", proxy: str | None = None
+def written(  # noqa: PLR0917 - a command of mitmproxy's has no keywords
+    url: str,
+    method: str = "GET",
+    client: str = THIS_MACHINE,
+    origin: str = "",
+    proxy: str | None = None,
+    asked_as: str = "",
 ) -> WrittenRequest:
     """The request that this client sends to this URL. With an `origin` a page of that origin makes it.
 
-    `proxy` is as in Request. Raises ValueError, whose text names what is wrong and repeats nothing of it.
+    `proxy` is as in Request, `asked_as` is what the header X-Inject-As says. Raises ValueError, whose text names what
+    is wrong and repeats nothing of it.
     """
     scheme, destination = _destination(url.strip())
     if not _METHOD.fullmatch(method):
@@ -85,6 +93,8 @@ def written(
             raise ValueError(f"the origin {error}") from None
         if method.upper() == "OPTIONS":  # a page's OPTIONS request is a preflight, or has one before it
             fields.append((b"Access-Control-Request-Method", b"GET"))
+    if asked_as:
+        fields.append((HEADER.encode(), asked_as.encode("utf-8", "surrogateescape")))
     assumed = () if scheme else ("the URL names no scheme, so it is taken for https",)
     head = WrittenHead(method.encode(), destination.path.encode(), WrittenHeaders(tuple(fields)))
     return WrittenRequest(destination, head, client, proxy, assumed)
