@@ -8,7 +8,7 @@ from pathlib import Path
 
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER
-from credential_injector.oauth import client_auth
+from credential_injector.oauth import client_auth, login_recipe
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.token import AccessToken, Failure, NoToken, Status
 from credential_injector.origins.hosts import is_loopback
@@ -36,6 +36,7 @@ _ADVICE = {
     "issuer_mismatch": "write ISSUER in {file} exactly as the server does, with or without a slash at its end",
     "invalid_cookie": "write HEADER or QUERY in COOKIE's place into {file}, if the API takes the credential there",
     "late": "ask whoever runs the authorization server why it is slow, or for tokens that live longer",
+    "no_login_token": "check USERNAME, PASSWORD, LOGIN_BODY and TOKEN_AT in {file}",
     "login_endpoint": "check DEVICE_AUTHORIZATION_ENDPOINT or ISSUER in {file}",
     "login_required": "run: credential-injector login {name}{options}",
     "login_refused": "check CLIENT_ID, SCOPE and REDIRECT_URI in {file}",
@@ -57,6 +58,8 @@ _CERTIFICATES = {
     "not yet valid": "check this machine's clock",
     "mismatch": "check HOST in {file}",
 }
+# Those that say something else where it is a login's.
+_LOGIN = {"http_404", "http_405", "invalid_grant", "invalid_request", "invalid_response", "redirect", "unreachable"}
 _REFUSED = "check the credentials and TOKEN_ENDPOINT in {file}"
 _TROUBLE = "wait, or ask whoever runs the authorization server"
 
@@ -90,6 +93,7 @@ _WORDS = {
     "invalid_target": "bad audience",
     "invalid_cookie": "no cookie value",
     "late": "server slow",
+    "no_login_token": "login refused",
     "login_required": "log in",
     "proxy_refused": "proxy refuses",
     "proxy_unreachable": "proxy down",
@@ -178,6 +182,8 @@ def advice(environment: Environment, error: NoToken | Failure, tokens: str = "")
     """What to do about it."""
     if error.code == "invalid_client":
         todo = client_auth.advice(environment.token_request)
+    elif environment.token_request.grant_type == login_recipe.GRANT and error.code not in _ADVICE.keys() - _LOGIN:
+        todo = "check LOGIN_URL, LOGIN_BODY, USERNAME and PASSWORD in {file}"
     else:
         todo = _ADVICE.get(error.code, _REFUSED if error.lasting else _TROUBLE)
     return todo.format(file=environment.file, name=environment.name, options=_options(environment, tokens))

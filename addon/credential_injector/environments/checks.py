@@ -1,10 +1,12 @@
 """Mistakes that no key of an environment file makes alone, and the defaults that one key gives another."""
 
+import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from credential_injector.environments import keys
-from credential_injector.oauth import pem
+from credential_injector.oauth import login_recipe, pem
 from credential_injector.oauth.client_auth import METHODS, possible
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.request import TokenRequest, Transport
@@ -12,6 +14,7 @@ from credential_injector.oauth.schemes import SCHEMES
 from credential_injector.oauth.token import is_cookie
 from credential_injector.origins.hosts import is_loopback
 
+_OF_TRANSPORT = tuple(key for key, row in keys.KEYS.items() if row.field in Transport.__slots__)
 Mistakes = Iterator[tuple[str, str]]
 """Each with its key, and what is wrong with it."""
 Values = Mapping[str, Any]
@@ -95,6 +98,11 @@ def check_grant(values: Values, given: Given) -> Mistakes:
     elif grant in FIXED:
         needed = FIXED[grant].needs
         unused = {key: [f"GRANT_TYPE={grant}"] for key in given if _is_about_tokens(key) and key not in needed}
+    elif grant == login_recipe.GRANT:
+        needed = GRANTS[grant].needs
+        used = {*needed, *GRANTS[grant].may, *_OF_TRANSPORT}
+        unused = {key: [f"GRANT_TYPE={grant}"] for key in given if _is_about_tokens(key) and key not in used}
+        yield from check_login(values, given)
     else:
         method = values.get("auth_method", default_method(grant, given))
         needed = (*GRANTS[grant].needs, *(METHODS[method].needs if method else ()))
@@ -107,6 +115,26 @@ def check_grant(values: Values, given: Given) -> Mistakes:
             yield key, f"is missing; expected {secret if row.secret else row.expected}"
     for key, reasons in unused.items():
         yield given[key], f"is not used with {' and '.join(reasons)}; expected one or the other"
+
+
+def check_login(values: Values, given: Given) -> Mistakes:
+    """LOGIN_BODY, and what goes into it."""
+    of_grant = dict(values.get("values", ()))
+    body = of_grant.get("LOGIN_BODY", "")
+    for key in login_recipe.PLACEHOLDERS:
+        holds = f"${{{key}}}" in body
+        if holds and key not in given:
+            yield key, f"is missing, and LOGIN_BODY has ${{{key}}}; expected its value"
+        elif key in given and not holds and ("LOGIN_BODY" not in given or body):
+            yield given[key], f"is not used, as LOGIN_BODY has no ${{{key}}}; expected it there"
+    if body and of_grant.get("LOGIN_METHOD") == "GET":
+        yield given["LOGIN_BODY"], "cannot go with LOGIN_METHOD=GET; expected POST or PUT"
+    if login_recipe.is_json(body):
+        try:
+            json.loads(re.sub(r"\$\{(?:USERNAME|PASSWORD)\}", "x", body))
+        except ValueError:
+            wrong = 'is no JSON; expected such as {"user": "${USERNAME}", "password": "${PASSWORD}"}'
+            yield given["LOGIN_BODY"], wrong
 
 
 def _unused(grant: str, methods: Iterable[str], given: Iterable[str]) -> dict[str, list[str]]:
@@ -124,6 +152,9 @@ def _unused(grant: str, methods: Iterable[str], given: Iterable[str]) -> dict[st
 def _is_about_tokens(key: str) -> bool:
     """Whether a key is for token requests only."""
     row = keys.row(key)
+    # LOGIN_HEADER_ and TOKEN_HEADER_ fill the same field.
+    if row is not None and row.field == "headers":
+        return key.startswith("TOKEN_HEADER_")
     return row is not None and row.field in (*TokenRequest.__slots__, *Transport.__slots__) and key != "GRANT_TYPE"
 
 

@@ -27,6 +27,10 @@ ASSIGNMENT = re.compile(r"^[^\S\n]*(?:export\s+)?[A-Za-z_-]+[^\S\n]*=", re.MULTI
 TYPOGRAPHIC_QUOTES = tuple("“”„‟‘’‚‛«»")  # noqa: RUF001 - they look like others
 
 
+LEFT = {"LOGIN_BODY": ("USERNAME", "PASSWORD")}
+"""Variables that stay, by keys: the login puts them in, escaped for their place."""
+
+
 class Binding(NamedTuple):
     """A key's value, as it stands in the file."""
 
@@ -190,6 +194,9 @@ class EnvFile:
     def _interpolated(self, key: str, value: str, line: int, earlier: Mapping[str, Binding]) -> str | None:
         parts = []
         for atom in parse_variables(value):
+            if isinstance(atom, Variable) and atom.name in LEFT.get(key, ()):
+                parts.append(f"${{{atom.name}}}")
+                continue
             if not isinstance(atom, Variable):
                 parts.append(atom.resolve({}))
                 continue

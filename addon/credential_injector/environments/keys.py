@@ -68,6 +68,13 @@ KEYS: Mapping[str, Key] = {
     "ACTOR_TOKEN": Key("values", parsers.line, secret=True, form=("actor_token",)),
     "ACTOR_TOKEN_TYPE": Key("values", parsers.line, form=("actor_token_type",)),
     "REQUESTED_TOKEN_TYPE": Key("values", parsers.line, form=("requested_token_type",)),
+    "LOGIN_URL": Key("endpoint", parsers.endpoint, expected="the URL that logs in"),
+    "LOGIN_METHOD": Key("values", parsers.login_method),
+    "LOGIN_BODY": Key("values", parsers.text, secret=True),
+    "TOKEN_AT": Key("values", parsers.place_in_answer, expected="where the token is, such as /token or cookie:session"),
+    "EXPIRES_IN_AT": Key("values", parsers.place_in_answer),
+    "EXPIRES_AT": Key("values", parsers.place_in_answer),
+    "LIFETIME": Key("values", parsers.whole_seconds(365 * 86400)),
     "AUTHORIZATION_ENDPOINT": Key("login", parsers.endpoint),
     "DEVICE_AUTHORIZATION_ENDPOINT": Key("login", parsers.endpoint),
     "REDIRECT_URI": Key("login", parsers.redirect_uri),
@@ -95,6 +102,7 @@ KEYS: Mapping[str, Key] = {
 FAMILIES: Mapping[str, Key] = {
     "TOKEN_PARAM_": Key("params", parsers.text, secret=True),
     "TOKEN_HEADER_": Key("headers", parsers.header_value, secret=True),
+    "LOGIN_HEADER_": Key("headers", parsers.header_value, secret=True),
     "HEADER_": Key("extra_headers", parsers.header_value, secret=True),
 }
 """Keys that end in a name of the user's: the name is sent as it is written."""
@@ -109,7 +117,10 @@ ALL_NAMES = (
 )
 ELSEWHERE = {other: name for name, key in KEYS.items() for other in key.elsewhere}
 _FORM = {field: name for name, key in KEYS.items() for field in key.form}
-_HEADERS_OF_TOKEN_REQUESTS = parsers.HEADERS_OF_HTTP | {"accept", "accept-encoding", "authorization"}
+_RESERVED = {
+    "TOKEN_HEADER_": parsers.HEADERS_OF_HTTP | {"accept", "accept-encoding", "authorization"},
+    "LOGIN_HEADER_": (parsers.HEADERS_OF_HTTP | {"accept-encoding"}) - {"content-type"},
+}
 
 
 def row(name: str) -> Key | None:
@@ -162,7 +173,7 @@ def own_part(family: str, name: str) -> str:
         return own
     if not parsers.HEADER_NAME.fullmatch(own):
         raise ValueError("does not end in a header's name; expected letters, digits and hyphens")
-    if own.lower() in (_HEADERS_OF_TOKEN_REQUESTS if family == "TOKEN_HEADER_" else parsers.HEADERS_OF_HTTP):
+    if own.lower() in _RESERVED.get(family, parsers.HEADERS_OF_HTTP):
         whose = "the token request" if family == "TOKEN_HEADER_" else "HTTP itself"
         raise ValueError(f"would replace a header that {whose} needs; expected another header")
     return own

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from credential_injector.oauth.login_recipe import parse_at
 from credential_injector.oauth.request import parse_endpoint
 from credential_injector.origins.methods import Methods, parse_methods
 from credential_injector.origins.origin import Origin, parse_origin, parse_page_origin
@@ -64,7 +65,7 @@ def seconds(longest: int) -> Callable[[str], float]:
     """A whole number of seconds, up to this one."""
 
     def parse(value: str) -> float:
-        if not re.fullmatch(r"[0-9]{1,6}", value) or not 1 <= int(value) <= longest:
+        if not re.fullmatch(r"[0-9]{1,8}", value) or not 1 <= int(value) <= longest:
             raise ValueError(f"is not a number of seconds; expected 1 to {longest}")
         return float(value)
 
@@ -171,3 +172,14 @@ def askers(value: str) -> tuple[str, ...]:
     if not names or not all(re.fullmatch(r"[\x21-\x7e]{1,100}", name) for name in names):
         raise ValueError("is malformed; expected names such as admin, or regular@8081")
     return names
+
+
+def place_in_answer(value: str) -> str:
+    """Where a login's answer holds something."""
+    parse_at(value)
+    return value
+
+
+def login_method(value: str) -> str:
+    """The method of a login."""
+    return one_of("POST", "PUT", "GET")(value)

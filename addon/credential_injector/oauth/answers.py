@@ -57,6 +57,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    cookies: tuple[str, ...] = field(default=(), repr=False)
+    """Each Set-Cookie header."""
 
 
 def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> AccessToken:
@@ -92,7 +94,7 @@ def accepted(answer: Answer, request: TokenRequest, asked_at: float) -> dict[str
     """The JSON object of an answer that is no error. Raises NoToken."""
     said = json_object(answer.body)
     if answer.status != 200 or said is None or "error" in said:
-        raise _refusal(answer, said, request, asked_at)
+        raise refusal(answer, said, request, asked_at)
     return said
 
 
@@ -114,7 +116,8 @@ def server_time(answer: Answer) -> float | None:
     return http_date(answer.headers.get("Date", ""))
 
 
-def _refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest, asked_at: float) -> NoToken:
+def refusal(answer: Answer, said: dict[str, Any] | None, request: TokenRequest, asked_at: float) -> NoToken:
+    """Why an answer whose JSON says this holds no token."""
     status = answer.status
     code = error_code(said)
     retry_after = _retry_after(answer.headers, asked_at)
@@ -159,11 +162,15 @@ def _retry_after(headers: Mapping[str, str], asked_at: float) -> float | None:
 def _expires_at(claims: JwtClaims | None, expires_in: object, asked_at: float) -> float:
     """In unix seconds. RFC 6749 only recommends expires_in: some servers send a string, some leave it out."""
     said, own = jwt_claims.number(expires_in), _life(claims, asked_at) if claims is not None else None
-    if said is None:
-        lifetime = DEFAULT_LIFETIME if own is None else own
-    else:
-        lifetime = said if own is None or own <= 0 else min(said, own)
-    return asked_at + min(lifetime, LONGEST_LIFETIME)
+    if said is not None and own is not None and own > 0:
+        said = min(said, own)
+    return asked_at + min(lifetime_of(claims, asked_at) if said is None else said, LONGEST_LIFETIME)
+
+
+def lifetime_of(claims: JwtClaims | None, asked_at: float) -> float:
+    """The seconds that a token lives where nothing but its own claims says so."""
+    own = _life(claims, asked_at) if claims is not None else None
+    return DEFAULT_LIFETIME if own is None else own
 
 
 def _life(claims: JwtClaims, asked_at: float) -> float | None:

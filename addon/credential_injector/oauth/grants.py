@@ -111,6 +111,13 @@ GRANTS: Mapping[str, Grant] = {
         refreshes=True,
         login_endpoint="DEVICE_AUTHORIZATION_ENDPOINT",
     ),
+    # No OAuth2: login_recipe.py says what is sent.
+    "login": Grant(
+        ("LOGIN_URL", "TOKEN_AT"),
+        _nothing,
+        may=("LOGIN_METHOD", "LOGIN_BODY", "USERNAME", "PASSWORD", "EXPIRES_IN_AT", "EXPIRES_AT", "LIFETIME"),
+        public=True,
+    ),
 }
 
 

@@ -27,6 +27,7 @@ from credential_injector import __version__
 from credential_injector.oauth.addresses import connect
 from credential_injector.oauth.answers import Answer
 from credential_injector.oauth.connections import KEPT_FOR, TUNNEL_REFUSED, Connections, ProxyUnreachable, Target
+from credential_injector.oauth.login_recipe import Message
 from credential_injector.oauth.request import Transport, without_query
 from credential_injector.oauth.token import NoToken
 from credential_injector.threads import Turns
@@ -138,6 +139,11 @@ class Conversation:
         """Send a form. Raises NoToken where no answer comes."""
         return self._exchange("POST", url, {"Content-Type": "application/x-www-form-urlencoded", **headers}, form)
 
+    def send(self, url: str, message: Message) -> Answer:
+        """Send any request. Raises NoToken where no answer comes."""
+        method, headers, body = message
+        return self._exchange(method, url, headers, body)
+
     def head(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
         """Send a request without a body, and read what comes before the answer's. Raises NoToken."""
         return self._exchange(method, url, {"Accept": "*/*", **headers}, None, reads_body=False)
@@ -200,7 +206,7 @@ class Conversation:
                             most = f"{LARGEST_ANSWER >> 20} MiB"
                             raise NoToken("invalid_response", f"{without_query(request.url)} answered more than {most}")
             ended = True
-            return Answer(response.status_code, response.headers, content)
+            return Answer(response.status_code, response.headers, content, _cookies(response))
         finally:
             self._watch(None)
             if ended and connection.sock is not None:
@@ -229,6 +235,11 @@ class Conversation:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # it may have ended by itself
                 self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _cookies(response: requests.Response) -> tuple[str, ...]:
+    """Each Set-Cookie header: joined with commas, as requests has them, they cannot be told apart."""
+    return tuple(response.raw.headers.getlist("Set-Cookie"))
 
 
 def _session(connection: HTTPConnection) -> requests.Session:

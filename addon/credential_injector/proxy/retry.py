@@ -77,7 +77,7 @@ class Retry:
         answer = flow.response
         if answer is None or flow.id in self._own or not flow.live or record.KEY not in flow.metadata:
             return None
-        if grpc_calls.as_http(answer) < 400:
+        if grpc_calls.as_http(answer) < 300:
             return None
         if not record.was_injected(flow) or not ctx.options.inject_retry:
             return None
@@ -169,7 +169,7 @@ class Retry:
                 return _Stays(f"sent again, the request failed: {again.error.msg.partition(': ')[0]}")
             if again.response is None or not record.was_injected(again):
                 return _Stays("sent again, the request got no token")
-            refused_too = grpc_calls.as_http(again.response) == 401
+            refused_too = route.credential.answered(again.response) is Again.NEW_TOKEN
             if refused_too and not served.token.stored:
                 source.cool_down(url)
             # A stored one came to another proxy some time ago, and may be refused for the first one's reason.

@@ -15,7 +15,9 @@ from credential_injector.environments.folder import Folder
 from credential_injector.environments.owners import Owners
 from credential_injector.oauth.answers import Answer, granted_scope, server_time, token_scope
 from credential_injector.oauth.endpoint import TokenEndpoint
+from credential_injector.oauth.endpoints import open_endpoint
 from credential_injector.oauth.grants import FIXED
+from credential_injector.oauth.login_endpoint import LoginEndpoint
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.server import Network
 from credential_injector.oauth.token import LEEWAY, AccessToken, NoToken, Served
@@ -135,7 +137,7 @@ async def check(
         found = await send(environment, await fixed.token()) if send is not None else None
         return _with(found, Checkup(environment.name, environment.file, problems=tuple(problems)))
     transport = environment.transport.completed(ca_file)
-    endpoint = _Timed(TokenEndpoint(request, transport, network))
+    endpoint = _Timed(open_endpoint(request, transport, network))
     source = provider.source(request, transport, Named(environment.name), endpoint)
     source.refresh()
     served, found, failed, skew, scope = None, None, None, None, _Scope()
@@ -186,7 +188,7 @@ def _with(found: Finding | None, checkup: Checkup) -> Checkup:
 class _Timed:
     """A token endpoint, and when it was asked last."""
 
-    def __init__(self, endpoint: TokenEndpoint) -> None:
+    def __init__(self, endpoint: TokenEndpoint | LoginEndpoint) -> None:
         self._endpoint = endpoint
         self.asked_at = self.took = 0.0
         """Unix seconds, and seconds."""

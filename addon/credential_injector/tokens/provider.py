@@ -261,15 +261,15 @@ class _Endpoints:
         async with self._importing:
             if self._network is None:
                 # Not on the event loop, either, and in one thread, however many environments ask at once.
-                self._network = (await in_thread(_token_endpoint, "import of the token endpoint")).Network()
-        endpoint: Endpoint = _token_endpoint().TokenEndpoint(request, transport, self._network)
+                self._network = (await in_thread(_token_endpoint, "import of the token endpoint")).server.Network()
+        endpoint: Endpoint = _token_endpoint().open_endpoint(request, transport, self._network)
         return endpoint
 
 
 def _token_endpoint() -> ModuleType:
-    from credential_injector.oauth import endpoint
+    from credential_injector.oauth import endpoints
 
-    return endpoint
+    return endpoints
 
 
 def _publishing(fetch: Fetch, watcher: Watcher) -> Fetch:

@@ -1,8 +1,10 @@
 """A token at its place, and maybe further headers of the environment beside it."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from credential_injector.environments.environment import Environment
+from credential_injector.oauth import login_recipe
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import masking
@@ -17,7 +19,7 @@ from credential_injector.proxy.request_fields import RequestFields
 class PlacedCredential:
     """As Credential."""
 
-    __slots__ = ("_extra", "_extra_http2", "_fixed", "_name", "_place", "label", "place")
+    __slots__ = ("_extra", "_extra_http2", "_fixed", "_login_path", "_name", "_place", "label", "place")
 
     def __init__(self, environment: Environment, place: Place) -> None:
         self._place = place
@@ -25,6 +27,8 @@ class PlacedCredential:
         self.label = place.label
         self._name = environment.name
         self._fixed = environment.token_request.grant_type in FIXED
+        request = environment.token_request
+        self._login_path = urlsplit(request.endpoint).path if request.grant_type == login_recipe.GRANT else ""
         self._extra = environment.extra_headers
         self._extra_http2 = tuple((name.lower(), value) for name, value in self._extra)
 
@@ -77,4 +81,11 @@ class PlacedCredential:
 
     def answered(self, answer: Answer) -> Again:
         """As in Credential."""
+        if self._login_path and _redirects_to(answer, self._login_path):
+            return Again.NEW_TOKEN
         return refused(answer)
+
+
+def _redirects_to(answer: Answer, path: str) -> bool:
+    """Whether an API sends a client whose session has ended to the page where it logs in."""
+    return 300 <= answer.status_code < 400 and urlsplit(answer.headers.get("location", "")).path == path
