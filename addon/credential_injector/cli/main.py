@@ -12,10 +12,11 @@ from credential_injector.cli.login import login
 from credential_injector.cli.mitmproxy import dump, web
 from credential_injector.cli.path import path
 from credential_injector.cli.redact import redact
+from credential_injector.cli.report import report
 from credential_injector.cli.run import run
 from credential_injector.cli.token import token
 
-_COMMANDS = (check, dump, env, explain, import_, init, login, path, redact, run, token, web)
+_COMMANDS = (check, dump, env, explain, import_, init, login, path, redact, report, run, token, web)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)

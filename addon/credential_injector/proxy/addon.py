@@ -7,18 +7,18 @@ anything; where it is not, the hook hands mitmproxy a coroutine, and only this o
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mitmproxy import ctx, exceptions, http
+from mitmproxy import http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.tls import ClientHelloData
 
 from credential_injector import messages, status_lines
-from credential_injector.environments.folder import InvalidEnvironments
 from credential_injector.oauth import fingerprints
 from credential_injector.oauth.token import AccessToken, NoToken, Served
 from credential_injector.proxy import choice, flows, internals, options, page, phone, record, unopened, web_guard
+from credential_injector.proxy.audit import Audit
 from credential_injector.proxy.client_tls import ClientTls
 from credential_injector.proxy.commands import Commands
 from credential_injector.proxy.credentials import earlier
@@ -35,13 +35,10 @@ from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
 from credential_injector.proxy.server_connections import Connections
 from credential_injector.proxy.server_tls import ServerTls
+from credential_injector.proxy.settings import Settings
 from credential_injector.proxy.streams import Streams, has_left
 from credential_injector.proxy.waiting import Waiting
 from credential_injector.proxy.web_guard import WebGuard
-from credential_injector.tokens.open_store import open_store
-
-if TYPE_CHECKING:
-    from credential_injector.tokens.store import TokenStore
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +53,6 @@ class CredentialInjector:
 
     def __init__(self, routes: Routes | None = None) -> None:
         self._routes = routes or Routes()
-        self._store: TokenStore | None = None
         self._connections = connections = Connections()
         self._policy = policy = Policy(self._routes)
         self._outcome = Outcome(self._routes.other_owner)
@@ -67,26 +63,28 @@ class CredentialInjector:
         self._retry = Retry(self._routes.named)
         self._guard = Guard(self._outcome, self._departure, self._decide, self._wait, self._retry.is_own)
         self._streams = Streams()
-        self.websocket_end = self._streams.finish
         self._waiting = Waiting()
         self._commands = Commands(policy)
         self._phone = Phone()
+        self._audit = Audit(connections)
         tls = ClientTls(self._routes)
         self.tls_failed_client, self.tls_established_client = tls.failed, tls.established
         self._server_tls = server = ServerTls(policy, connections, self._departure)
         self.tls_start_server = self.quic_start_server = server.starts  # the second one for HTTP/3
         self.tls_failed_server, self.server_connect_error = server.failed, server.not_connected
-        self._uses: dict[str, Callable[[Any], None]] = {
+        uses: dict[str, Callable[[Any], None]] = {
             "inject_clients": self._admit,
+            "inject_log": self._audit.use,
             "inject_mask": self._departure.mask,
             "inject_phone": self._phone.admit,
-            "inject_tokens": self._use_tokens,
             "stickyauth": options.refuse_stickyauth,
         }
         if web_guard.is_needed():
             self.addons = [WebGuard()]
-            self._uses["web_port"] = web_guard.refuse_any_port
-        self._running = self._ended = self._only = False
+            uses["web_port"] = web_guard.refuse_any_port
+        self._settings = Settings(policy, self._routes, uses)
+        self.configure = self._settings.configure
+        self._ended = False
 
     # --- Life cycle: plain functions, as an async one would end mitmproxy's script watcher silently -------------------
 
@@ -98,45 +96,13 @@ class CredentialInjector:
         self._commands.add(loader)
         web_guard.tell_taken_port()
 
-    def configure(self, updated: set[str]) -> None:
-        mistakes: list[str] = []
-        # Cached: reading `ctx.options` deep-copies the value each time.
-        self._policy.ssl_insecure = ctx.options.ssl_insecure
-        self._only = ctx.options.inject_only
-        self._policy.replays_go_upstream = options.replays_go_upstream()
-        self._routes.set_defaults(
-            ca_file=ctx.options.ssl_verify_upstream_trusted_ca or "", proxy=options.upstream_proxy()
-        )
-        for option in updated & self._uses.keys():
-            try:
-                self._uses[option](getattr(ctx.options, option))
-            except ValueError as error:
-                mistakes.append(f"{option}: {error}")
-        if updated & {"inject_envs", "inject_env", "inject_tokens"}:
-            try:
-                self._routes.load(options.folder(), self._store)
-            except InvalidEnvironments as error:
-                mistakes += error.mistakes
-        if not mistakes:
-            if self._running and updated & {"inject_clients", "proxyauth", "listen_host", "mode"}:
-                options.warn_of_open_door()
-            return
-        if self._running:
-            raise exceptions.OptionsError("\n".join(mistakes))  # type: ignore[no-untyped-call]
-        # An exception at start would show as a traceback. An error in the log ends mitmproxy just as well.
-        for mistake in mistakes:
-            logger.error(mistake)
-
     def _admit(self, clients: str) -> None:
         process = options.process_of(clients)
         self._policy.admit(clients)
         self._connections.let_in_only(process)
 
-    def _use_tokens(self, value: str) -> None:
-        self._store = open_store(value)
-
     def running(self) -> None:
-        self._running = True
+        self._settings.running = True
         self._streams.start()
         self._routes.watch()
         self._routes.preload_requests()
@@ -154,6 +120,7 @@ class CredentialInjector:
         internals.leave_for_next_script(_CONNECTIONS, self._connections.export())
         for flow, route in self._waiting.end():  # before the summary, which counts them
             self._outcome.block(flow, route, _ENDED, status=Status.UNAUTHENTICATED)
+        self._audit.end()
         for line in status_lines.summary(self._routes.status()):
             logger.info(line)
         return self._routes.provider.unfinished_refreshes()
@@ -239,6 +206,7 @@ class CredentialInjector:
         return self._guard.body_is_there(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
+        is_own = self._retry.is_own(flow)
         self._outcome.ended(flow)
         self._guard.forget(flow)
         self._refusals.sent(flow)
@@ -248,6 +216,8 @@ class CredentialInjector:
             self._outcome.never_left(flow, route, failure)
         self._departure.finish(flow)
         self._streams.finish(flow)
+        if self._audit.is_on and not is_own:
+            self._audit.ended(flow)
 
     # --- How the server is connected: once for each connection --------------------------------------------------------
 
@@ -261,7 +231,7 @@ class CredentialInjector:
         self._connections.disconnected(client)
 
     def tls_clienthello(self, data: ClientHelloData) -> None:
-        if self._only and unopened.passes_unopened(data, self._routes):
+        if self._settings.opens_only_ours and unopened.passes_unopened(data, self._routes):
             data.ignore_connection = True
 
     # --- Its answer ---------------------------------------------------------------------------------------------------
@@ -287,16 +257,30 @@ class CredentialInjector:
         route = self._retry.refused_route(flow) if self._retry.forget(flow) else None
         if route is not None:
             return self._send_again(flow, route, sent[1] if sent is not None else None)
+        self._judge(flow, sent)
+        # A WebSocket is told at its end, and what is sent again with the request that the client sent.
+        if self._audit.is_on and flow.websocket is None and not self._retry.is_own(flow):
+            self._audit.ended(flow)
+        return None
+
+    def _judge(self, flow: http.HTTPFlow, sent: tuple[Route, AccessToken] | None) -> None:
+        """Find out why the API refuses a request."""
         if sent is not None:
             self._refusals.judge(flow, *sent, counts=not self._retry.is_own(flow))
         elif flow.response is not None and flow.response.status_code >= 400 and flow.request.method == "OPTIONS":
             to = self._policy.preflight(FlowRequest(flow, self._connections))
             if to is not None:
                 self._refusals.preflight(flow, to)
-        return None
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        self._streams.finish(flow)
+        if self._audit.is_on:
+            self._audit.ended(flow)
 
     async def _send_again(self, flow: http.HTTPFlow, route: Route, token: AccessToken | None) -> None:
         """A CancelledError would hang the flow, so none leaves `Retry.send_again`."""
         answered = await self._retry.send_again(flow, route, token)
         if answered is not None:
             self._refusals.judge(flow, route, answered)
+        if self._audit.is_on:
+            self._audit.ended(flow)

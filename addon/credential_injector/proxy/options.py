@@ -42,6 +42,7 @@ OPTIONS: dict[str, tuple[str | bool, str]] = {
         False,
         "Decrypt the TLS of configured hosts only, and pass all other TLS unopened, so that pinned apps keep working.",
     ),
+    "inject_log": ("", "A file to which a line of JSON is appended for each request to a configured host. No secret."),
     "inject_retry": (True, "When the API answers 401: get another token and send the request once more."),
 }
 
