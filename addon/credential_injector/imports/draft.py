@@ -18,7 +18,7 @@ class Draft:
     left_out: tuple[str, ...] = ()
     """A line for each thing that has no equal here, and what to do about it."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """A comment above a key's line, by key."""
+    """A comment above a key's line, by key; also for a key that has no value."""
 
 
 def environment_name(text: str, default: str = "imported") -> str:

@@ -25,11 +25,14 @@ def env_text(draft: Draft, secrets: Secrets = "file", *, to_fill_in: Mapping[str
     lines = [*_comment(f"From {draft.source}, by credential-injector import.")]
     lines += _comment("credential-injector check says whether it works. docs/configuration.md explains every key.")
     blank = to_fill_in or {}
-    for key in sorted({*draft.values, *blank}, key=_order):
+    for key in sorted({*draft.values, *blank, *draft.notes}, key=_order):
         lines.append("")
         if key in draft.notes:
             lines += _comment(draft.notes[key])
         value = draft.values.get(key, "")
+        if key not in draft.values and key not in blank:
+            lines.append(f"#{key}=")
+            continue
         if not value and key in blank:
             lines += [*_comment(f"To fill in: {blank[key]}"), f"{key}="]
         elif secrets == "env" and value and is_secret(key):

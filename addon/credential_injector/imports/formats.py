@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from credential_injector.imports import postman
 from credential_injector.imports.draft import Draft
 from credential_injector.imports.source import NotImportable, Source
 
@@ -18,7 +19,10 @@ class Format(NamedTuple):
     """What the file says. Further files are environments that fill in its variables. Raises NotImportable."""
 
 
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (
+    Format("Postman collection", postman.is_collection, postman.drafts_of_collection),
+    Format("Postman environment", postman.is_environment, postman.drafts_of_environment),
+)
 """In the order in which they are tried."""
 
 

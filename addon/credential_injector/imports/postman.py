@@ -1,0 +1,254 @@
+"""Postman's collections (v2.0 and v2.1) and environments -> drafts."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from credential_injector.imports.draft import Draft, environment_name
+from credential_injector.imports.postman_script import ScriptedRequest, read_script
+from credential_injector.imports.settings import BASIC, Settings, listed, texts
+from credential_injector.imports.source import Source
+from credential_injector.imports.variables import Variables, names_in
+
+_NO_EQUAL = {
+    "awsv4": "AWS signatures: write GRANT_TYPE=aws_sigv4 by hand",
+    "digest": "digest authentication: leave it to the client",
+    "hawk": "Hawk: leave it to the client",
+    "ntlm": "NTLM: leave it to the client",
+    "edgegrid": "Akamai EdgeGrid: leave it to the client",
+    "oauth1": "OAuth 1: leave it to the client",
+    "jwt": "a JWT that Postman signs: write GRANT_TYPE=jwt_bearer by hand, or leave it to the client",
+    "asap": "Atlassian ASAP: leave it to the client",
+}
+
+
+class _Covered(NamedTuple):
+    """Requests with the same auth."""
+
+    where: str
+    """The level that says it: `the collection`, `folder Orders`."""
+    auth: dict[str, Any]
+    script: ScriptedRequest | None
+    urls: list[str]
+
+
+def is_collection(source: Source) -> bool:
+    """Whether it is a collection."""
+    info = texts(texts(source.document).get("info"))
+    return "getpostman.com" in str(info.get("schema", "")) or ("_postman_id" in info and "item" in source.document)
+
+
+def is_environment(source: Source) -> bool:
+    """Whether it is an environment, or globals."""
+    return isinstance(texts(source.document).get("values"), list) and "info" not in texts(source.document)
+
+
+def drafts_of_collection(source: Source, others: Sequence[Source]) -> list[Draft]:
+    """A draft for each credential in the collection, and for each environment that is given with it."""
+    document = source.document
+    collection = _variables(document.get("variable"))
+    environments: list[tuple[Source | None, dict[str, Any]]] = [
+        (one, _variables(texts(one.document).get("values"))) for one in others if is_environment(one)
+    ]
+    wrong = next((one for one in others if not is_environment(one)), None)
+    if wrong is not None:
+        raise wrong.wrong("", "is no environment of Postman's; expected one beside the collection")
+    covered = [one for one in _covered(document) if one.auth.get("type") not in (None, "noauth") or one.script]
+    drafts = []
+    for environment, values in environments or [(None, {})]:
+        variables = Variables({**collection, **values})
+        whose = environment.document.get("name") if environment is not None else texts(document["info"]).get("name")
+        name = environment_name(str(whose or ""))
+        for number, one in enumerate(covered):
+            settings = _settings(one, variables)
+            given = f" and {environment.name}" if environment is not None else ""
+            drafts.append(
+                Draft(
+                    name if number == 0 else f"{name}-{environment_name(one.where.partition(' ')[2], str(number + 1))}",
+                    settings.values,
+                    f"{source.name}{given}: auth of {one.where}",
+                    tuple(settings.left_out),
+                    settings.notes,
+                )
+            )
+    return [draft for draft in drafts if draft.values.keys() - {"HOST"}]
+
+
+def drafts_of_environment(source: Source, others: Sequence[Source]) -> list[Draft]:
+    """What an environment alone says, by the names that people give its variables."""
+    if others:
+        raise others[0].wrong(
+            "", "is given beside an environment; expected the collection first, then its environments"
+        )
+    values = _variables(source.document.get("values"))
+    by_name = {name.lower().replace("-", "_").replace(" ", "_"): name for name in values}
+    settings = Settings(Variables(values))
+
+    def find(*names: str) -> str:
+        return next((f"{{{{{by_name[name]}}}}}" for name in names if name in by_name), "")
+
+    for key, *names in (
+        ("CLIENT_ID", "client_id", "clientid"),
+        ("CLIENT_SECRET", "client_secret", "clientsecret"),
+        ("SCOPE", "scope", "scopes"),
+        ("AUDIENCE", "audience"),
+        ("USERNAME", "username"),
+        ("PASSWORD", "password"),
+    ):
+        settings.set(key, find(*names))
+    if settings.values.get("USERNAME") and settings.values.get("PASSWORD"):
+        settings.values["GRANT_TYPE"] = "password" if settings.values.get("CLIENT_ID") else "basic"
+    else:
+        settings.values.pop("USERNAME", None)
+        settings.values.pop("PASSWORD", None)
+    endpoint = find("token_endpoint", "token_url", "access_token_url", "accesstokenurl", "tokenurl", "auth_url")
+    host = find("host", "base_url", "baseurl", "login_host", "auth_host")
+    settings.set("TOKEN_ENDPOINT", endpoint or (f"{host}/oauth2/v2.0/token" if host else ""))
+    settings.hosts(filter(None, [find("api", "api_url", "api_host", "base_url", "baseurl", "url", "host")]))
+    return [
+        Draft(
+            environment_name(str(source.document.get("name") or "")),
+            settings.values,
+            f"{source.name}: its variables",
+            ("how its requests log in is in the collection; import that and this file together to take it over",),
+            settings.notes,
+        )
+    ]
+
+
+def _variables(values: Any) -> dict[str, Any]:
+    return {
+        str(one.get("key", one.get("id", ""))): one.get("value")
+        for one in listed(values)
+        if isinstance(one, dict) and one.get("enabled") is not False and not one.get("disabled")
+    }
+
+
+def _covered(document: dict[str, Any]) -> Iterator[_Covered]:
+    """The requests of a collection, by the auth that counts for them."""
+    found: dict[str, _Covered] = {}
+
+    def walk(item: dict[str, Any], where: str, auth: dict[str, Any], script: ScriptedRequest | None) -> None:
+        own = item.get("auth", texts(item.get("request")).get("auth"))
+        if isinstance(own, dict) and own.get("type"):
+            auth = own
+            where = (
+                f"{'folder' if 'item' in item else 'request'} {item.get('name', '')}" if item is not document else where
+            )
+        script = _script(item) or script
+        for inner in listed(item.get("item")):
+            if isinstance(inner, dict):
+                walk(inner, where, auth, script)
+        if "request" in item:
+            request = item["request"]
+            url = request if isinstance(request, str) else texts(request).get("url")
+            raw = url if isinstance(url, str) else texts(url).get("raw")
+            token = _bearer_variable(auth, request)
+            used = script if token and script and (token in script.sets or not script.sets) else None
+            kind = auth if used is None else {}
+            one = found.setdefault(f"{kind!r}{used!r}", _Covered(where, dict(kind), used, []))
+            one.urls.append(str(raw or ""))
+
+    walk(document, "the collection", {}, None)
+    yield from found.values()
+
+
+def _script(item: dict[str, Any]) -> ScriptedRequest | None:
+    for event in listed(item.get("event")):
+        if texts(event).get("listen") == "prerequest":
+            lines = texts(event.get("script")).get("exec")
+            text = "\n".join(map(str, lines)) if isinstance(lines, list) else str(lines or "")
+            if (found := read_script(text)) is not None:
+                return found
+    return None
+
+
+def _bearer_variable(auth: dict[str, Any], request: Any) -> str:
+    """The variable that stands in the request's Authorization header."""
+    sent = [str(_fields(auth).get("token", ""))] if auth.get("type") == "bearer" else []
+    for header in listed(texts(request).get("header")):
+        if isinstance(header, dict) and str(header.get("key", "")).lower() == "authorization":
+            sent.append(str(header.get("value", "")))
+    return next((name for value in sent for name in names_in(value)), "")
+
+
+def _fields(auth: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an auth: a list in v2.1, an object in v2.0."""
+    settings = auth.get(str(auth.get("type")))
+    if isinstance(settings, list):
+        return {str(one.get("key")): one.get("value") for one in settings if isinstance(one, dict)}
+    return dict(texts(settings))
+
+
+def _settings(one: _Covered, variables: Variables) -> Settings:
+    settings, kind, fields = Settings(variables), one.auth.get("type"), _fields(one.auth)
+    if one.script is not None:
+        _from_script(settings, one.script)
+    elif kind == "oauth2":
+        _from_oauth2(settings, fields)
+    elif kind == "bearer":
+        settings.bearer(fields.get("token"))
+    elif kind == "basic":
+        settings.basic(fields.get("username"), fields.get("password"))
+    elif kind == "apikey":
+        settings.api_key(fields.get("key"), fields.get("value"), str(fields.get("in", "header")))
+    else:
+        settings.left_out.append(f"{one.where}: {_NO_EQUAL.get(str(kind), 'its auth: leave it to the client')}")
+        return settings
+    settings.hosts(one.urls)
+    return settings
+
+
+def _from_script(settings: Settings, script: ScriptedRequest) -> None:
+    form = dict(script.form)
+    settings.grant(form.pop("grant_type"))
+    settings.set("TOKEN_ENDPOINT", script.url)
+    if script.basic is not None:
+        settings.values |= BASIC
+        form.setdefault("client_id", script.basic[0])
+        form.setdefault("client_secret", script.basic[1])
+    known = ("client_id", "client_secret", "scope", "audience", "resource", "username", "password", "refresh_token")
+    for name, value in form.items():
+        settings.set(name.upper() if name in known else f"TOKEN_PARAM_{name}", value)
+
+
+def _from_oauth2(settings: Settings, fields: dict[str, Any]) -> None:
+    if not fields.get("accessTokenUrl") and fields.get("accessToken"):
+        settings.bearer(fields["accessToken"], str(fields.get("headerPrefix", "Bearer")).strip())
+        return
+    grant = settings.grant(fields.get("grant_type"))
+    for key, name in (
+        ("TOKEN_ENDPOINT", "accessTokenUrl"),
+        ("CLIENT_ID", "clientId"),
+        ("CLIENT_SECRET", "clientSecret"),
+        ("SCOPE", "scope"),
+        ("AUDIENCE", "audience"),
+        ("RESOURCE", "resource"),
+    ):
+        settings.set(key, fields.get(name))
+    if grant == "password":
+        settings.set("USERNAME", fields.get("username"))
+        settings.set("PASSWORD", fields.get("password"))
+    if grant == "authorization_code":
+        settings.set("AUTHORIZATION_ENDPOINT", fields.get("authUrl"))
+    if fields.get("client_authentication") == "header" and settings.values.get("CLIENT_SECRET") is not None:
+        settings.values |= BASIC
+    prefix = str(fields.get("headerPrefix", "Bearer")).strip()
+    if fields.get("addTokenTo") == "queryParams":
+        settings.values["QUERY"] = "access_token"  # RFC 6750 section 2.3, as Postman sends it
+    elif prefix != "Bearer":
+        settings.values["PREFIX"] = prefix
+    for one in listed(fields.get("tokenRequestParams")):
+        if isinstance(one, dict) and one.get("enabled") is not False and one.get("key"):
+            _token_parameter(settings, str(one["key"]), one)
+
+
+def _token_parameter(settings: Settings, name: str, one: dict[str, Any]) -> None:
+    where = one.get("send_as", "request_body")
+    if where == "request_header":
+        settings.set(f"TOKEN_HEADER_{name}", one.get("value"))
+    elif where == "request_url":
+        settings.left_out.append(f"{name} in the URL of the token request: write it into TOKEN_ENDPOINT")
+    elif name.lower() in ("audience", "resource"):
+        settings.set(name.upper(), one.get("value"))
+    else:
+        settings.set(f"TOKEN_PARAM_{name}", one.get("value"))

@@ -1,0 +1,115 @@
+"""What every format says of OAuth2 and of other credentials, in its own words -> keys of an environment file. Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from credential_injector.imports.variables import Variables
+from credential_injector.origins.origin import parse_origin
+
+MOST_HOSTS = 50
+_GRANTS = {
+    "": "client_credentials",
+    "authorization_code": "authorization_code",
+    "authorization_code_with_pkce": "authorization_code",
+    "authorization code": "authorization_code",
+    "client_credentials": "client_credentials",
+    "client credentials": "client_credentials",
+    "clientcredentials": "client_credentials",
+    "application": "client_credentials",
+    "device authorization": "device_code",
+    "device_code": "device_code",
+    "password": "password",
+    "password_credentials": "password",
+    "urn:ietf:params:oauth:grant-type:device_code": "device_code",
+}
+
+
+BASIC = {"TOKEN_ENDPOINT_AUTH_METHOD": "client_secret_basic"}
+
+
+class Settings:
+    """Gathers the values of one environment file, with the variables that have no value."""
+
+    def __init__(self, variables: Variables, left_out: Iterable[str] = ()) -> None:
+        self.variables = variables
+        self.values: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
+        self.left_out = list(left_out)
+
+    def set(self, key: str, text: Any) -> None:
+        """Take a value; nothing of it where a variable has none, but a note."""
+        if value := self.variables.value(text):
+            self.values[key] = value
+        elif missing := self.variables.without(text):
+            self.notes[key] = f"it is the variable {missing}, to which no file gives a value"
+
+    def grant(self, name: Any) -> str | None:
+        """Take a grant. None where it has no equal here."""
+        written = self.variables.resolved(name)
+        grant = _GRANTS.get(written.lower())
+        if grant is None:
+            self.left_out.append(f"the grant {written[:40]!r}: there is no equal; choose GRANT_TYPE by hand")
+        elif grant != "client_credentials":
+            self.values["GRANT_TYPE"] = grant
+        return grant
+
+    def basic(self, username: Any, password: Any) -> None:
+        """A name and a password (RFC 7617)."""
+        self.values["GRANT_TYPE"] = "basic"
+        self.set("USERNAME", username)
+        self.set("PASSWORD", password)
+
+    def bearer(self, token: Any, prefix: str = "Bearer") -> None:
+        """A token that stands in the file."""
+        self.values["GRANT_TYPE"] = "static"
+        self.set("VALUE", token)
+        if prefix != "Bearer":
+            self.values["PREFIX"] = prefix
+
+    def api_key(self, name: Any, value: Any, where: str) -> None:
+        """A key in a header, in the query or in a cookie."""
+        self.values["GRANT_TYPE"] = "static"
+        self.set("VALUE", value)
+        key = {"query": "QUERY", "queryparams": "QUERY", "cookie": "COOKIE"}.get(where.lower(), "HEADER")
+        self.set(key, name)
+        if key == "HEADER":
+            self.values["PREFIX"] = ""
+
+    def hosts(self, urls: Iterable[Any]) -> None:
+        """HOST, from URLs to which the credential goes."""
+        origins: dict[str, None] = {}
+        for url in urls:
+            if origin := origin_of(self.variables.value(url)):
+                origins[origin] = None
+            elif missing := self.variables.without(str(url).partition("/{{")[0] if isinstance(url, str) else ""):
+                self.notes.setdefault(
+                    "HOST", f"a URL begins with the variable {missing}, to which no file gives a value"
+                )
+        if origins:
+            self.values["HOST"] = ", ".join(list(origins)[:MOST_HOSTS])
+        if len(origins) > MOST_HOSTS:
+            self.left_out.append(f"{len(origins) - MOST_HOSTS} more hosts; add those that you need to HOST")
+
+
+def origin_of(url: str) -> str:
+    """The origin of a URL as HOST has it; empty where it has none that can stand there."""
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        if not parts.hostname or (
+            "." not in parts.hostname and parts.hostname != "localhost" and ":" not in parts.hostname
+        ):
+            return ""
+        return str(parse_origin(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"))
+    except ValueError:
+        return ""
+
+
+def texts(value: Any) -> Mapping[str, Any]:
+    """A mapping, or an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """A list, or an empty one."""
+    return value if isinstance(value, list) else []

@@ -1,0 +1,48 @@
+"""Variables of other programs: `{{name}}`. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+DEEPEST = 10  # variables whose values are variables
+LONGEST = 1 << 16  # characters that a value may come to
+
+_VARIABLE = re.compile(r"\{\{\s*(?:_\.|process\.env\.)?([^{}\s]+)\s*\}\}")
+
+
+class Variables:
+    """Values by name. What has none stays as it is."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = {name: text_of(value) for name, value in values.items()}
+
+    def resolved(self, text: Any) -> str:
+        """A text with the variables' values."""
+        now = text_of(text)
+        for _ in range(DEEPEST):
+            new = _VARIABLE.sub(lambda match: self._values.get(match[1], match[0]), now)
+            if new == now or len(new) > LONGEST:
+                break
+            now = new
+        return now
+
+    def value(self, text: Any) -> str:
+        """The same, or nothing where a variable is left that has no value."""
+        new = self.resolved(text)
+        return "" if names_in(new) else new.strip()
+
+    def without(self, text: Any) -> str:
+        """The variables in a text that have no value, as a comment names them; empty where all have one."""
+        return ", ".join(names_in(self.resolved(text)))
+
+
+def names_in(text: str) -> list[str]:
+    """The variables in a text."""
+    return [match[1] for match in _VARIABLE.finditer(text)]
+
+
+def text_of(value: Any) -> str:
+    """What is written for a value; nothing for one that is made of others."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) else ""
