@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from credential_injector.imports import postman
+from credential_injector.imports import bruno, curl, insomnia, jetbrains, openapi, postman
 from credential_injector.imports.draft import Draft
 from credential_injector.imports.source import NotImportable, Source
 
@@ -22,6 +22,11 @@ class Format(NamedTuple):
 FORMATS: tuple[Format, ...] = (
     Format("Postman collection", postman.is_collection, postman.drafts_of_collection),
     Format("Postman environment", postman.is_environment, postman.drafts_of_environment),
+    Format("Insomnia export", insomnia.is_insomnia, insomnia.drafts_of_insomnia),
+    Format("OpenAPI document", openapi.is_openapi, openapi.drafts_of_openapi),
+    Format("Bruno collection", bruno.is_bruno, bruno.drafts_of_bruno),
+    Format("http-client.env.json", jetbrains.is_jetbrains, jetbrains.drafts_of_jetbrains),
+    Format("curl command", curl.is_curl, curl.drafts_of_curl),
 )
 """In the order in which they are tried."""
 

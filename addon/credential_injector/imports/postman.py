@@ -70,7 +70,7 @@ def drafts_of_collection(source: Source, others: Sequence[Source]) -> list[Draft
                     settings.notes,
                 )
             )
-    return [draft for draft in drafts if draft.values.keys() - {"HOST"}]
+    return [draft for draft in drafts if {*draft.values, *draft.notes} - {"HOST"} or draft.left_out]
 
 
 def drafts_of_environment(source: Source, others: Sequence[Source]) -> list[Draft]:
@@ -141,15 +141,25 @@ def _covered(document: dict[str, Any]) -> Iterator[_Covered]:
         if "request" in item:
             request = item["request"]
             url = request if isinstance(request, str) else texts(request).get("url")
-            raw = url if isinstance(url, str) else texts(url).get("raw")
             token = _bearer_variable(auth, request)
             used = script if token and script and (token in script.sets or not script.sets) else None
             kind = auth if used is None else {}
             one = found.setdefault(f"{kind!r}{used!r}", _Covered(where, dict(kind), used, []))
-            one.urls.append(str(raw or ""))
+            one.urls.append(_text_of_url(url))
 
     walk(document, "the collection", {}, None)
     yield from found.values()
+
+
+def _text_of_url(url: Any) -> str:
+    """A URL is a text, or an object that may have the text, or only its parts."""
+    if isinstance(url, str):
+        return url
+    said = texts(url)
+    scheme = f"{said['protocol']}://" if said.get("protocol") else ""
+    host = ".".join(map(str, listed(said.get("host")))) or str(said.get("host", ""))
+    port = f":{said['port']}" if said.get("port") else ""
+    return str(said.get("raw") or f"{scheme}{host}{port}/")
 
 
 def _script(item: dict[str, Any]) -> ScriptedRequest | None:
@@ -165,9 +175,11 @@ def _script(item: dict[str, Any]) -> ScriptedRequest | None:
 def _bearer_variable(auth: dict[str, Any], request: Any) -> str:
     """The variable that stands in the request's Authorization header."""
     sent = [str(_fields(auth).get("token", ""))] if auth.get("type") == "bearer" else []
-    for header in listed(texts(request).get("header")):
-        if isinstance(header, dict) and str(header.get("key", "")).lower() == "authorization":
-            sent.append(str(header.get("value", "")))
+    sent += [
+        str(header.get("value", ""))
+        for header in listed(texts(request).get("header"))
+        if isinstance(header, dict) and str(header.get("key", "")).lower() == "authorization"
+    ]
     return next((name for value in sent for name in names_in(value)), "")
 
 
@@ -206,37 +218,30 @@ def _from_script(settings: Settings, script: ScriptedRequest) -> None:
         settings.values |= BASIC
         form.setdefault("client_id", script.basic[0])
         form.setdefault("client_secret", script.basic[1])
-    known = ("client_id", "client_secret", "scope", "audience", "resource", "username", "password", "refresh_token")
-    for name, value in form.items():
-        settings.set(name.upper() if name in known else f"TOKEN_PARAM_{name}", value)
+    settings.form(form)
 
 
 def _from_oauth2(settings: Settings, fields: dict[str, Any]) -> None:
     if not fields.get("accessTokenUrl") and fields.get("accessToken"):
         settings.bearer(fields["accessToken"], str(fields.get("headerPrefix", "Bearer")).strip())
         return
-    grant = settings.grant(fields.get("grant_type"))
-    for key, name in (
-        ("TOKEN_ENDPOINT", "accessTokenUrl"),
-        ("CLIENT_ID", "clientId"),
-        ("CLIENT_SECRET", "clientSecret"),
-        ("SCOPE", "scope"),
-        ("AUDIENCE", "audience"),
-        ("RESOURCE", "resource"),
-    ):
-        settings.set(key, fields.get(name))
-    if grant == "password":
-        settings.set("USERNAME", fields.get("username"))
-        settings.set("PASSWORD", fields.get("password"))
-    if grant == "authorization_code":
-        settings.set("AUTHORIZATION_ENDPOINT", fields.get("authUrl"))
-    if fields.get("client_authentication") == "header" and settings.values.get("CLIENT_SECRET") is not None:
-        settings.values |= BASIC
-    prefix = str(fields.get("headerPrefix", "Bearer")).strip()
-    if fields.get("addTokenTo") == "queryParams":
+    in_query = fields.get("addTokenTo") == "queryParams"
+    said = {
+        "TOKEN_ENDPOINT": fields.get("accessTokenUrl"),
+        "AUTHORIZATION_ENDPOINT": fields.get("authUrl"),
+        "CLIENT_ID": fields.get("clientId"),
+        "CLIENT_SECRET": fields.get("clientSecret"),
+        "SCOPE": fields.get("scope"),
+        "AUDIENCE": fields.get("audience"),
+        "RESOURCE": fields.get("resource"),
+        "USERNAME": fields.get("username"),
+        "PASSWORD": fields.get("password"),
+    }
+    in_header = fields.get("client_authentication") == "header"
+    prefix = "Bearer" if in_query else fields.get("headerPrefix", "Bearer")
+    settings.oauth2(fields.get("grant_type"), said, basic=in_header, prefix=prefix)
+    if in_query:
         settings.values["QUERY"] = "access_token"  # RFC 6750 section 2.3, as Postman sends it
-    elif prefix != "Bearer":
-        settings.values["PREFIX"] = prefix
     for one in listed(fields.get("tokenRequestParams")):
         if isinstance(one, dict) and one.get("enabled") is not False and one.get("key"):
             _token_parameter(settings, str(one["key"]), one)

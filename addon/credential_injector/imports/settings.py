@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from credential_injector.imports.variables import Variables
+from credential_injector.imports.variables import Variables, text_of
 from credential_injector.origins.origin import parse_origin
 
 MOST_HOSTS = 50
@@ -25,7 +25,28 @@ _GRANTS = {
 }
 
 
+_OF_GRANTS = {
+    "USERNAME": "password",
+    "PASSWORD": "password",
+    "AUTHORIZATION_ENDPOINT": "authorization_code",
+    "DEVICE_AUTHORIZATION_ENDPOINT": "device_code",
+}
 BASIC = {"TOKEN_ENDPOINT_AUTH_METHOD": "client_secret_basic"}
+
+
+FORM_FIELDS = (
+    "client_id",
+    "client_secret",
+    "scope",
+    "audience",
+    "resource",
+    "username",
+    "password",
+    "refresh_token",
+    "subject_token",
+    "subject_token_type",
+    "requested_token_type",
+)
 
 
 class Settings:
@@ -53,6 +74,22 @@ class Settings:
         elif grant != "client_credentials":
             self.values["GRANT_TYPE"] = grant
         return grant
+
+    def form(self, form: Mapping[str, Any]) -> None:
+        """The fields of a token request, but for grant_type."""
+        for name, value in form.items():
+            self.set(name.upper() if name in FORM_FIELDS else f"TOKEN_PARAM_{name}", value)
+
+    def oauth2(self, grant: Any, said: Mapping[str, Any], *, basic: bool, prefix: Any = "Bearer") -> None:
+        """A token request: what is said for each key. `basic`: the client's secret goes in a header."""
+        name = self.grant(grant)
+        for key, text in said.items():
+            if _OF_GRANTS.get(key, name) == name:
+                self.set(key, text)
+        if basic and "CLIENT_SECRET" in {*self.values, *self.notes}:
+            self.values |= BASIC
+        if (shown := text_of(prefix).strip()) != "Bearer":
+            self.values["PREFIX"] = shown
 
     def basic(self, username: Any, password: Any) -> None:
         """A name and a password (RFC 7617)."""

@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -53,6 +54,9 @@ def shown(path: Path) -> str:
 
 def open_source(path: Path) -> Source:
     """Read a file, or standard input for `-`. Raises NotImportable."""
+    with suppress(ValueError):  # a NUL in the name, of which `_content` tells
+        if (path / "bruno.json").is_file():  # Bruno's collections are folders
+            path /= "bruno.json"
     content = _stdin() if path == STDIN else _content(path)
     if len(content) > LARGEST:
         raise NotImportable(path, "", f"is larger than {LARGEST >> 20} MB; expected an export of a few")
