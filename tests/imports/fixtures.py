@@ -61,7 +61,7 @@ def postman_environment(login: str, api: str) -> dict[str, Any]:
     values = {"host": login, "api": api, "client_id": CLIENT, "scope": "read"}
     made: list[dict[str, Any]] = [{"key": key, "value": value, "enabled": True} for key, value in values.items()]
     made.append({"key": "client_secret", "value": SECRET, "type": "secret", "enabled": True})
-    made.append({"key": "scope", "value": "switched-off", "enabled": False})
+    made.append({"key": "password", "value": "switched-off", "enabled": False})
     return {"name": "QA", "values": made, "_postman_variable_scope": "environment"}
 
 

@@ -8,6 +8,7 @@ from credential_injector.cli.env import env
 from credential_injector.cli.explain import explain
 from credential_injector.cli.import_ import import_
 from credential_injector.cli.init import init
+from credential_injector.cli.learn import learn
 from credential_injector.cli.login import login
 from credential_injector.cli.mitmproxy import dump, web
 from credential_injector.cli.path import path
@@ -16,7 +17,7 @@ from credential_injector.cli.report import report
 from credential_injector.cli.run import run
 from credential_injector.cli.token import token
 
-_COMMANDS = (check, dump, env, explain, import_, init, login, path, redact, report, run, token, web)
+_COMMANDS = (check, dump, env, explain, import_, init, learn, login, path, redact, report, run, token, web)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)

@@ -40,7 +40,7 @@ def redact(source: Path, target: Path) -> tuple[int, int]:
         with os.fdopen(descriptor, "wb") as file:
             writer = FlowWriter(file)  # type: ignore[no-untyped-call]
             # mitmproxy may be adding flows to it, and the survey has not seen their credentials.
-            for flow in islice(_flows(source), count):
+            for flow in islice(flows_of(source), count):
                 before = flow.get_state()
                 _hide(flow, masks)
                 changed += flow.get_state() != before
@@ -53,7 +53,8 @@ def redact(source: Path, target: Path) -> tuple[int, int]:
     return count, changed
 
 
-def _flows(source: Path) -> Iterator[Flow]:
+def flows_of(source: Path) -> Iterator[Flow]:
+    """The flows of a capture, one after the other. Raises Unreadable, or OSError."""
     with source.open("rb") as file:
         # mitmproxy reads HAR files, too, but they do not hold what was injected.
         if not file.peek(1)[:1].isdigit() and file.peek(1):
@@ -72,7 +73,7 @@ def _survey(source: Path) -> tuple[int, list[Mask]]:
     masks: set[Mask] = set()
     masked: dict[str, Mask] = {}
     wanted: dict[int, set[str]] = {}
-    for flow in _flows(source):
+    for flow in flows_of(source):
         count += 1
         for injected in _injected(flow):
             masks.update(found := earlier_masks(injected.request.data, injected.metadata[record.KEY]))
@@ -81,7 +82,7 @@ def _survey(source: Path) -> tuple[int, list[Mask]]:
             if token is not None and length is not None and not any(len(mask.secret) == length for mask in found):
                 masked[token] = masking.mask_of(carried["environment"], "", "", token)
                 wanted.setdefault(length, set()).add(token)
-    for flow in islice(_flows(source), count) if wanted else ():
+    for flow in islice(flows_of(source), count) if wanted else ():
         for token in candidates.recognised([flow.get_state(), *map(_content, _messages(flow))], wanted):
             masks.add(masked[fingerprint(token)]._replace(secret=token))
     return count, sorted(masks, key=lambda mask: len(mask.secret), reverse=True)

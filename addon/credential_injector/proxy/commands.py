@@ -3,18 +3,23 @@
 They are not in an add-on of their own: mitmproxy visits each add-on several times a request.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from mitmproxy import command, exceptions
+from mitmproxy import command, ctx, exceptions
 from mitmproxy.addonmanager import Loader
+from mitmproxy.flow import Flow
 from mitmproxy.types import Choice
 
 from credential_injector import status_lines
+from credential_injector.imports.written import NotWritten, write
 from credential_injector.origins.hosts import is_loopback, normalise_host
-from credential_injector.proxy import explain, options
+from credential_injector.proxy import explain, internals, learning, options
 from credential_injector.proxy.policy import Policy
 from credential_injector.proxy.written_request import THIS_MACHINE, written
+
+logger = logging.getLogger(__name__)
 
 
 class Commands:
@@ -30,6 +35,7 @@ class Commands:
         loader.add_command("inject.environments", self.environments)
         loader.add_command("inject.refresh", self.refresh)
         loader.add_command("inject.explain", self.explain)
+        loader.add_command("inject.learn", self.learn)
 
     def status(self) -> Sequence[str]:
         """Each environment: its hosts, its token, what has happened, the last error and the next try."""
@@ -44,6 +50,25 @@ class Commands:
     def refresh(self, environment: str = "") -> None:
         """Ask for a new token now: for one environment, or for all that have been used."""
         self._routes.refresh(environment)
+
+    def learn(self, flows: Sequence[Flow], name: str = "", secret: bool = False) -> None:
+        """Write an environment file from a token request, with its secret only if that is true."""
+        has_list = internals.has_a_person()
+
+        def everywhere() -> Iterable[Flow]:
+            return ctx.master.commands.call("view.flows.resolve", "@all") if has_list else flows
+
+        try:
+            drafts = learning.learn(lambda: flows, everywhere, "a flow in mitmproxy", name=name, secret=secret)
+            files = write(drafts, options.folder().path)
+        except learning.NothingLearned:
+            wrong = "no token request that was answered with a token; choose the flow in which a client got its token"
+            raise exceptions.CommandError(wrong) from None
+        except (NotWritten, ValueError) as error:  # InvalidEnvironments is a ValueError
+            raise exceptions.CommandError(str(error)) from None
+        for one in files:
+            todo = f"; fill in {', '.join(one.to_fill_in)}" if one.to_fill_in else ""
+            logger.warning(f"{one.path} is written, from {one.draft.source}{todo}")
 
     def explain(
         self, url: str, method: str = "GET", client: str = THIS_MACHINE, origin: str = "", asked_as: str = ""
