@@ -36,6 +36,7 @@ _ADVICE = {
     "issuer_mismatch": "write ISSUER in {file} exactly as the server does, with or without a slash at its end",
     "invalid_cookie": "write HEADER or QUERY in COOKIE's place into {file}, if the API takes the credential there",
     "late": "ask whoever runs the authorization server why it is slow, or for tokens that live longer",
+    "no_dpop_token": "have the client's tokens bound (dpop_bound_access_tokens), or remove DPOP from {file}",
     "no_login_token": "check USERNAME, PASSWORD, LOGIN_BODY and TOKEN_AT in {file}",
     "login_endpoint": "check DEVICE_AUTHORIZATION_ENDPOINT or ISSUER in {file}",
     "login_required": "run: credential-injector login {name}{options}",

@@ -82,7 +82,7 @@ def test_command(stage: Stage) -> None:
 
 def flow_of(url: str, method: str = "GET", body: bytes = b"", answer: Any = None, **headers: str) -> http.HTTPFlow:
     flow = tflow.tflow(resp=True)
-    flow.request = http.Request.make(method, url, body, http.Headers(**headers))
+    flow.request = http.Request.make(method, url, body, http.Headers(**headers))  # type: ignore[arg-type]
     content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     flow.response = http.Response.make(200, content)
     return flow

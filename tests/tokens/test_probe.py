@@ -35,7 +35,7 @@ def environment(*origins: str, **fields: Any) -> Environment:
     return Environment("qa", "envs/qa.env", tuple(map(parse_origin, origins)), **fields)
 
 
-def outgoing(_: Environment, token: AccessToken, path: str) -> tuple[Mapping[str, str], str]:
+def outgoing(environment: Environment, token: AccessToken, path: str, **_: Any) -> tuple[Mapping[str, str], str]:
     return {"Authorization": f"Bearer {token.value}", "X-Key": "canary-key"}, path
 
 

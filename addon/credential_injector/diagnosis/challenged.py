@@ -89,11 +89,18 @@ def dpop(evidence: Evidence, objection: Objection) -> Diagnosis | None:
     wanted = objection.offers("DPoP") and not objection.offers("Bearer") and evidence.scheme == "Bearer"
     if objection.error not in ("use_dpop_nonce", "invalid_dpop_proof") and not (wanted and evidence.in_authorization):
         return None
+    if evidence.environment.token_request.value("DPOP"):
+        return Diagnosis(
+            "dpop",
+            "DPoP",
+            f"the API does not take the DPoP proof ({objection.error or 'no reason told'})",
+            "check this machine's clock, and ask whoever runs the API at which URL it believes to be",
+        )
     return Diagnosis(
         "dpop",
         "DPoP",
-        "the API wants a DPoP proof with the token, which this add-on does not make",
-        f"ask whoever runs the API of {evidence.file} whether it takes Bearer tokens, too",
+        "the API wants a DPoP proof with the token",
+        f"write DPOP=true into {evidence.file}, if the authorization server binds tokens to a key",
     )
 
 

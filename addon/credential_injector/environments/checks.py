@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from credential_injector.environments import keys
-from credential_injector.oauth import login_recipe, pem
+from credential_injector.oauth import dpop, login_recipe, pem
 from credential_injector.oauth.client_auth import METHODS, possible
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.request import TokenRequest, Transport
@@ -47,6 +47,8 @@ def default_prefix(values: Values) -> str:
     """Bearer is for Authorization. GRANT_TYPE=basic names its scheme, for any header."""
     if "query" in values or "cookie" in values:
         return ""
+    if dict(values.get("values", ())).get("DPOP"):
+        return "DPoP"  # RFC 9449 section 7.1
     fixed = FIXED.get(values.get("grant_type", ""))
     if fixed is not None and fixed.prefix:
         return fixed.prefix
@@ -192,8 +194,24 @@ def check_pairs(values: Values, given: Given) -> Mistakes:
         yield given["USERNAME"], "holds a colon, at which the server would end it; expected a name without one"
     if "ACTOR_TOKEN_TYPE" in given and "ACTOR_TOKEN" not in given:  # RFC 8693 section 2.1
         yield given["ACTOR_TOKEN_TYPE"], "is given without ACTOR_TOKEN; expected both or neither"
+    yield from _check_dpop(of_grant, values, given)
     if values.get("insecure_tls") and "CA" in given:
         yield given["INSECURE_TLS"], f"verifies nothing, so {given['CA']} has no use; expected one of the two"
+
+
+def _check_dpop(of_grant: Values, values: Values, given: Given) -> Mistakes:
+    """RFC 9449: the token goes into Authorization, with a proof beside it."""
+    if not of_grant.get("DPOP"):
+        if "DPOP_KEY" in given:
+            yield given["DPOP_KEY"], "is given without DPOP=true; expected both or neither"
+        return
+    for key in ("HEADER", "QUERY", "COOKIE", "PREFIX"):
+        if key in given:
+            yield given[key], "does not go with DPOP, whose token goes into Authorization; expected one of the two"
+    if any(name.lower() == "dpop" for name, _ in values.get("extra_headers", ())):
+        yield "HEADER_DPoP", "would replace the proof of DPOP; expected another header"
+    if "DPOP_KEY" in of_grant and not dpop.can_prove(of_grant["DPOP_KEY"]):
+        yield given["DPOP_KEY"], "cannot sign a proof; expected an RSA, P-256, P-384, P-521 or Ed25519 key"
 
 
 def _check_signing(values: Values, given: Given) -> Mistakes:

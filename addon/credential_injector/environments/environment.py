@@ -8,6 +8,7 @@ from typing import Any, Literal
 from credential_injector.environments import checks, keys
 from credential_injector.environments.env_file import Binding, EnvFile
 from credential_injector.environments.spelling import closest
+from credential_injector.oauth import dpop
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.request import Fields, TokenRequest, Transport
 from credential_injector.origins.methods import SAFE, Methods
@@ -87,7 +88,11 @@ def parse(file: EnvFile, text: str) -> Environment | None:
         file.wrong(where, what)
     if file.mistakes:
         return None
-    _set_defaults(file, values, given)
+    try:
+        _set_defaults(file, values, given)
+    except ValueError as error:
+        file.wrong("DPOP", str(error))
+        return None
     request, transport = (
         {name: values.pop(name) for name in part.__slots__ if name in values} for part in (TokenRequest, Transport)
     )
@@ -150,6 +155,10 @@ def _set_defaults(file: EnvFile, values: dict[str, Any], given: Mapping[str, str
         values["prefix"] = checks.default_prefix(values)
         if not values["prefix"]:
             file.note("PREFIX", _no_prefix(values))
+    of_grant = dict(values.get("values", ()))
+    if of_grant.get("DPOP") and "DPOP_KEY" not in of_grant:
+        # Part of the identity: a token that is bound to another key is of no use.
+        values["values"] = (*values["values"], ("DPOP_KEY", dpop.own_key()))
     values |= {name: tuple(sorted(values.get(name, ()))) for name in ("values", "login")}
 
 

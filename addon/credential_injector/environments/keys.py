@@ -67,6 +67,8 @@ KEYS: Mapping[str, Key] = {
     "SUBJECT_TOKEN_TYPE": Key("values", parsers.line, form=("subject_token_type",)),
     "ACTOR_TOKEN": Key("values", parsers.line, secret=True, form=("actor_token",)),
     "ACTOR_TOKEN_TYPE": Key("values", parsers.line, form=("actor_token_type",)),
+    "DPOP": Key("values", parsers.true_as_text),
+    "DPOP_KEY": Key("values", pem.private_key, secret=True),
     "REQUESTED_TOKEN_TYPE": Key("values", parsers.line, form=("requested_token_type",)),
     "LOGIN_URL": Key("endpoint", parsers.endpoint, expected="the URL that logs in"),
     "LOGIN_METHOD": Key("values", parsers.login_method),

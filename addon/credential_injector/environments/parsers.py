@@ -183,3 +183,8 @@ def place_in_answer(value: str) -> str:
 def login_method(value: str) -> str:
     """The method of a login."""
     return one_of("POST", "PUT", "GET")(value)
+
+
+def true_as_text(value: str) -> str:
+    """As `true`, for a key whose value is kept as a text."""
+    return "true" if true(value) else ""

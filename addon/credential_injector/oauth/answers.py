@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from credential_injector.oauth import jwt_claims
+from credential_injector.oauth import dpop, jwt_claims
 from credential_injector.oauth.dates import http_date
 from credential_injector.oauth.jwt_claims import JwtClaims
 from credential_injector.oauth.request import TokenRequest
@@ -66,8 +66,13 @@ def read_answer(answer: Answer, request: TokenRequest, asked_at: float) -> Acces
     said = accepted(answer, request, asked_at)
     value, kind = said.get("access_token"), said.get("token_type")
     # RFC 8693 section 2.2.1: an exchange for another kind of token than an access token answers N_A.
-    if kind is not None and (not isinstance(kind, str) or kind.lower() not in ("bearer", "n_a")):
-        raise NoToken("invalid_response", f"{request.server_url} answered with a token_type that is not bearer")
+    wanted = "dpop" if dpop.is_asked_for(request) else "bearer"
+    if kind is not None and (not isinstance(kind, str) or kind.lower() not in (wanted, "n_a")):
+        # RFC 9449 section 5: a client that needs a bound token must not use another one.
+        code = "no_dpop_token" if wanted == "dpop" else "invalid_response"
+        raise NoToken(
+            code, f"{request.server_url} answered with a token_type that is not {wanted}", lasting=wanted == "dpop"
+        )
     if value is None:
         raise NoToken("invalid_response", f"{request.server_url} answered without an access_token")
     if not isinstance(value, str) or not is_sendable(value):

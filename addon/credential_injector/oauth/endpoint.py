@@ -11,7 +11,8 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from credential_injector.oauth.answers import Answer, json_object, read_answer
+from credential_injector.oauth import dpop
+from credential_injector.oauth.answers import Answer, error_code, json_object, read_answer
 from credential_injector.oauth.client_auth import METHODS, given, possible
 from credential_injector.oauth.discovery import Metadata, locations, metadata
 from credential_injector.oauth.grants import GRANTS, grant_type
@@ -52,6 +53,8 @@ class TokenEndpoint:
         """Asks for newer metadata."""
         self.last: Answer | None = None
         """The last answer to a request for a token or a device code."""
+        self._nonce = ""
+        """What the server wants in the next proof of a key."""
         self._ended = ""
         """The refresh token whose login the server has ended."""
 
@@ -102,9 +105,20 @@ class TokenEndpoint:
         def exchange(conversation: Conversation) -> T:
             url, method = self.locate(conversation, asked_at, endpoint)
             request = replace(self._request, endpoint=url)
-            message = dict(request.headers), urlencode([*grant(url), *_fields(request)])
+
+            def post() -> Answer:
+                message = dict(request.headers), urlencode([*grant(url), *_fields(request)])
+                headers, form = METHODS[method].apply(request, url, asked_at, message)
+                return conversation.post(url, {**headers, **self._proof(url, asked_at)}, form)
+
             self.last = None
-            self.last = conversation.post(url, *METHODS[method].apply(request, url, asked_at, message))
+            self.last = post()
+            if dpop.is_asked_for(request):
+                before, self._nonce = self._nonce, dpop.nonce_in(self.last.headers, self._nonce)
+                # RFC 9449 section 8. A client assertion, too, is good for one request only.
+                if self._nonce != before and error_code(json_object(self.last.body)) == "use_dpop_nonce":
+                    self.last = post()
+                    self._nonce = dpop.nonce_in(self.last.headers, self._nonce)
             return read(self.last, request, asked_at)
 
         try:
@@ -113,6 +127,12 @@ class TokenEndpoint:
             if endpoint != "token_endpoint" and error.code in _NOT_THE_ENDPOINT:
                 raise NoToken("login_endpoint", error.reason, lasting=error.lasting) from None
             raise
+
+    def _proof(self, url: str, now: float) -> dict[str, str]:
+        """The header that proves the key, if the tokens are to be bound to one."""
+        if not dpop.is_asked_for(self._request):
+            return {}
+        return {"DPoP": dpop.proof(self._request.value("DPOP_KEY"), "POST", url, now, nonce=self._nonce)}
 
     async def authorization_endpoint(self, asked_at: float) -> tuple[str, bool]:
         """The URL at which a person logs in, and whether its answers name the issuer (RFC 9207). Raises NoToken."""

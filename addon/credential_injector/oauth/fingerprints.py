@@ -5,14 +5,13 @@ It is an HMAC (RFC 2104) under a key of this user's: anybody who sees a bare has
 
 import hmac
 import logging
-import os
 import secrets
 import threading
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from credential_injector import permissions
+from credential_injector.oauth import own_file
 
 logger = logging.getLogger(__name__)
 
@@ -64,18 +63,7 @@ def _read(path: Path) -> bytes:
 
 def _make(path: Path) -> bytes:
     """Make the key. Processes that do so at the same time all get the first one's. Raises OSError, or ValueError."""
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    new = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(KEY_SIZE))
-            file.flush()
-            os.fsync(descriptor)  # a crash must not leave an empty key under its name
-        with suppress(FileExistsError):
-            os.link(new, path)  # a rename would replace another process's key
-    finally:
-        new.unlink()
+    own_file.make(path, secrets.token_hex(KEY_SIZE))
     return _read(path)
 
 

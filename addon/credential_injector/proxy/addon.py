@@ -244,6 +244,8 @@ class CredentialInjector:
                 route.counts.answered = True
                 gets = messages.noun(route.environment.token_request.grant_type)
                 logger.info(f"{route.environment.name}: first request with a {gets} went to {flow.request.host}")
+            if route.credential.signs and flow.response is not None:
+                route.credential.learn(flow.response, self._departure.url(flow))
             self._refusals.answers(flow, route, token)
         if not self._retry.buffer_answer(flow):
             self._streams.answers(flow, sent[1] if sent is not None else None)

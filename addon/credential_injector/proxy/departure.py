@@ -15,7 +15,9 @@ from mitmproxy.connection import Client
 
 from credential_injector import messages
 from credential_injector.oauth.token import AccessToken, Served
+from credential_injector.origins.origin import Origin
 from credential_injector.proxy import flows, internals, masking, options
+from credential_injector.proxy.credentials.fields import drop_header
 from credential_injector.proxy.flows import FlowRequest
 from credential_injector.proxy.masking import Mask
 from credential_injector.proxy.request_fields import RequestFields
@@ -83,6 +85,24 @@ class Departure:
             self._strip(flow, "mitmproxy or a script answered it, so it never left")
         elif flow in self._sent and self._connections.of(flow) is not self._sent[flow].connections:
             self._decide_again(flow, "its client has connected to the server in another way since its headers came")
+        if flow in self._sent and self._sent[flow].route.credential.signs:
+            self._sign(flow)
+
+    def _sign(self, flow: http.HTTPFlow) -> None:
+        """Sign what leaves now: all of it, or the headers of a body that streams."""
+        request, sent = flow.request, self._sent[flow]
+        if not request.stream and request.timestamp_end is None:
+            return  # its body is still coming
+        why = sent.route.credential.sign(request.data, sent.token, self.url(flow), sent.route.source.now())
+        if why is not None:
+            self._strip(flow, why)
+        else:
+            self._sent[flow] = sent._replace(addressed=_addressed(flow))
+
+    def url(self, flow: http.HTTPFlow) -> str:
+        """The URL to which the request goes, with the name against which its server is verified."""
+        scheme, host, port, path = FlowRequest(flow, self._connections).destination
+        return Origin(scheme, host, port).base + path
 
     async def _while_intercepted(self, flow: http.HTTPFlow) -> None:
         sent = self._sent[flow]
@@ -118,7 +138,7 @@ class Departure:
     def _strip(self, flow: http.HTTPFlow, reason: str) -> None:
         sent = self._sent.pop(flow)
         self.headers_sent(flow)
-        masking.drop(RequestFields(flow.request.data), sent.masks)
+        _remove(flow, sent)
         self._withdraw(flow, sent.route, reason)
 
     # --- How its server is connected ----------------------------------------------------------------------------------
@@ -140,7 +160,7 @@ class Departure:
         if sent is None or sent.answered:
             return None
         self.headers_sent(flow)
-        masking.drop(RequestFields(flow.request.data), sent.masks)
+        _remove(flow, sent)
         return sent.route
 
     # --- Afterwards ---------------------------------------------------------------------------------------------------
@@ -191,6 +211,13 @@ class Departure:
                 self.finish(flow)
             else:
                 self._strip(flow, "the add-on ended before all of the request was there")
+
+
+def _remove(flow: http.HTTPFlow, sent: _Sent) -> None:
+    """Remove the credential, and what signs it."""
+    masking.drop(RequestFields(flow.request.data), sent.masks)
+    for name in sent.route.credential.signs:
+        drop_header(flow.request.headers, name)
 
 
 def _addressed(flow: http.HTTPFlow) -> tuple[object, ...]:

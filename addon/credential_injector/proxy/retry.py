@@ -82,7 +82,7 @@ class Retry:
         if not record.was_injected(flow) or not ctx.options.inject_retry:
             return None
         route = self._named(flow.metadata[record.KEY]["environment"])
-        return route if route is not None and route.credential.answered(answer) is Again.NEW_TOKEN else None
+        return route if route is not None and route.credential.answered(answer) is not Again.NO else None
 
     def forget(self, flow: http.HTTPFlow) -> bool:
         """The flow ends. Returns whether the server itself has refused its token, and not a script.
@@ -149,6 +149,8 @@ class Retry:
     async def _send_again(self, flow: http.HTTPFlow, route: Route, sent: AccessToken | None) -> _Stays | AccessToken:
         """Returns why the 401 stays, or the token to which the second answer is one. Raises NoToken."""
         environment, source = route.environment, route.source
+        if (healed := await self._send_same_token(flow, route, sent)) is not None:
+            return healed
         if environment.token_request.grant_type in FIXED:
             return _Stays(f"the credential stands in {environment.file}, and there is no other", is_news=False)
         refused = flow.metadata[record.KEY]
@@ -158,32 +160,60 @@ class Retry:
             return _Stays("the token was new, so another one would be refused, too", is_news=False)
         token, last = refused["token"], False
         while True:
-            served = await source.renewed(token, url)
-            if served is None:
+            served_or_none = await source.renewed(token, url)
+            if served_or_none is None:
                 return _Stays("a moment ago it refused a new token, too", is_news=False)
-            if (reason := _why_not(flow, relays=flow in self._relays)) is not None:
-                return _Stays(f"{reason}; the next request gets another token")
-            again = await self._replayed(flow)
-            if again.error is not None:
-                # Behind a colon mitmproxy quotes from a malformed answer, which may repeat the token.
-                return _Stays(f"sent again, the request failed: {again.error.msg.partition(': ')[0]}")
-            if again.response is None or not record.was_injected(again):
-                return _Stays("sent again, the request got no token")
-            refused_too = route.credential.answered(again.response) is Again.NEW_TOKEN
+            served = served_or_none
+            again = await self._sent_with(flow, route)
+            if isinstance(again, _Stays):
+                return again
+            refused_too = again.response is not None and route.credential.answered(again.response) is Again.NEW_TOKEN
             if refused_too and not served.token.stored:
                 source.cool_down(url)
             # A stored one came to another proxy some time ago, and may be refused for the first one's reason.
             if last or not (refused_too and served.token.stored):
                 break
             token, last = served.token.fingerprint, True
-        self._take(flow, again.response, route, sent, served)
-        flow.request.headers = again.request.headers
+        self._take(flow, again, route, sent, served)
         return served.token
 
+    async def _send_same_token(
+        self, flow: http.HTTPFlow, route: Route, sent: AccessToken | None
+    ) -> _Stays | AccessToken | None:
+        """Where the API only wants another proof with the token. None: it wants, or now wants, another token."""
+        if flow.response is None or route.credential.answered(flow.response) is not Again.SAME_TOKEN:
+            return None
+        served = await route.source.token()
+        again = await self._sent_with(flow, route)
+        if isinstance(again, _Stays):
+            return again
+        if again.response is None or route.credential.answered(again.response) is Again.NEW_TOKEN:
+            return None
+        self._take(flow, again, route, sent, served)
+        return served.token
+
+    async def _sent_with(self, flow: http.HTTPFlow, route: Route) -> http.HTTPFlow | _Stays:
+        """The same request with the route's token of the moment and its answer, or why there is none."""
+        if (reason := _why_not(flow, relays=flow in self._relays)) is not None:
+            return _Stays(
+                f"{reason}; the next request gets another {messages.noun(route.environment.token_request.grant_type)}"
+            )
+        again = await self._replayed(flow)
+        if again.error is not None:
+            # Behind a colon mitmproxy quotes from a malformed answer, which may repeat the token.
+            return _Stays(f"sent again, the request failed: {again.error.msg.partition(': ')[0]}")
+        if again.response is None or not record.was_injected(again):
+            return _Stays("sent again, the request got no token")
+        return again
+
     def _take(
-        self, flow: http.HTTPFlow, answer: http.Response, route: Route, sent: AccessToken | None, served: Served
+        self, flow: http.HTTPFlow, again: http.HTTPFlow, route: Route, sent: AccessToken | None, served: Served
     ) -> None:
         """Give the flow the second answer."""
+        answer = again.response
+        if answer is None:
+            return
+        flow.request.headers = again.request.headers
         first = flow.response or answer
         challenge = ""  # what nobody can mask is not kept
         if sent is not None:

@@ -3,9 +3,9 @@
 import asyncio
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from credential_injector.diagnosis.doctor import diagnose
 from credential_injector.diagnosis.evidence import Evidence
@@ -47,7 +47,13 @@ class Finding:
     """Why it is not known whether the API takes the token, and what to do."""
 
 
-Outgoing = Callable[[Environment, AccessToken, str], tuple[Mapping[str, str], str]]
+class Outgoing(Protocol):
+    """Makes the headers and the path with which the proxy sends a token."""
+
+    def __call__(
+        self, environment: Environment, token: AccessToken, path: str, *, method: str, base: str, now: float
+    ) -> tuple[Mapping[str, str], str]:
+        """Raises NoToken."""
 
 
 class Probe:
@@ -92,7 +98,9 @@ class Probe:
             return Finding(note=f"nothing was probed: METHODS in {file} has neither GET nor HEAD")
         server = AuthorizationServer(Transport(proxy="", timeout=deadline), network=self._network)
         try:
-            headers, path = self._outgoing(environment, served.token, self._path)
+            headers, path = self._outgoing(
+                environment, served.token, self._path, method=method, base=origin.base, now=_moment(served)
+            )
             url = origin.base + path
             answer = await server.converse(lambda conversation: conversation.head(method, url, headers), url)
         except NoToken as error:

@@ -115,6 +115,10 @@ class TokenSource:
             return None
         return served._replace(source="refreshed")
 
+    def now(self) -> float:
+        """The wall clock's time in unix seconds."""
+        return self._clock()
+
     def refresh(self) -> None:
         """Start a token request now, and forget failures. The token at hand serves until another one has come."""
         self._failure, self._failures, self._cool = None, 0, {}

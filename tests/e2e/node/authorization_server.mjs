@@ -11,7 +11,8 @@ import { createInterface } from 'node:readline';
 // oidc-provider 9 wants node 22, of which it uses this one function that node 20 lacks.
 URL.parse ??= (url, base) => { try { return new URL(url, base); } catch { return null; } };
 const { Provider } = await import('oidc-provider');
-const { createRemoteJWKSet, jwtVerify } = await import('jose');
+const { EmbeddedJWK, calculateJwkThumbprint, createRemoteJWKSet, jwtVerify } = await import('jose');
+const { createHash } = await import('node:crypto');
 
 const lines = createInterface({ input: process.stdin });
 const { server: pem, ca, jwks } = JSON.parse(await new Promise((resolve) => lines.once('line', resolve)));
@@ -72,12 +73,17 @@ const provider = new Provider(issuer, {
       ...person, application_type: 'native',
       grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
     })),
+    client('dpop', 'client_secret_post', { dpop_bound_access_tokens: true }),
+    client('dpop-native', 'none', {
+      ...person, application_type: 'native', dpop_bound_access_tokens: true,
+      grant_types: ['authorization_code', 'refresh_token'],
+    }),
     client('api', 'client_secret_basic', { grant_types: [], scope: undefined }),
   ],
   scopes: ['openid', 'offline_access', 'read', 'write'],
   clientAuthMethods: ['none', 'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt',
     'tls_client_auth', 'self_signed_tls_client_auth'],
-  enabledJWA: { clientAuthSigningAlgValues: ['HS256', ...algorithms] },
+  enabledJWA: { clientAuthSigningAlgValues: ['HS256', ...algorithms], dPoPSigningAlgValues: ['ES256', 'EdDSA', 'RS256'] },
   cookies: { keys: ['test'] },
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   rotateRefreshToken: true,
@@ -90,6 +96,7 @@ const provider = new Provider(issuer, {
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
     devInteractions: { enabled: true },
+    dPoP: { enabled: true, nonceSecret: Buffer.alloc(32, 7), requireNonce: () => true },
     introspection: { enabled: true },
     mTLS: {
       enabled: true,
@@ -136,6 +143,28 @@ async function claims(token) {
   return introspection.active ? introspection : undefined;
 }
 
+// RFC 9449 section 4.3. Each nonce serves three calls; a proof serves one.
+const seen = new Set();
+let proven = 0;
+const nonce = () => `nonce-${Math.floor(proven / 3)}`;
+async function verified(request, token, known) {
+  const { payload, protectedHeader } = await jwtVerify(request.headers.dpop ?? '', EmbeddedJWK, { typ: 'dpop+jwt' });
+  const is = {
+    htm: payload.htm === request.method,
+    htu: payload.htu === `http://${request.headers.host}${request.url.split('?')[0]}`,
+    iat: Math.abs(payload.iat - Date.now() / 1000) < 30,
+    ath: payload.ath === createHash('sha256').update(token).digest('base64url'),
+    jkt: known.cnf?.jkt === await calculateJwkThumbprint(protectedHeader.jwk),
+    jti: !seen.has(payload.jti),
+  };
+  seen.add(payload.jti);
+  const wrong = Object.keys(is).filter((name) => !is[name]);
+  if (wrong.length) throw new Error(`wrong ${wrong.join(' ')}`);
+  if (payload.nonce !== nonce()) return false;
+  proven += 1;
+  return true;
+}
+
 const api = createServer(async (request, response) => {
   const answer = (status, body, headers = {}) => {
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
@@ -152,6 +181,19 @@ const api = createServer(async (request, response) => {
   const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
   let why = '';
   const known = token && await claims(token).catch((error) => { why = error.message; });
+  const bound = /^DPoP (.+)$/.exec(request.headers.authorization ?? '')?.[1];
+  if (bound) {
+    const headers = (error) => ({ 'www-authenticate': `DPoP error="${error}"`, 'dpop-nonce': nonce() });
+    try {
+      const owner = await claims(bound);
+      if (!owner) return answer(401, {}, headers('invalid_token'));
+      if (!await verified(request, bound, owner)) return answer(401, {}, headers('use_dpop_nonce'));
+      return answer(200, { client_id: owner.client_id, method: request.method, http: request.httpVersion });
+    } catch (error) {
+      stats.refused += 1;
+      return answer(401, { why: error.message }, headers('invalid_dpop_proof'));
+    }
+  }
   if (!known) {
     stats.refused += 1;
     const description = why && `, error_description="${why.replaceAll('"', "'")}"`;

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 
 from credential_injector.environments.environment import Environment
-from credential_injector.oauth.token import AccessToken
+from credential_injector.oauth.dpop import is_asked_for
+from credential_injector.oauth.token import AccessToken, NoToken
 from credential_injector.proxy.credentials.cookie import CookiePlace
 from credential_injector.proxy.credentials.credential import Credential
+from credential_injector.proxy.credentials.dpop import DpopCredential
 from credential_injector.proxy.credentials.header import HeaderPlace
 from credential_injector.proxy.credentials.place import Place
 from credential_injector.proxy.credentials.placed import PlacedCredential
@@ -14,7 +16,8 @@ from credential_injector.proxy.credentials.query import QueryPlace
 
 def credential_of(environment: Environment) -> Credential:
     """How this environment's token goes into a request."""
-    return PlacedCredential(environment, place_of(environment))
+    placed = PlacedCredential(environment, place_of(environment))
+    return DpopCredential(environment, placed) if is_asked_for(environment.token_request) else placed
 
 
 def place_of(environment: Environment) -> Place:
@@ -34,12 +37,27 @@ class _Headers:
 @dataclass(slots=True)
 class _Blank:
     path: bytes
+    method: bytes = b"GET"
+    content: bytes | None = b""
     http_version: bytes = b"HTTP/1.1"
     headers: _Headers = field(default_factory=_Headers)
 
 
-def outgoing(environment: Environment, token: AccessToken, path: str = "/") -> tuple[dict[str, str], str]:
-    """The headers and the path of a request with this token, whose client sends nothing but a path. Raises NoToken."""
-    blank = _Blank(path.encode())
-    credential_of(environment).apply(blank, token)
+def outgoing(
+    environment: Environment,
+    token: AccessToken,
+    path: str = "/",
+    *,
+    method: str = "GET",
+    base: str = "",
+    now: float = 0.0,
+) -> tuple[dict[str, str], str]:
+    """The headers and the path of a request with this token, whose client sends nothing but a path. Raises NoToken.
+
+    It is signed for the origin `base` at `now` (unix seconds), if there is one.
+    """
+    blank, credential = _Blank(path.encode(), method.encode()), credential_of(environment)
+    credential.apply(blank, token)
+    if base and (why := credential.sign(blank, token, base + blank.path.decode(), now)) is not None:
+        raise NoToken("unsigned", why, lasting=True)
     return {name.decode(): value.decode() for name, value in blank.headers.fields}, blank.path.decode()

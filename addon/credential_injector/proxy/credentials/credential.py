@@ -25,6 +25,8 @@ class Again(Enum):
     """What the answer to a request with a credential asks for."""
 
     NO = "no"
+    SAME_TOKEN = "same token"  # noqa: S105 - not a password
+    """As with another proof."""
     NEW_TOKEN = "new token"  # noqa: S105 - not a password
 
 
@@ -44,6 +46,14 @@ class Request(Carrier, Protocol):
 
     http_version: bytes
     """`HTTP/1.1`, `HTTP/2.0` or `HTTP/3`."""
+
+
+class Signed(Request, Protocol):
+    """What a signature covers."""
+
+    method: bytes
+    content: bytes | None
+    """The body; None: it is not there."""
 
 
 class Before(NamedTuple):
@@ -71,6 +81,16 @@ class Credential(Protocol):
 
         Raises NoToken where its place cannot hold this one.
         """
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """The headers that `sign` writes; none for most credentials."""
+
+    def sign(self, request: Signed, token: AccessToken, url: str, now: float) -> str | None:
+        """Sign the request as it leaves for this URL, at `now` (unix seconds). Returns why that cannot be."""
+
+    def learn(self, answer: Answer, url: str) -> None:
+        """Take note of what the API wants of the next signature."""
 
     def found_in(self, request: Carrier) -> Before | None:
         """What the client sent in its place; None where it sent nothing."""

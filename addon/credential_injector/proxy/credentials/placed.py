@@ -1,6 +1,6 @@
 """A token at its place, and maybe further headers of the environment beside it."""
 
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from credential_injector.environments.environment import Environment
@@ -8,7 +8,7 @@ from credential_injector.oauth import login_recipe
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import masking
-from credential_injector.proxy.credentials.credential import Again, Before, Carrier, Request, refused
+from credential_injector.proxy.credentials.credential import Again, Before, Carrier, Request, Signed, refused
 from credential_injector.proxy.credentials.fields import drop_header, is_http2, set_header
 from credential_injector.proxy.credentials.place import Place
 from credential_injector.proxy.grpc_calls import Answer
@@ -19,6 +19,7 @@ from credential_injector.proxy.request_fields import RequestFields
 class PlacedCredential:
     """As Credential."""
 
+    signs: ClassVar[tuple[str, ...]] = ()
     __slots__ = ("_extra", "_extra_http2", "_fixed", "_login_path", "_name", "_place", "label", "place")
 
     def __init__(self, environment: Environment, place: Place) -> None:
@@ -39,6 +40,12 @@ class PlacedCredential:
             for name, value in self._extra_http2 if is_http2(request) else self._extra:
                 set_header(request.headers, name.encode(), value.encode())
         return replaced
+
+    def sign(self, request: Signed, token: AccessToken, url: str, now: float) -> str | None:
+        """As in Credential."""
+
+    def learn(self, answer: Answer, url: str) -> None:
+        """As in Credential."""
 
     def found_in(self, request: Carrier) -> Before | None:
         """As in Credential."""
