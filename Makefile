@@ -92,7 +92,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-lowest: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the lowest versions of what the add-on needs into $(VENV) (the first time this takes a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --resolution lowest-direct --extra redis --output-file $(VENV)/lowest.txt pyproject.toml
+	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --resolution lowest-direct --extra redis --extra aws --output-file $(VENV)/lowest.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --upgrade --constraint $(VENV)/lowest.txt --editable '.[dev]'
 	@touch $@
 

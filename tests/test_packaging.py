@@ -17,7 +17,11 @@ from tests.conftest import tool
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-RUNTIME = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["redis"]]
+RUNTIME = [
+    *PROJECT["dependencies"],
+    *PROJECT["optional-dependencies"]["redis"],
+    *PROJECT["optional-dependencies"]["aws"],
+]
 SECRETS = [
     ".env",
     "qa.env",

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +96,4 @@ def test_own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_text("nonsense")
     path.chmod(0o600)
     with pytest.raises(ValueError, match="is not a private key"):
-        dpop.own_key()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there can be none, it says what to write instead."""
-    tmp_path.chmod(0o500)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(ValueError, match="expected DPOP_KEY"):
         dpop.own_key()

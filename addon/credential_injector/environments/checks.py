@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from credential_injector.environments import keys
-from credential_injector.oauth import dpop, login_recipe, pem
+from credential_injector.oauth import aws, dpop, login_recipe, pem
 from credential_injector.oauth.client_auth import METHODS, possible
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.request import TokenRequest, Transport
@@ -24,7 +24,7 @@ Given = Mapping[str, str]
 
 DEFAULT_GRANT = "client_credentials"
 _OF_GRANTS = {key for grant in GRANTS.values() for key in (*grant.needs, *grant.may)}
-_OF_GRANTS |= {key for fixed in FIXED.values() for key in fixed.needs}
+_OF_GRANTS |= {key for fixed in FIXED.values() for key in (*fixed.needs, *fixed.may)}
 _OF_METHODS = {key for method in METHODS.values() for key in (*method.needs, *method.may)}
 
 
@@ -99,7 +99,9 @@ def check_grant(values: Values, given: Given) -> Mistakes:
         pass
     elif grant in FIXED:
         needed = FIXED[grant].needs
-        unused = {key: [f"GRANT_TYPE={grant}"] for key in given if _is_about_tokens(key) and key not in needed}
+        used = {*needed, *FIXED[grant].may}
+        unused = {key: [f"GRANT_TYPE={grant}"] for key in given if _is_about_tokens(key) and key not in used}
+        yield from _check_aws(values, given)
     elif grant == login_recipe.GRANT:
         needed = GRANTS[grant].needs
         used = {*needed, *GRANTS[grant].may, *_OF_TRANSPORT}
@@ -197,6 +199,32 @@ def check_pairs(values: Values, given: Given) -> Mistakes:
     yield from _check_dpop(of_grant, values, given)
     if values.get("insecure_tls") and "CA" in given:
         yield given["INSECURE_TLS"], f"verifies nothing, so {given['CA']} has no use; expected one of the two"
+
+
+def _check_aws(values: Values, given: Given) -> Mistakes:
+    """A signature needs botocore, a region and a service, and goes into Authorization."""
+    if values.get("grant_type") != aws.GRANT:
+        return
+    if not aws.is_installed():
+        yield (
+            "GRANT_TYPE",
+            "needs botocore; expected it beside the add-on: pip install 'mitmproxy-credential-injector[aws]'",
+        )
+    for key in ("HEADER", "QUERY", "COOKIE", "PREFIX"):
+        if key in given:
+            yield (
+                given[key],
+                f"does not go with GRANT_TYPE={aws.GRANT}, which writes Authorization; expected one of the two",
+            )
+    asked = TokenRequest(values=tuple(values.get("values", ())))
+    for origin in values.get("origins", ()):
+        host = f"x.{origin.host}" if origin.wildcard else origin.host
+        if aws.scope(asked, host) is None and not (origin.wildcard and host.endswith("amazonaws.com")):
+            yield (
+                "AWS_REGION",
+                f"or AWS_SERVICE is missing, and {origin} does not tell it; expected both, such as eu-west-1 and s3",
+            )
+            return
 
 
 def _check_dpop(of_grant: Values, values: Values, given: Given) -> Mistakes:

@@ -128,6 +128,8 @@ class FixedCredential(NamedTuple):
     """The keys that it needs in the environment file."""
     credential: Callable[[TokenRequest], str]
     """What follows the prefix in the header."""
+    may: tuple[str, ...] = ()
+    """Further keys that it uses where they are given."""
     prefix: str = ""
     """The default of PREFIX, for any header. Empty: the same default as for a token."""
 
@@ -139,6 +141,13 @@ def _basic(request: TokenRequest) -> str:
 FIXED: Mapping[str, FixedCredential] = {
     "static": FixedCredential(("VALUE",), lambda request: request.value("VALUE")),
     "basic": FixedCredential(("USERNAME", "PASSWORD"), _basic, prefix="Basic"),  # RFC 7617
+    # A key with which each request is signed.
+    "aws_sigv4": FixedCredential(
+        ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+        lambda request: request.value("AWS_ACCESS_KEY_ID"),
+        may=("AWS_SESSION_TOKEN", "AWS_REGION", "AWS_SERVICE"),
+        prefix="AWS4-HMAC-SHA256",
+    ),
 }
 """The values of GRANT_TYPE that are not OAuth2."""
 

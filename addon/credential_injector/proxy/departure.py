@@ -188,6 +188,9 @@ class Departure:
         if not self.masks:
             return
         masks = sent.masks
+        for name in sent.route.credential.signs:  # a signature is good for some minutes
+            if name in flow.request.headers:
+                flow.request.headers[name] = f"<{sent.route.environment.name} signature>"
         answer = (flow.response.headers, flow.response.trailers) if flow.response is not None else ()
         for fields in (RequestFields(flow.request.data), flow.request.trailers, *answer):
             if fields is not None:

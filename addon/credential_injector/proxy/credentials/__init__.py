@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from credential_injector.environments.environment import Environment
+from credential_injector.oauth import aws
 from credential_injector.oauth.dpop import is_asked_for
 from credential_injector.oauth.token import AccessToken, NoToken
 from credential_injector.proxy.credentials.cookie import CookiePlace
@@ -12,10 +13,13 @@ from credential_injector.proxy.credentials.header import HeaderPlace
 from credential_injector.proxy.credentials.place import Place
 from credential_injector.proxy.credentials.placed import PlacedCredential
 from credential_injector.proxy.credentials.query import QueryPlace
+from credential_injector.proxy.credentials.sigv4 import SigV4Credential
 
 
 def credential_of(environment: Environment) -> Credential:
     """How this environment's token goes into a request."""
+    if environment.token_request.grant_type == aws.GRANT:
+        return SigV4Credential(environment)
     placed = PlacedCredential(environment, place_of(environment))
     return DpopCredential(environment, placed) if is_asked_for(environment.token_request) else placed
 
