@@ -74,6 +74,19 @@ def test_no_write_leaves(stage: Stage) -> None:
             "_method=GET&_method=PUT",
         ):
             blocked("GET", f"/orders?{query}")
+        for header in ("X_HTTP_Method_Override", "x-http_method"):  # CGI and WSGI read "-" as "_"
+            blocked("GET", headers={header: "DELETE"})
+        for query in (
+            "a=1;_method=DELETE",  # Rack split there
+            ".method=DELETE",  # PHP reads all of these as "_method"
+            "+_method=DELETE",
+            "%5Bmethod=DELETE",
+            "_method%00x=DELETE",
+            "a=1#&_method=DELETE",  # some servers know no fragment
+            "X-HTTP-Method-Override=DELETE",
+        ):
+            assert b" 502 " in raw(proxy, f"GET {stage.http}/orders?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+            tries += 1
         for path in ("/orders/../search", "//orders", "/%2e%2e/orders", "/orders;x", "/search", "/orders?a=1#b"):
             blocked("POST", path, data="x")
         blocked("POST", data=iter([b"a", b"b"]))  # chunked
@@ -83,6 +96,12 @@ def test_no_write_leaves(stage: Stage) -> None:
             f"DELETE {stage.http}/orders HTTP/1.0\r\nHost: {host}\r\n\r\n",
             f"GET {stage.http}/orders HTTP/1.1\r\nHost: {host}\r\nX-HTTP-Method: GET\r\nX-HTTP-Method: PUT\r\n\r\n",
             f"GET {stage.http}/orders HTTP/1.1\r\nHost: {host}\r\nx-method-override:DELETE\r\n\r\n",
+            # Without a token they would still write, with a credential of the client's own or without any:
+            f"POST {stage.http}/orders HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n",
+            f"POST {stage.http}/orders HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: cross-site\r\n"
+            "Content-Length: 0\r\n\r\n",
+            f"OPTIONS {stage.http}/orders HTTP/1.1\r\nHost: {host}\r\nAccess-Control-Request-Method: GET\r\n"
+            "X-HTTP-Method-Override: DELETE\r\n\r\n",
         ):
             tries += 1
             assert b" 502 " in raw(proxy, line)
@@ -93,9 +112,11 @@ def test_no_write_leaves(stage: Stage) -> None:
         ):
             tries += 1
             raw(proxy, line)
+        preflight = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
+        assert session.options(f"{stage.http}/orders", headers=preflight, timeout=30).status_code != 502
         assert session.get(f"{stage.http}/orders", timeout=30).status_code == 200
         assert session.head(f"{stage.http}/orders", timeout=30).status_code == 200
-    assert tries >= 49
+    assert tries >= 60
     assert written(stage) == []
 
 
@@ -122,6 +143,9 @@ def test_replayed(stage: Stage) -> None:
     assert written(stage) == []
 
 
+PART = '--x\r\nContent-Disposition: form-data; name="{}"\r\nX-A: b\r\n\r\n{}\r\n--x--\r\n'
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "status"),
     [
@@ -130,15 +154,24 @@ def test_replayed(stage: Stage) -> None:
         ("application/x-www-form-urlencoded", "a=_method", 200),
         ("application/x-www-form-urlencoded", "_method=post", 200),
         ("text/plain", "_method=DELETE", 200),
+        ("Application/X-WWW-Form-URLencoded", "_method=DELETE", 502),
+        ("", "_method=DELETE", 502),  # Rack reads it as a form
+        ("application/x-www-form-urlencoded", "a=1;_method=DELETE", 502),
+        ("multipart/form-data; boundary=x", PART.format("_method", "delete"), 502),
+        ("multipart/form-data; boundary=x", PART.format("note", "delete"), 200),
+        ("application/json", '{"_method": "DELETE"}', 502),  # Laravel
+        ("application/json", '{"\\u005fmethod": "DELETE"}', 502),
+        ("application/json", '{"a": {"_method": "DELETE"}}', 200),
+        ("application/json", "{_method", 200),
     ],
 )
 def test_form(stage: Stage, kind: str, body: str, status: int) -> None:
-    """A form may name another method, which frameworks obey."""
+    """A body may name another method, which frameworks obey."""
     stage.env(stage.http, "METHODS=GET,POST")
     proxy = stage.mitmdump()
     answer = post(proxy, f"{stage.http}/orders", body, {"Content-Type": kind})
     assert answer.status_code == status, answer.text
-    assert ("its form asks for it" in answer.text) == (status == 502)
+    assert ("its body asks for it" in answer.text) == (status == 502)
     assert len(stage.api.received) == (status == 200)
 
 
@@ -150,7 +183,11 @@ def post(proxy: Mitmproxy, url: str, body: Any = "x", headers: dict[str, str] | 
 
 @contextmanager
 def asked(
-    stage: Stage, url: str, first: Callable[[], None] | None = None
+    stage: Stage,
+    url: str,
+    first: Callable[[], None] | None = None,
+    body: str = "x",
+    headers: dict[str, str] | None = None,
 ) -> Iterator[tuple[WebApi, dict[str, Any], list[requests.Response]]]:
     """mitmweb, which holds a POST; the flow; and what the client gets, at the end."""
     answers: list[requests.Response] = []
@@ -165,7 +202,7 @@ def asked(
 
         def send() -> None:
             with suppress(requests.ConnectionError):
-                answers.append(post(proxy, url))
+                answers.append(post(proxy, url, body, headers))
 
         client = threading.Thread(target=send, daemon=True)
         client.start()
@@ -244,18 +281,109 @@ def test_healed(stage: Stage) -> None:
     assert (len(posts), len(tokens)) == (2, 2)
 
 
-@pytest.mark.parametrize("chunked", [False, True])
-def test_cannot_ask(stage: Stage, chunked: bool) -> None:
+def test_cannot_ask(stage: Stage) -> None:
     """mitmdump has nobody to ask, and says what to start instead."""
     stage.env(stage.http, "CONFIRM=POST")
-    proxy = stage.mitmdump(*(("--set", "stream_large_bodies=1") if chunked else ()))
-    answer = post(proxy, f"{stage.http}/orders", iter([b"a"]) if chunked else "x")
-    assert answer.status_code in ((401, 502) if chunked else (502,))
-    if not chunked:
-        assert answer.text.startswith(
-            "qa: request blocked: CONFIRM=POST of envs/qa.env has nobody to ask; start mitmweb"
-        )
-    assert all("Authorization" not in dict(headers) for _, headers in stage.api.received)
+    answer = post(stage.mitmdump(), f"{stage.http}/orders")
+    assert answer.status_code == 502
+    assert answer.text.startswith("qa: request blocked: CONFIRM=POST of envs/qa.env has nobody to ask; start mitmweb")
+    assert stage.api.received == []
+
+
+@pytest.mark.parametrize("line", ["CONFIRM=POST", "PRODUCTION=true"])
+def test_streams(stage: Stage, line: str) -> None:
+    """Nothing of a body that would stream leaves, not even without a token: its connection is closed."""
+    stage.env(stage.http, line)
+    proxy = stage.mitmdump(stream_large_bodies="1")
+    for body in (iter([b"a"] * 10), "x" * 10):
+        with suppress(requests.ConnectionError):
+            assert post(proxy, f"{stage.http}/orders", body).status_code == 502
+    proxy.wait_for("request blocked: ")
+    assert stage.api.received == []
+
+
+@pytest.mark.parametrize(
+    ("path", "asks"),
+    [
+        ("/orders/7", True),
+        ("//orders", True),
+        ("/%6frders", True),
+        ("/ORDERS", True),
+        ("/a/../orders", True),
+        ("/a%2f..%2forders", True),
+        ("/orders;x", True),
+        ("/search", False),
+    ],
+)
+def test_confirmed_path(stage: Stage, path: str, asks: bool) -> None:
+    """A person is asked where a server may read the path as one that CONFIRM names."""
+    stage.env(stage.http, "CONFIRM=POST /orders")
+    host = stage.http.removeprefix("http://")
+    answer = raw(stage.mitmdump(), f"POST {stage.http}{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n")
+    assert (b" 502 " in answer) == asks
+    assert bool(stage.api.received) != asks
+
+
+@pytest.mark.parametrize("hook", ["requestheaders", "request"])
+@pytest.mark.parametrize("lines", [("PRODUCTION=true",), ("CONFIRM=DELETE",), ("CONFIRM=DELETE", "OVERWRITE=never")])
+def test_another_script(stage: Stage, hook: str, lines: tuple[str, ...]) -> None:
+    """What another script makes a write of does not leave."""
+    stage.env(stage.http, *lines)
+    script = stage.folder / "other.py"
+    script.write_text(f"def {hook}(flow):\n    flow.request.method = 'DELETE'\n")
+    proxy = stage.mitmdump("-s", str(script))
+    own = {"Authorization": "Basic canary"} if "OVERWRITE=never" in lines else {}
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.get(f"{stage.http}/orders", headers=own, proxies={"http": proxy.url}, timeout=60)
+    assert answer.status_code == 502, answer.text
+    assert stage.api.received == []
+
+
+def test_form_confirmed(stage: Stage) -> None:
+    """A person is asked about what a form makes of the request, too, and it has no token while it waits."""
+    stage.env(stage.http, "CONFIRM=DELETE")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    with asked(stage, f"{stage.http}/orders", body="_method=DELETE", headers=form) as (web, flow, answers):
+        assert "Authorization" not in dict(flow["request"]["headers"])
+        assert web.ask("POST", f"/flows/{flow['id']}/resume").status_code == 200
+    assert [answer.status_code for answer in answers] == [200]
+    assert [line for line, _ in stage.api.received] == ["POST /orders HTTP/1.1"]
+
+
+def test_kept_confirmed(stage: Stage) -> None:
+    """A person is asked about a request that keeps its own credential, too."""
+    stage.env(stage.http, "CONFIRM=POST", "OVERWRITE=never")
+    own = {"Authorization": "Basic canary"}
+    with asked(stage, f"{stage.http}/open", headers=own) as (web, flow, answers):
+        assert stage.api.received == []
+        assert web.ask("POST", f"/flows/{flow['id']}/resume").status_code == 200
+        kept = wait_for_flow(web, lambda flow: flow.get("response") is not None)
+        assert kept["comment"].startswith("qa: kept Basic")
+    assert len(answers) == len(stage.api.received) == 1
+    assert stage.token_requests == 0
+
+
+def test_edited_in_production(stage: Stage) -> None:
+    """A person who makes a write of an intercepted request does not send it, either."""
+    stage.env(stage.http, "PRODUCTION=true")
+    answers = []
+    with stage.mitmproxy("mitmweb", web_port=free_port(), web_open_browser="false", intercept="~q") as proxy:
+        web = WebApi(proxy)
+
+        def send() -> None:
+            with requests.Session() as session:
+                session.trust_env = False
+                answers.append(session.get(f"{stage.http}/orders", proxies={"http": proxy.url}, timeout=60))
+
+        client = threading.Thread(target=send, daemon=True)
+        client.start()
+        flow = wait_for_flow(web, lambda flow: bool(flow["intercepted"]))
+        assert web.ask("PUT", f"/flows/{flow['id']}", {"request": {"method": "DELETE"}}).status_code == 200
+        assert web.ask("POST", f"/flows/{flow['id']}/resume").status_code == 200
+        client.join(30)
+    assert [answer.status_code for answer in answers] == [502]
+    assert stage.api.received == []
 
 
 def test_marked(stage: Stage) -> None:

@@ -132,6 +132,50 @@ CASES: dict[str, tuple[str, Asked, str]] = {
     "override, short": ("METHODS=GET,POST", using("POST", x_method_override="delete"), "block: DELETE is not in MET"),
     "override, old": ("METHODS=GET,POST", using("POST", X_HTTP_Method="delete"), "block: DELETE is not in METHODS="),
     "override, query": ("METHODS=GET,POST", using("POST", f"{API}/orders?_method=PUT"), "block: PUT is not in METH"),
+    "override, as CGI reads it": (
+        "METHODS=GET",
+        Asked(fields=((b"X_HTTP_Method-Override", b"PUT"),)),
+        "block: PUT is not in METHODS=GET",
+    ),
+    "override, query of PHP": ("METHODS=GET", get(f"{API}/orders?a;+.method=PUT"), "block"),
+    "override, query of another name": ("METHODS=GET", get(f"{API}/orders?method=PUT&a_method=PUT"), "inject"),
+    # PRODUCTION
+    "production, names": (
+        "PRODUCTION=true",
+        Asked(method=b"POST", names=(Claim("Host header", "evil.example"),)),
+        "block: the connection goes to api.example.com, but its Host header names evil.example; POST is not in METHODS=",
+    ),
+    "production, reads": (
+        "PRODUCTION=true",
+        Asked(names=(Claim("Host header", "evil.example"),)),
+        "skip: the connection goes to",
+    ),
+    "production, stranger": (
+        "PRODUCTION=true",
+        Asked(method=b"POST", client="192.0.2.7"),
+        "block: client 192.0.2.7 is not in inject_clients (loopback); to let it in",
+    ),
+    "production, preflight": (
+        "PRODUCTION=true\nMETHODS=GET",
+        using("OPTIONS", Access_Control_Request_Method="POST"),
+        "pass",
+    ),
+    "production, preflight that writes": (
+        "PRODUCTION=true",
+        using("OPTIONS", Access_Control_Request_Method="POST", X_HTTP_Method="PUT"),
+        "block: PUT is not in METHODS=",
+    ),
+    "production, path in doubt": (
+        f"HOST={API}/orders\nPRODUCTION=true",
+        using("POST", f"{API}/x/%2e%2e/orders"),
+        "block: HOST is https://api.example.com/orders, and this path is not below it; POST is not in METHODS",
+    ),
+    "production, path by another name": (
+        f"HOST={API}/orders\nPRODUCTION=true",
+        using("POST", f"{API}//Orders"),
+        "block: HOST is ",
+    ),
+    "production, other path": (f"HOST={API}/orders\nPRODUCTION=true", using("POST", f"{API}/x"), "skip"),
     "override, allowed": ("METHODS=GET,POST", using("POST", X_HTTP_Method="GET"), "inject"),
     "method, path": ("METHODS=GET, POST /search", using("POST", f"{API}/search/a?b=/x"), "inject"),
     "method, path itself": ("METHODS=GET, POST /search/", using("POST", f"{API}/search"), "inject"),

@@ -61,6 +61,11 @@ class Environment:
         return title(self.name, production=self.production)
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether some of its requests must not leave, or not without a person."""
+        return self.methods is not None or self.confirm is not None
+
+    @property
     def place(self) -> tuple[str, str]:
         """Where the credential goes, as messages name it, and the key that says so."""
         if self.query:

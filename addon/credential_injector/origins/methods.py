@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from credential_injector.origins.paths import AMBIGUOUS
+from credential_injector.origins.paths import AMBIGUOUS, is_maybe_below
 
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 9.1
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+=:@%-]+)+/?")
@@ -30,6 +30,12 @@ class Methods:
         path = path.partition("?")[0]
         return not AMBIGUOUS.search(path) and any(
             method == one and (path == prefix or path.startswith(f"{prefix}/")) for one, prefix in self.below
+        )
+
+    def may_mean(self, method: str, path: str) -> bool:
+        """Whether a server may read the path as one at which they hold this method. In doubt it may."""
+        return method in self.anywhere or any(
+            method == one and is_maybe_below(path, prefix) for one, prefix in self.below
         )
 
     def __str__(self) -> str:

@@ -28,6 +28,12 @@ def segments(path: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def is_maybe_below(path: str, prefix: str) -> bool:
+    """Whether a server may read the path as one below the prefix. In doubt it may."""
+    below = segments(prefix)
+    return AMBIGUOUS.search(path.partition("?")[0]) is not None or segments(path)[: len(below)] == below
+
+
 def climbs(path: str) -> bool:
     """Whether a path holds `..`: what remains of it depends on how a server reads the segments before ("/a%2fb/..")."""
     return _CLIMBS.search(_decoded(path)) is not None

@@ -58,7 +58,9 @@ class CredentialInjector:
         self._outcome = Outcome(self._routes.other_owner)
         self._refusals = Refusals(self._routes.other_owner)
         self._departure = Departure(
-            lambda flow: policy.may_carry(FlowRequest(flow, connections)), self._outcome.withdraw, connections
+            lambda flow: self._guard.lets(flow, policy.may_carry(FlowRequest(flow, connections))),
+            self._withdraw,
+            connections,
         )
         self._retry = Retry(self._routes.named)
         self._guard = Guard(self._outcome, self._departure, self._decide, self._wait, self._retry.is_own)
@@ -161,8 +163,18 @@ class CredentialInjector:
     def _decline(self, flow: http.HTTPFlow, verdict: Verdict | None, *, replays: bool) -> None:
         if replays:
             record.forget(flow)
-        if verdict is not None:
-            self._outcome.decline(flow, verdict)
+        if verdict is None:
+            return
+        route = verdict.route
+        if verdict.action != "block" and route.environment.is_guarded:
+            if verdict.action == "keep" and self._guard.holds(flow, route):
+                return
+            self._guard.watch(flow)
+        self._outcome.decline(flow, verdict)
+
+    def _withdraw(self, flow: http.HTTPFlow, route: Route, reason: str) -> None:
+        self._outcome.withdraw(flow, route, reason)
+        self._guard.stop(flow)
 
     def _inject(self, flow: http.HTTPFlow, route: Route, served: Served) -> None:
         try:

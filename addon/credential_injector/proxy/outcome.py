@@ -118,6 +118,9 @@ class Outcome:
             elif closes:  # nothing in an answer of HTTP/2 says so
                 asyncio.get_running_loop().call_later(CLOSE_AFTER, internals.disconnect, flow.client_conn)
             return
+        if route is not None and (route.environment.production or route.environment.confirm) and flow.killable:
+            flow.kill()  # type: ignore[no-untyped-call] # nothing of it may leave, so its client gets no reason
+            return
         # mitmproxy crashes on a response that is set before the body streams. Whether it streams is known in `request`.
         # If it does, the request goes out, so it must carry no credential; then the API refuses it.
         if route is not None:

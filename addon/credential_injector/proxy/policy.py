@@ -12,15 +12,12 @@ from credential_injector.origins.clients import admission
 from credential_injector.origins.hosts import is_address, is_loopback, is_name
 from credential_injector.origins.index import Destination, difference
 from credential_injector.origins.origin import DEFAULT_PORTS, PAGE_ORIGIN, Origin
+from credential_injector.origins.paths import is_maybe_below
 from credential_injector.proxy.asked_methods import asked_methods, forbidden
+from credential_injector.proxy.malformed import malformed
 from credential_injector.proxy.request import Head, Request
 from credential_injector.proxy.route_table import Route
 from credential_injector.proxy.routes import Routes
-
-# RFC 9110 section 5.6.2, and RFC 9112 section 3.2.1. Deleting what is allowed is the fastest way to find what is not.
-_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_TARGET = bytes(range(0x21, 0x7F)) + bytes(range(0x80, 0x100))
-_VALUE = bytes(set(range(0x100)) - set(b"\r\n\0"))
 
 BRINGS_ITS_OWN = "it goes to the token endpoint, where clients bring their own credentials"
 
@@ -97,15 +94,15 @@ class Policy:
                 return self._near_miss(request, claims)
             route = self.routes.nearest(request.destination)
             return self._other_form(request, route) if route is not None else None
-        if _is_preflight(request.head):
-            return None  # a browser asks whether it may send the request at all, and never with a credential
+        if _is_preflight(request.head):  # a browser asks whether it may send the request, never with a credential
+            return _bare(Verdict("skip", route, "preflight"), request)
         if route.choices is not None:
             chosen = route.choices.choose(request)
             if isinstance(chosen, str):
-                return self.objection(request, route) or Verdict("block", route, "as", chosen)
+                return _bare(self.objection(request, route) or Verdict("block", route, "as", chosen), request)
             route = chosen
         if (objection := self.objection(request, route)) is not None:
-            return objection
+            return _bare(objection, request)
         if route.environment.overwrite != "always" and (kept := _kept(request, route)) is not None:
             return kept
         return tuple.__new__(Verdict, ("inject", route, "", "", False, True))  # in half the time of Verdict()
@@ -127,14 +124,8 @@ class Policy:
         destination, environment = request.destination, route.environment
         if claims := request.claims():
             return Verdict("skip", route, "names", f"the connection goes to {destination.host}, but {claims[0]}")
-        if (odd := _malformed(request.head)) is not None:
-            # Nothing that may write leaves for production.
-            return Verdict(
-                "block" if environment.production else "skip",
-                route,
-                "malformed",
-                f"{odd}, and servers read that in different ways",
-            )
+        if (odd := malformed(request.head)) is not None:
+            return Verdict("skip", route, "malformed", f"{odd}, and servers read that in different ways")
         client = request.client
         admitted = client is not None and self._admits(client)
         if not (admitted or request.is_let_in or request.is_replay):
@@ -198,7 +189,9 @@ class Policy:
         common = kind == "path" or (kind == "port" and is_loopback(destination.host))
         if not common:
             reason += f"; {in_another_form(destination, kind, route.environment.file)}"
-        return Verdict("skip", route, f"other {kind}", reason, marked=not common)
+        verdict = Verdict("skip", route, f"other {kind}", reason, marked=not common)
+        may_be_below = kind == "path" and is_maybe_below(destination.path, route.origin.path)
+        return _bare(verdict, request) if may_be_below else verdict
 
 
 def in_another_form(destination: Destination, kind: str, file: str) -> str:
@@ -217,27 +210,6 @@ def _is_preflight(head: Head) -> bool:
     return head.method.upper() == b"OPTIONS" and any(
         field.lower() == b"access-control-request-method" for field, _ in head.headers.fields
     )
-
-
-def _malformed(head: Head) -> str | None:
-    """What in the request one program reads as the end of a line, or as another host, and another does not.
-
-    HTTP/2 carries such names and values as they are, and mitmproxy may write them into HTTP/1: then the server reads
-    another request than the one that was looked at.
-    """
-    method, path, fields = head.method, head.path, head.headers.fields
-    if not method or method.translate(None, _TOKEN):
-        return "its method is no token"
-    if path.translate(None, _TARGET) or not (path[:1] == b"/" or path == b"*"):
-        return "its path does not begin with a slash, or holds a space or a control character"
-    if not fields:
-        return None
-    names, values = zip(*fields, strict=True)
-    if b"".join(names).translate(None, _TOKEN):
-        return "the name of one of its headers is no token"
-    if b"".join(values).translate(None, _VALUE):
-        return "the value of one of its headers holds a line break or a NUL"
-    return None
 
 
 def _page_elsewhere(request: Request, environment: Environment) -> str | None:
@@ -274,6 +246,21 @@ def _other_method(request: Request, route: Route) -> Verdict | None:
     """METHODS."""
     reason = forbidden(sorted(asked_methods(request.head)), request.destination.path, route.environment)
     return Verdict("block", route, "method", reason) if reason is not None else None
+
+
+def _bare(verdict: Verdict, request: Request) -> Verdict | None:
+    """The verdict, where the request may go on without a token: no write goes on to production like that, either.
+
+    A preflight that may go on gets none.
+    """
+    is_preflight = verdict.kind == "preflight"
+    if verdict.action == "skip" and verdict.route.environment.production and verdict.kind != "token endpoint":
+        methods = asked_methods(request.head) - ({"OPTIONS"} if is_preflight else set())
+        write = forbidden(sorted(methods), request.destination.path, verdict.route.environment)
+        if write is not None or verdict.kind == "malformed":  # who knows its method
+            reason = "; ".join(filter(None, (verdict.reason, write)))
+            return verdict._replace(action="block", reason=reason, marked=True)
+    return verdict if not is_preflight else None
 
 
 def _kept(request: Request, route: Route) -> Verdict | None:
