@@ -48,17 +48,20 @@ def test_told(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["report", str(tmp_path / "audit.jsonl")])
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "no environment: 1 request, 2026-11-27T10:00:00 to 2026-11-27T10:00:00 UTC",
+        "no environment: 1 request",
+        "  from       2026-11-27 10:00:00 to 2026-11-27 10:00:00 UTC",
         "  became     1 blocked",
         "  answered   1 no answer",
         "  clients    1 127.0.0.1",
         "  tokens     1",
-        "prod (production): 1 request, 2026-11-27T10:00:00 to 2026-11-27T10:00:00 UTC",
+        "prod (production): 1 request",
+        "  from       2026-11-27 10:00:00 to 2026-11-27 10:00:00 UTC",
         "  became     1 blocked",
         "  answered   1 5xx",
         "  clients    1 127.0.0.1",
         "  tokens     0",
-        "qa: 4 requests, 2026-11-27T09:00:00 to 2026-11-27T10:00:00 UTC",
+        "qa: 4 requests",
+        "  from       2026-11-27 09:00:00 to 2026-11-27 10:00:00 UTC",
         "  became     4 injected",
         "  answered   3 2xx, 1 4xx",
         "  refused    1 scope",

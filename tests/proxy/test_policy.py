@@ -143,7 +143,7 @@ CASES: dict[str, tuple[str, Asked, str]] = {
     "production, names": (
         "PRODUCTION=true",
         Asked(method=b"POST", names=(Claim("Host header", "evil.example"),)),
-        "block: the connection goes to api.example.com, but its Host header names evil.example; POST is not in METHODS=",
+        "block: the connection goes to api.example.com, but its Host header names evil.example; POST is not in ",
     ),
     "production, reads": (
         "PRODUCTION=true",

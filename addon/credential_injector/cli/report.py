@@ -121,7 +121,8 @@ def _values(use: Use) -> dict[str, Any]:
 def _told(uses: dict[str, Use]) -> Iterator[str]:
     for name, use in sorted(uses.items()):
         production = " (production)" if use.production else ""
-        yield f"{name}{production}: {_many(use.requests, 'request')}, {use.first[:19]} to {use.last[:19]} UTC"
+        yield f"{name}{production}: {_many(use.requests, 'request')}"
+        yield f"  from       {_moment(use.first)} to {_moment(use.last)} UTC"
         yield from _row("became", use.actions)
         yield from _row("answered", use.statuses)
         yield from _row("refused", use.refused)
@@ -130,6 +131,10 @@ def _told(uses: dict[str, Use]) -> Iterator[str]:
         yield from _row("writes", use.writes)
         yield from _row("clients", use.clients)
         yield f"  tokens     {len(use.tokens)}"
+
+
+def _moment(written: str) -> str:
+    return written[:19].replace("T", " ")
 
 
 def _row(title: str, counted: Counter[str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from credential_injector.proxy.server_connections import Connections
 logger = logging.getLogger(__name__)
 
 LONGEST_PATH = 2000  # characters
+MOST_WAITING = 100_000  # lines, some 40 MB, while a disk hangs
 LAST_WAIT = 5.0  # seconds in which the last lines are written when mitmproxy ends
 # A link may lead anywhere, and to open a pipe waits for who reads it.
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -87,12 +88,19 @@ class _Log:
         self._path = path
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lost = 0
+        self._too_many = 0
+        """Lost before they were queued; only `write` counts them."""
+        self._is_cut = False
+        """The file may end within a line."""
         self._thread = threading.Thread(target=self._run, name="audit log", daemon=True)
         self._thread.start()
 
     def write(self, line: str) -> None:
         """Write it soon."""
-        self._lines.put(line)
+        if self._lines.qsize() < MOST_WAITING:
+            self._lines.put(line)
+        else:
+            self._too_many += 1
 
     def end(self) -> None:
         """Write all that came before this."""
@@ -114,7 +122,8 @@ class _Log:
             descriptor = os.open(self._path, _FLAGS, 0o600)
             try:
                 # Several proxies may append to one file: each writes whole lines at once.
-                rest = memoryview("".join(f"{line}\n" for line in lines).encode())
+                text = "".join(f"{line}\n" for line in lines)
+                rest = memoryview(f"\n{text}".encode() if self._is_cut else text.encode())
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
             finally:
@@ -124,7 +133,9 @@ class _Log:
                 wrong = f"inject_log: {self._path}: cannot be written ({error.strerror}); requests go on without a line"
                 logger.error(wrong)
             self._lost += len(lines)
+            self._is_cut = True
             return
-        if self._lost:
-            logger.warning(f"inject_log: {self._path}: can be written again; {self._lost} lines are lost")
-            self._lost = 0
+        self._is_cut = False
+        if lost := self._lost + self._too_many:
+            logger.warning(f"inject_log: {self._path}: can be written again; {lost} lines are lost")
+            self._lost = self._too_many = 0
