@@ -1,6 +1,8 @@
 """`credential-injector token`."""
 
 import json
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -8,6 +10,7 @@ import click
 from credential_injector import messages
 from credential_injector.cli.environments import complete, envs_option, find_folder, run_with_store, tokens_option
 from credential_injector.cli.output import write
+from credential_injector.cli.token_formats import FORMATS, READS_INPUT, Asked, NoAnswer, objection
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder
 from credential_injector.oauth.token import NoToken, Served
@@ -21,12 +24,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", shell_complete=complete)
+@click.argument("operation", required=False, default="", type=click.Choice(["", "get", "store", "erase", "list"]))
 @envs_option
 @tokens_option
 @click.option("--header", "form", flag_value="header", help="Print the header as the API gets it.")
 @click.option("--json", "form", flag_value="json", help="Print the token with its expiry and headers.")
-def token(name: str, envs: str, tokens: str, form: str | None) -> None:
+@click.option("--format", "other", type=click.Choice(list(FORMATS)), help="Answer as another program asks for it.")
+@click.option("--username", default="oauth2", show_default=True, help="The name that goes with a token where one must.")
+def token(  # noqa: PLR0917 - click gives each by its name
+    name: str, operation: str, envs: str, tokens: str, form: str | None, other: str | None, username: str
+) -> None:
     """Print the token of an environment.
+
+    With --format kubectl, git, docker, npm and what reads .netrc get it in their own form; git and docker append the
+    OPERATION, ask on standard input, and get it for the hosts of the file only.
 
     As in the proxy, the token comes from the store that --tokens names, or else from one token request. With -H @- curl
     (7.55 or newer) reads the header from its input, because other users of the machine can read its command line.
@@ -36,9 +47,15 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
       credential-injector token qa
       credential-injector token qa --header | curl -H @- https://api.qa.example.com/orders
       credential-injector token qa --tokens ~/tokens.json --json
+      git config credential.helper '!credential-injector token qa --format git'
     """
     folder = find_folder(envs, name)
+    if other is not None and operation in ("store", "erase"):
+        return  # nothing is kept here, so no token is needed for it
     environment, served = run_with_store(lambda store: _token(folder, store), tokens)
+    if other is not None:
+        _answer(environment, served, other, operation, username)
+        return
     try:
         headers, path = outgoing(environment, served.token)
     except NoToken as error:
@@ -59,10 +76,27 @@ def token(name: str, envs: str, tokens: str, form: str | None) -> None:
                 f"{environment.name}: QUERY={environment.query} puts the credential into the URL, and not into a header"
             )
             raise click.ClickException(f"{where}; use --json, whose query is what goes behind the URL's question mark")
+        if environment.token_request.value("DPOP") or environment.token_request.grant_type == "aws_sigv4":
+            raise click.ClickException(f"{environment.name}: each request needs a signature of its own; use the proxy")
         name = environment.header or "Cookie"
         write(f"{name}: {headers[name]}")
     else:
         write(served.token.value)
+
+
+def _answer(environment: Environment, served: Served, form: str, operation: str, username: str) -> None:
+    """Answer another program."""
+    if (why := objection(environment, form)) is not None:
+        raise click.ClickException(f"{environment.name}: {why}")
+    ends = None if served.seconds_left == float("inf") else served.token.expires_at
+    text = sys.stdin.read() if form in READS_INPUT and operation != "list" else ""
+    asked = Asked(environment, served.token.value, ends, username, operation, text, os.environ)
+    try:
+        if answer := FORMATS[form](asked):
+            write(answer)
+    except NoAnswer as error:
+        click.echo(str(error))
+        raise SystemExit(1) from None
 
 
 async def _token(folder: Folder, store: "TokenStore | None") -> tuple[Environment, Served]:
