@@ -84,7 +84,7 @@ def test_capture(stage: Stage, oidc_provider: OidcProvider, mask: str) -> None:
     """The key is in nothing that is written; a replay gets a proof of its own."""
     key = pem_of(KEYS["P-256"]())
     environment(stage, oidc_provider, pasted("DPOP_KEY", key))
-    capture = stage.folder / "capture"
+    capture = stage.folder / "flows.mitm"
     with stage.mitmproxy("mitmdump", "-w", str(capture), inject_mask=mask) as proxy:
         assert send(proxy, f"{oidc_provider.api}/orders").status_code == 200
         log = "\n".join(proxy.log)

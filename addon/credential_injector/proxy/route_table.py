@@ -154,8 +154,9 @@ def log_changes(table: Table, folder: Folder | None) -> None:
         origins = ", ".join(map(str, environment.origins))
         whence = environment.token_request.server_url
         credential = f"tokens from {whence}" if whence else f"the credential in {environment.file}"
+        in_url = "; QUERY puts it into URLs, which logs keep unless inject_mask hides it" if environment.query else ""
         production = f"; production: only {environment.methods}" if environment.production else ""
-        logger.info(f"{environment.name}: {origins} with {credential}{production}")
+        logger.info(f"{environment.name}: {origins} with {credential}{production}{in_url}")
     if len(table.new) > LISTED:
         logger.info(f"... and {len(table.new) - LISTED} more environments")
     for name in table.gone[:LISTED]:
