@@ -242,7 +242,8 @@ def environment_status(environment: Environment, now: Status, counted: Counts, t
         token,
         failed,
         replace(counted),
-        kept_in=tokens,
+        tokens,
+        environment.production,
     )
 
 

@@ -88,6 +88,7 @@ class EnvironmentStatus:
     counts: Counts
     kept_in: str = ""
     """Where tokens are stored, as the command line's --tokens names it; empty for the default."""
+    production: bool = False
 
     @property
     def refusal(self) -> RefusalStatus | None:

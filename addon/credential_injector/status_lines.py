@@ -9,7 +9,8 @@ from credential_injector.status import Counts, EnvironmentStatus, Overview
 
 def status(now: EnvironmentStatus) -> str:
     """One line: what the environment has, what has happened there, and what keeps it from getting more."""
-    return f"{now.name}: {', '.join(now.origins)}: {credential_status(now)}; {counts(now.counts, now.grant_type)}"
+    name = f"{now.name} (production)" if now.production else now.name
+    return f"{name}: {', '.join(now.origins)}: {credential_status(now)}; {counts(now.counts, now.grant_type)}"
 
 
 def credential_status(now: EnvironmentStatus) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 import requests
 
 from tests.e2e.conftest import Stage
+from tests.e2e.mitmweb_api import WebApi
+from tests.e2e.test_afterwards import wait_for_flow
+from tests.e2e.test_websocket import connected, echoing
+from tests.ports import free_port
 
 
 def get(proxy: str, url: str, method: str = "GET", **options: Any) -> requests.Response:
@@ -48,6 +53,35 @@ def test_lines(stage: Stage) -> None:
     assert "canary" not in log.read_text()
     assert not any(token in log.read_text() for token in stage.authorization_server.tokens)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+async def test_websocket(stage: Stage) -> None:
+    """A WebSocket gets one line, at its end."""
+    log = stage.folder / "audit.jsonl"
+    async with echoing(stage, None) as url:
+        stage.env(url.replace("ws", "http"), "PRODUCTION=true")
+        with stage.mitmproxy("mitmdump", inject_log=str(log)) as proxy:
+            async with connected(stage, proxy, f"{url}/socket?canary-query") as connection:
+                await connection.send("hello")
+                assert await connection.recv() == "hello"
+                assert log.read_text() == ""
+    told = [(one["method"], one["path"], one["status"], one["action"], one["production"]) for one in lines(log)]
+    assert told == [("GET", "/socket", 101, "injected", True)]
+
+
+def test_killed(stage: Stage) -> None:
+    """What a person kills, and what fails, gets a line, too."""
+    log = stage.folder / "audit.jsonl"
+    stage.env(stage.http, "CONFIRM=POST")
+    with (
+        stage.mitmproxy("mitmweb", web_port=free_port(), web_open_browser="false", inject_log=str(log)) as proxy,
+        ThreadPoolExecutor() as pool,
+    ):
+        web, answer = WebApi(proxy), pool.submit(get, proxy.url, f"{stage.http}/orders", "POST")
+        held = wait_for_flow(web, lambda flow: bool(flow["intercepted"]))
+        assert web.ask("POST", f"/flows/{held['id']}/kill").status_code == 200
+        assert isinstance(answer.exception(30), requests.ConnectionError)
+    assert [(one["action"], one["status"], one["token"]) for one in lines(log)] == [("blocked", None, None)]
 
 
 def test_appended(stage: Stage) -> None:

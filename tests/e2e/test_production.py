@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner
 from mitmproxy.io import FlowWriter
 from mitmproxy.test import tflow
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
+from credential_injector.cli.main import main
 from credential_injector.demo.processes import Mitmproxy
-from tests.e2e.conftest import Reply, Stage
+from tests.e2e.conftest import Chromium, Reply, Stage
 from tests.e2e.mitmweb_api import WebApi
 from tests.e2e.test_afterwards import wait_for_flow
+from tests.e2e.test_page_in_chromium import HEADLINES
 from tests.ports import free_port
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "post", "PoSt", "MKCOL", "PROPPATCH", "LOCK", "QUERY", "PURGE")
@@ -399,3 +404,58 @@ def test_marked(stage: Stage) -> None:
     assert "\u2757qa: +Bearer".encode() in content
     assert b"production;4:true!" in content
     assert any("production: only GET,HEAD,OPTIONS" in line for line in proxy.log)
+
+
+def test_in_chromium(stage: Stage, chromium: Chromium) -> None:
+    """A person sees in the list what waits, presses Resume, and the request arrives once with a token."""
+    stage.env(stage.http, "PRODUCTION=true", "METHODS=GET,POST", "CONFIRM=POST", name="prod")
+    browser = chromium()
+    wait = WebDriverWait(browser, 20)
+    answers = []
+    with stage.mitmproxy("mitmweb", web_port=free_port(), web_open_browser="false") as proxy:
+        browser.get(proxy.web_url)
+
+        def send() -> None:
+            with suppress(requests.ConnectionError):
+                answers.append(post(proxy, f"{stage.http}/orders").status_code)
+
+        clients = [threading.Thread(target=send, daemon=True) for _ in range(2)]
+
+        def headlines() -> set[str]:
+            return set(browser.execute_script(HEADLINES))
+
+        def press(button: str) -> None:
+            browser.find_elements(By.CSS_SELECTOR, ".flow-table tbody tr.has-request")[-1].click()
+            wait.until(lambda _: browser.find_elements(By.LINK_TEXT, "Flow"))
+            browser.find_element(By.LINK_TEXT, "Flow").click()
+            found = wait.until(lambda _: browser.find_element(By.XPATH, f"//button[contains(., '{button}')]"))
+            wait.until(lambda _: found.is_enabled())
+            found.click()
+
+        clients[0].start()
+        wait.until(lambda _: headlines() == {"\u2757prod: confirm?"})
+        assert stage.api.received == []
+        press("Resume")
+        clients[0].join(30)
+        wait.until(lambda _: headlines() == {"\u2757prod: +Bearer"})
+        assert answers == [200]
+        assert ["Authorization" in dict(headers) for _, headers in stage.api.received] == [True]
+        clients[1].start()
+        wait.until(lambda _: headlines() == {"\u2757prod: +Bearer", "\u2757prod: confirm?"})
+        press("Abort")
+        clients[1].join(30)
+        assert len(stage.api.received) == 1
+        browser.get(proxy.web_url.partition("?")[0].rstrip("/") + "/inject")
+        assert "production" in browser.find_element(By.CSS_SELECTOR, "#environment-prod h2").text
+
+
+def test_signs(stage: Stage) -> None:
+    """The command line says it, too."""
+    stage.env(stage.http, "PRODUCTION=true", "METHODS=GET,POST", "CONFIRM=POST", name="prod")
+    envs = ("--envs", str(stage.folder / "envs"))
+    told = CliRunner().invoke(main, ["check", *envs]).stdout
+    assert "prod: note: production: only GET,POST leave" in told
+    told = CliRunner().invoke(main, ["explain", f"{stage.http}/orders", "--method", "POST", *envs]).stdout
+    assert "note: a person has to agree first, in mitmweb (CONFIRM=POST)" in told
+    told = CliRunner().invoke(main, ["explain", f"{stage.http}/orders", *envs]).stdout
+    assert "CONFIRM" not in told

@@ -57,11 +57,7 @@ class CredentialInjector:
         self._policy = policy = Policy(self._routes)
         self._outcome = Outcome(self._routes.other_owner)
         self._refusals = Refusals(self._routes.other_owner)
-        self._departure = Departure(
-            lambda flow: self._guard.lets(flow, policy.may_carry(FlowRequest(flow, connections))),
-            self._withdraw,
-            connections,
-        )
+        self._departure = Departure(self._may_carry, self._withdraw, connections)
         self._retry = Retry(self._routes.named)
         self._guard = Guard(self._outcome, self._departure, self._decide, self._wait, self._retry.is_own)
         self._streams = Streams()
@@ -69,8 +65,8 @@ class CredentialInjector:
         self._commands = Commands(policy)
         self._phone = Phone()
         self._audit = Audit(connections)
-        tls = ClientTls(self._routes)
-        self.tls_failed_client, self.tls_established_client = tls.failed, tls.established
+        client = ClientTls(self._routes)
+        self.tls_failed_client, self.tls_established_client = client.failed, client.established
         self._server_tls = server = ServerTls(policy, connections, self._departure)
         self.tls_start_server = self.quic_start_server = server.starts  # the second one for HTTP/3
         self.tls_failed_server, self.server_connect_error = server.failed, server.not_connected
@@ -171,6 +167,9 @@ class CredentialInjector:
                 return
             self._guard.watch(flow)
         self._outcome.decline(flow, verdict)
+
+    def _may_carry(self, flow: http.HTTPFlow) -> Route | None:
+        return self._guard.lets(flow, self._policy.may_carry(FlowRequest(flow, self._connections)))
 
     def _withdraw(self, flow: http.HTTPFlow, route: Route, reason: str) -> None:
         self._outcome.withdraw(flow, route, reason)

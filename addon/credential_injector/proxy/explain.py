@@ -11,6 +11,7 @@ from credential_injector.environments.spelling import closest
 from credential_injector.origins.hosts import is_name
 from credential_injector.origins.index import Destination, Destinations, difference
 from credential_injector.origins.origin import DEFAULT_PORTS, Origin
+from credential_injector.proxy.asked_methods import asked_methods
 from credential_injector.proxy.credentials import place_of
 from credential_injector.proxy.policy import BRINGS_ITS_OWN, RULES, Policy, Verdict, in_another_form
 from credential_injector.proxy.request import Request
@@ -103,6 +104,9 @@ def explain(policy: Policy, request: Request, folder: str, notes: tuple[str, ...
     giver = environment if failed is None else None
     if giver is not None and giver.overwrite == "never":
         notes = (*notes, f"a request that brings its own {giver.header} keeps it (OVERWRITE=never)")
+    confirm = giver.confirm if giver is not None else None
+    if confirm is not None and any(confirm.may_mean(one, destination.path) for one in asked_methods(request.head)):
+        notes = (*notes, f"a person has to agree first, in mitmweb (CONFIRM={confirm})")
     return Explanation(
         method=printable(request.head.method.decode("latin-1")),
         url=_base(destination) + printable(destination.path.partition("?")[0].partition("#")[0]),

@@ -130,7 +130,7 @@ def skipped(
 def held(flow: Flow, route: Route) -> None:
     """The request waits for a person, and has no credential yet."""
     confirm = f"CONFIRM={route.environment.confirm} of {route.environment.file}"
-    why = f"held, as {confirm} asks a person: press Resume to send it, or Kill"
+    why = f"held, as {confirm} asks a person: press Resume to send it, or Abort"
     _tell(flow, route, "blocked", "confirm?", why, reason=f"held until a person resumes it ({confirm})")
 
 

@@ -107,12 +107,16 @@ async def check_folder(
             done,
             problems=(*wrong.pop(environment.file, ()), *done.problems, *problems),
             api_tls={origin: trial.result for origin, trial in trials.items()},
-            notes=(*done.notes, *notes),
+            notes=(*_production(environment), *done.notes, *notes),
         )
 
     checked = await asyncio.gather(*map(one, environments))
     unread = (Checkup(Path(file).stem, file, problems=tuple(whats)) for file, whats in wrong.items())
     return sorted([*checked, *unread], key=lambda one: one.name)
+
+
+def _production(environment: Environment) -> tuple[str, ...]:
+    return (f"production: only {environment.methods} leave",) if environment.production else ()
 
 
 async def check(

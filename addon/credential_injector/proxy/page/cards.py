@@ -23,6 +23,7 @@ class Card:
     id: str
     name: str
     """As a request for a new token names it."""
+    production: bool
     file: str
     state: str
     """In words."""
@@ -63,6 +64,7 @@ def card(now: EnvironmentStatus) -> Card:
     return Card(
         id=f"environment-{now.name}",
         name=now.name,
+        production=now.production,
         file=text(now.file),
         state=state.words,
         since=state.since,
