@@ -73,9 +73,30 @@ def test_git(text: str, said: str) -> None:
     assert answer("git", text, "store") == answer("git", text, "erase") == ""
 
 
+def test_git_basic() -> None:
+    """A server that offers Basic only gets a name and a password."""
+    text = "capability[]=authtype\nwwwauth[]=Basic realm=x\nprotocol=https\nhost=git.example.com\n"
+    assert answer("git", text) == GIT
+
+
+@pytest.mark.parametrize(
+    ("server", "gets"),
+    [("https://git.example.com", True), ("https://evil.example", False), ("https://git.example.com:\u00b2", False)],
+)
+def test_cluster(server: str, gets: bool) -> None:
+    """Another cluster gets no token, if kubectl says which one it is."""
+    info = json.dumps({"spec": {"cluster": {"server": server}}})
+    asked = Asked(environment(), "tok", None, "", "", "", {"KUBERNETES_EXEC_INFO": info})
+    if gets:
+        assert '"token": "tok"' in FORMATS["exec-credential"](asked)
+    else:
+        with pytest.raises(NoAnswer, match="is not in HOST of"):
+            FORMATS["exec-credential"](asked)
+
+
 def test_git_bearer() -> None:
     """A newer git can send it as it is."""
-    text = "capability[]=authtype\ncapability[]=state\nprotocol=https\nhost=git.example.com\n"
+    text = "capability[]=authtype\ncapability[]=state\nwwwauth[]=Bearer realm=x\nprotocol=https\nhost=git.example.com\n"
     assert answer("git", text, expires_at=None) == "capability[]=authtype\nauthtype=Bearer\ncredential=tok\nephemeral=1"
 
 

@@ -96,11 +96,11 @@ def token_flow(
 
 
 def capture_of(folder: Path, *flows: http.HTTPFlow) -> Path:
-    with (folder / "capture").open("wb") as file:
+    with (folder / "flows.mitm").open("wb") as file:
         writer = FlowWriter(file)  # type: ignore[no-untyped-call]
         for flow in flows:
             writer.add(flow)
-    return folder / "capture"
+    return folder / "flows.mitm"
 
 
 USED = flow_of("https://api.example.com/orders?a=1", Authorization="Bearer canary-token-1")
@@ -182,6 +182,39 @@ def test_several(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in (tmp_path / "envs").iterdir()) == ["one-0-test.env", "two-0-test.env"]
     assert "HOST=https://one-0.test, https://one-1.test" in (tmp_path / "envs" / "one-0-test.env").read_text()
+
+
+def test_login_and_refresh(tmp_path: Path) -> None:
+    """A login and its refresh are one environment, also where two clients use one host."""
+    code = token_flow("grant_type=authorization_code&client_id=app&code=c", {"access_token": "first-token"})
+    refresh = token_flow("grant_type=refresh_token&client_id=app&refresh_token=r", {"access_token": "second-token"})
+    other = token_flow("grant_type=client_credentials&client_id=two&client_secret=s", {"access_token": "third-token"})
+    uses = [flow_of("https://a.test/", Authorization=f"Bearer {name}-token") for name in ("first", "second", "third")]
+    result = learned(tmp_path / "envs", capture_of(tmp_path, code, refresh, other, *uses))
+    assert result.exit_code == 0, result.output
+    first, second = sorted((tmp_path / "envs").iterdir())
+    texts = (second.read_text(), first.read_text())
+    assert "GRANT_TYPE=authorization_code" in texts[0] + texts[1]
+    assert "REFRESH_TOKEN=r" not in texts[0] + texts[1]
+    assert ("AS=a-test\n" in texts[0] + texts[1], "DEFAULT=true" in texts[0] + texts[1]) == (True, True)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "z.env").write_text("HOST=https://a.test\nGRANT_TYPE=static\nVALUE=x\n")
+    again = learned(tmp_path / "own", tmp_path / "flows.mitm")
+    assert (again.exit_code, "https://a.test is in HOST of" in again.output) == (1, True)
+
+
+def test_query_and_clear(tmp_path: Path) -> None:
+    """A query of the endpoint may be a secret; what went in clear is told, and not taken over."""
+    form = "grant_type=client_credentials&client_id=me&client_secret=x&resource=https://a&resource=https://b"
+    token = token_flow(form, url="https://login.example.com/token?key=canary-q")
+    clear = flow_of("http://api.example.com/", Authorization="Bearer canary-token-1")
+    result = learned(tmp_path / "envs", capture_of(tmp_path, token, clear, USED), "--name", "qa")
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "envs" / "qa.env").read_text()
+    assert "canary" not in text + result.output
+    assert "HOST=https://api.example.com\n" in text
+    assert "http://api.example.com, to which the token went in clear" in text
+    assert "RESOURCE=https://a,https://b" in text
 
 
 def injected() -> http.HTTPFlow:

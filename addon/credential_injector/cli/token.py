@@ -9,10 +9,10 @@ import click
 
 from credential_injector import messages
 from credential_injector.cli.environments import complete, envs_option, find_folder, run_with_store, tokens_option
-from credential_injector.cli.output import write
+from credential_injector.cli.output import lines, write
 from credential_injector.cli.token_formats import FORMATS, READS_INPUT, Asked, NoAnswer, objection
 from credential_injector.environments.environment import Environment
-from credential_injector.environments.folder import Folder
+from credential_injector.environments.folder import Folder, InvalidEnvironments
 from credential_injector.oauth.token import NoToken, Served
 from credential_injector.proxy.credentials import outgoing
 from credential_injector.threads import in_thread
@@ -50,12 +50,17 @@ def token(  # noqa: PLR0917 - click gives each by its name
       git config credential.helper '!credential-injector token qa --format git'
     """
     folder = find_folder(envs, name)
-    if other is not None and operation in ("store", "erase"):
-        return  # nothing is kept here, so no token is needed for it
-    environment, served = run_with_store(lambda store: _token(folder, store), tokens)
     if other is not None:
-        _answer(environment, served, other, operation, username)
+        asked = _asked(folder, other, operation, username)
+        # Before a token is asked for: whoever asks for another server, or to store something, needs none.
+        if _answer(asked, other) and operation != "list":
+            environment, served = run_with_store(lambda store: _token(folder, store), tokens)
+            ends = None if served.seconds_left == float("inf") else served.token.expires_at
+            write(_answer(asked._replace(value=served.token.value, expires_at=ends), other))
+        elif operation == "list":
+            write(_answer(asked, other))
         return
+    environment, served = run_with_store(lambda store: _token(folder, store), tokens)
     try:
         headers, path = outgoing(environment, served.token)
     except NoToken as error:
@@ -84,16 +89,22 @@ def token(  # noqa: PLR0917 - click gives each by its name
         write(served.token.value)
 
 
-def _answer(environment: Environment, served: Served, form: str, operation: str, username: str) -> None:
-    """Answer another program."""
+def _asked(folder: Folder, form: str, operation: str, username: str) -> Asked:
+    """What another program asks for."""
+    try:
+        (environment,) = folder.read()
+    except InvalidEnvironments as error:
+        raise click.ClickException(lines(error.mistakes)) from None
     if (why := objection(environment, form)) is not None:
         raise click.ClickException(f"{environment.name}: {why}")
-    ends = None if served.seconds_left == float("inf") else served.token.expires_at
     text = sys.stdin.read() if form in READS_INPUT and operation != "list" else ""
-    asked = Asked(environment, served.token.value, ends, username, operation, text, os.environ)
+    return Asked(environment, "", None, username, operation, text, os.environ)
+
+
+def _answer(asked: Asked, form: str) -> str:
+    """The answer to another program; nothing where it gets none. Ends the command where it has to learn why."""
     try:
-        if answer := FORMATS[form](asked):
-            write(answer)
+        return FORMATS[form](asked)
     except NoAnswer as error:
         click.echo(str(error))
         raise SystemExit(1) from None

@@ -45,7 +45,9 @@ class Asked(NamedTuple):
 
     def names(self, scheme: str, authority: str, path: str = "/") -> bool:
         """Whether the file names this server. A credential goes nowhere else."""
-        host, _, port = authority.rpartition(":") if authority.rpartition(":")[2].isdigit() else (authority, "", "")
+        host, _, port = authority.rpartition(":")
+        if not (port.isascii() and port.isdecimal() and len(port) <= 5):
+            host, port = authority, ""
         number = int(port) if port else DEFAULT_PORTS.get(scheme, 0)
         known = Destinations((origin, True) for origin in self.environment.origins)
         return known.find(scheme, normalise_host(host), number, path) is True
@@ -54,9 +56,13 @@ class Asked(NamedTuple):
 def exec_credential(asked: Asked) -> str:
     """Of client-go's credential plugins: client.authentication.k8s.io/v1, or v1beta1 where kubectl asks for that."""
     try:
-        wanted = json.loads(asked.variables.get("KUBERNETES_EXEC_INFO", "{}")).get("apiVersion")
+        info = json.loads(asked.variables.get("KUBERNETES_EXEC_INFO", "{}"))
+        wanted, server = info.get("apiVersion"), info.get("spec", {}).get("cluster", {}).get("server", "")
+        parts = urlsplit(server)
     except (ValueError, AttributeError):
-        wanted = None
+        wanted, server, parts = None, "", urlsplit("")
+    if server and not asked.names(parts.scheme, parts.netloc, parts.path or "/"):
+        raise NoAnswer(f"the cluster is not in HOST of {asked.environment.file}, so it gets no token")
     status = {"token": asked.value}
     if asked.expires_at is not None:
         status["expirationTimestamp"] = datetime.fromtimestamp(asked.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -76,7 +82,8 @@ def git(asked: Asked) -> str:
     username, password = asked.login
     expires = [] if asked.expires_at is None else [f"password_expiry_utc={int(asked.expires_at)}"]
     # git 2.46 and newer can send what is no name and password.
-    if ("capability[]", "authtype") in lines and asked.environment.prefix == "Bearer":
+    bearer = any(name == "wwwauth[]" and value.lower().startswith("bearer") for name, value in lines)
+    if bearer and ("capability[]", "authtype") in lines and asked.environment.prefix == "Bearer":
         said = ["capability[]=authtype", "authtype=Bearer", f"credential={asked.value}", "ephemeral=1", *expires]
     else:
         said = [f"username={username}", f"password={password}", *expires]

@@ -22,7 +22,7 @@ def env_text(draft: Draft, secrets: Secrets = "file", *, to_fill_in: Mapping[str
 
     Raises ValueError, which names a key, where no quoting makes its value come back.
     """
-    lines = [*_comment(f"From {draft.source}, by credential-injector import.")]
+    lines = [*_comment(f"From {draft.source}, by credential-injector.")]
     lines += _comment("credential-injector check says whether it works. docs/configuration.md explains every key.")
     blank = to_fill_in or {}
     for key in sorted({*draft.values, *blank, *draft.notes}, key=_order):

@@ -7,7 +7,6 @@ import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from credential_injector.environments.file_names import printable
@@ -62,8 +61,15 @@ class Learned:
 
     def same(self, other: "Learned") -> bool:
         """Whether another request asks for the same token: refresh tokens and the like differ each time."""
+        if "refresh_token" in (self.grant, other.grant) and self.client == other.client:
+            return True  # a login, and how it goes on
         own = {key: value for key, value in self.values.items() if not is_secret(key)}
         return own == {key: value for key, value in other.values.items() if not is_secret(key)}
+
+    @property
+    def client(self) -> tuple[str, str]:
+        """The endpoint and the client's name there."""
+        return self.endpoint.partition("?")[0], self.values.get("CLIENT_ID", "")
 
 
 def token_request(exchange: Exchange) -> Learned | None:
@@ -74,7 +80,10 @@ def token_request(exchange: Exchange) -> Learned | None:
         or max(len(exchange.body), len(exchange.answer)) > LARGEST_BODY
     ):
         return None
-    form = dict(parse_qsl(exchange.body.decode("utf-8", "replace"), keep_blank_values=True))
+    form: dict[str, str] = {}
+    for name, value in parse_qsl(exchange.body.decode("utf-8", "replace"), keep_blank_values=True):
+        repeated = name in form and name in ("audience", "resource")
+        form[name] = f"{form[name]},{value}" if repeated else value
     token = texts(json_object(exchange.answer)).get("access_token")
     if "grant_type" not in form or not isinstance(token, str) or len(token) < SHORTEST_TOKEN:
         return None
@@ -127,6 +136,8 @@ def note_use(learned: Mapping[str, Learned], exchange: Exchange) -> None:
     origin = origin_of(exchange.url)
     if not origin:
         return
+    if origin.startswith("http://") and not is_loopback(urlsplit(origin).hostname or ""):
+        origin = f"in clear: {origin}"
     for name, value in exchange.headers:
         if name.lower() == "cookie":
             for pair in value.split(";"):
@@ -142,7 +153,10 @@ def note_use(learned: Mapping[str, Learned], exchange: Exchange) -> None:
 
 
 def _note(one: Learned | None, origin: str, place: dict[str, str]) -> None:
-    if one is not None:
+    if one is not None and origin.startswith("in clear: "):
+        line = f"{origin.partition(': ')[2]}, to which the token went in clear; write it into HOST if it has to"
+        one.left_out += [line] if line not in one.left_out else []
+    elif one is not None:
         one.place = place if not one.origins else one.place
         one.origins[origin] = None
 
@@ -156,7 +170,10 @@ def merged(found: Iterable[Learned]) -> list[Learned]:
             kept.append(one)
         else:
             earlier.tokens |= one.tokens
-            earlier.values |= one.values  # the last refresh token is the one that counts
+            if one.grant == earlier.grant:
+                earlier.values |= one.values  # the last refresh token is the one that counts
+            elif earlier.grant == "refresh_token":
+                earlier.grant, earlier.values, earlier.notes = one.grant, one.values, one.notes
     return kept
 
 
@@ -171,7 +188,10 @@ def drafts(learned: Iterable[Learned], source: str, *, name: str = "", secret: b
         if not secret:
             for key in [key for key in values if _holds_secret(key)]:
                 del values[key]
-                notes[key] = "the request had it; --secret takes it over"
+                notes[key] = "the request had it, and it was not to be taken over"
+            if "?" in one.endpoint:
+                values["TOKEN_ENDPOINT"] = one.endpoint.partition("?")[0]
+                notes |= {"TOKEN_ENDPOINT": "its query may hold a secret, and was not taken over"}
         if not one.origins:
             notes["HOST"] = "nothing was seen that used the token"
         called = name or environment_name(next(iter(one.origins), one.endpoint).partition("://")[2].partition("/")[0])
@@ -191,8 +211,3 @@ def _holds_secret(key: str) -> bool:
 def by_token(learned: Iterable[Learned]) -> dict[str, Learned]:
     """Who got each token."""
     return {token: one for one in learned for token in one.tokens}
-
-
-def plain(values: Any) -> bytes:
-    """A body, or nothing of one that is too large."""
-    return values if isinstance(values, bytes) and len(values) <= LARGEST_BODY else b""

@@ -5,12 +5,14 @@ import re
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from credential_injector.environments import environment
 from credential_injector.environments.env_file import EnvFile
 from credential_injector.environments.file_names import printable
+from credential_injector.environments.folder import Folder, InvalidEnvironments
 from credential_injector.imports.draft import Draft
 from credential_injector.imports.env_text import Secrets, env_text
 
@@ -34,6 +36,7 @@ class Written(NamedTuple):
 
 def write(drafts: Sequence[Draft], folder: Path, *, secrets: Secrets = "file", force: bool = False) -> list[Written]:
     """Write a file for each draft, which only this user can read. Raises NotWritten; then nothing is written."""
+    drafts = _told_apart(drafts)
     names = [draft.name.lower() for draft in drafts]  # some disks take QA.env for qa.env
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise NotWritten(
@@ -50,10 +53,44 @@ def write(drafts: Sequence[Draft], folder: Path, *, secrets: Secrets = "file", f
             mistakes += [f"{printable(draft.source)}: environment {printable(draft.name)}: {one}" for one in error.args]
     if mistakes:
         raise NotWritten("\n".join(mistakes))
+    if taken := _taken(drafts, folder):
+        raise NotWritten("\n".join(taken))
     if not force and (there := [str(one.path) for one, _ in texts if os.path.lexists(one.path)]):
         raise NotWritten(f"{', '.join(there)}: exists already; choose another --name, or overwrite it with --force")
     _write_all([(one.path, text) for one, text in texts], folder, force=force)
     return [one for one, _ in texts]
+
+
+def _told_apart(drafts: Sequence[Draft]) -> list[Draft]:
+    """Drafts of the same origin, with AS in each: else mitmproxy would not start."""
+    hosts = [set(filter(None, map(str.strip, draft.values.get("HOST", "").split(",")))) for draft in drafts]
+    made: list[Draft] = []
+    for number, draft in enumerate(drafts):
+        shared = [other for other, one in enumerate(hosts) if other != number and one & hosts[number]]
+        if shared and "AS" not in draft.values:
+            first = {"DEFAULT": "true"} if number < min(shared) else {}
+            note = "several files name this host; X-Inject-As chooses one, and DEFAULT=true serves everybody else"
+            values = {**draft.values, "AS": draft.name, **first}
+            made.append(replace(draft, values=values, notes={**draft.notes, "AS": note}))
+        else:
+            made.append(draft)
+    return made
+
+
+def _taken(drafts: Sequence[Draft], folder: Path) -> list[str]:
+    """Origins that files of the folder have already, unless these are overwritten."""
+    new = {draft.name for draft in drafts}
+    try:
+        environments, _ = Folder(folder).survey()
+    except InvalidEnvironments:
+        return []
+    owners = {str(origin): one.file for one in environments if one.name not in new for origin in one.origins}
+    return [
+        f"{draft.name}: {host} is in HOST of {owners[host]} already; remove it there, or overwrite that file by --name"
+        for draft in drafts
+        for host in map(str.strip, draft.values.get("HOST", "").split(","))
+        if host in owners
+    ]
 
 
 def to_fill_in(draft: Draft) -> dict[str, str]:

@@ -11,6 +11,8 @@ from credential_injector.imports.draft import Draft
 from credential_injector.imports.learned import Exchange
 from credential_injector.proxy import captures, record
 
+LARGEST_PACKED = 1 << 16  # bytes of a body as it came; it may be compressed
+
 
 class NothingLearned(Exception):
     """No flow is a token request that was answered with a token."""
@@ -53,11 +55,20 @@ def _exchange(flow: Flow) -> Exchange | None:
     if not isinstance(flow, http.HTTPFlow) or record.was_injected(flow):
         return None
     request, response = flow.request, flow.response
+    body = _content(request)
+    # Only of what may be a token request: to unpack every answer would take long.
+    answer = _content(response) if response is not None and request.method == "POST" and b"grant_type" in body else b""
     return Exchange(
         request.method,
         request.pretty_url,
         [(name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in request.headers.fields],
-        learned.plain(request.get_content(strict=False)),
+        body,
         response.status_code if response is not None else 0,
-        learned.plain(response.get_content(strict=False)) if response is not None else b"",
+        answer,
     )
+
+
+def _content(message: http.Message) -> bytes:
+    """A body, unpacked; nothing of one that is too large for a token request."""
+    raw = message.raw_content
+    return message.get_content(strict=False) or b"" if raw is not None and len(raw) <= LARGEST_PACKED else b""
