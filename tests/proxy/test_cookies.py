@@ -22,6 +22,8 @@ ACCEPT = ("Accept", "*/*")
             [("cookie", "a=1"), ACCEPT, ("cookie", "sid=new"), ("cookie", "b=2")],
             [("cookie", "a=1"), ACCEPT, ("cookie", "b=2")],
         ),
+        # As Django, Express and Go read it.
+        ([("Cookie", "sid =old; a=1;\tsid= x")], [("Cookie", "sid=new; a=1")], [("Cookie", "a=1")]),
         ([("Cookie", "")], [("Cookie", "sid=new")], [("Cookie", "")]),
     ],
 )
@@ -39,4 +41,9 @@ def test_replaced(sent: list[tuple[str, str]], replaced: list[tuple[str, str]], 
 def test_read() -> None:
     """Each pair of each field."""
     fields = ((b"Cookie", b"a=1;b = 2;c"), (b"Accept", b"d=4"), (b"cookie", b"e=5=6"))
-    assert list(cookies.read(fields)) == [(b"a", b"1"), (b"b ", b" 2"), (b"c", b""), (b"e", b"5=6")]
+    assert list(cookies.read(fields)) == [(b"a", b"1"), (b"b", b"2"), (b"c", b""), (b"e", b"5=6")]
+
+
+def test_each() -> None:
+    """Each one may become another, with the spaces around it."""
+    assert cookies.each(b"a=1; b;a=2", lambda pair: pair.replace(b"a", b"c")) == b"c=1; b;c=2"

@@ -4,10 +4,11 @@ import json
 from urllib.parse import quote
 
 import pytest
-from mitmproxy.http import Headers
+from mitmproxy.http import Headers, Request
 
 from credential_injector.proxy import masking
 from credential_injector.proxy.masking import mask_of, unnamed
+from credential_injector.proxy.request_fields import RequestFields
 
 SECRET = "canary/to+ken.a-b_c=="
 MASK = mask_of("qa", "Authorization", SECRET, "sha256:ab12cd34ef56")
@@ -80,3 +81,36 @@ def test_back_as_it_was() -> None:
     assert headers["Cookie"] == "17=<qa secret X-Key>"
     masking.show(headers, masks)
     assert dict(headers) == fields
+
+
+@pytest.mark.parametrize(
+    ("header", "masked", "left"),
+    [
+        (":path", ("/v1/21?v=1x;api_key=<qa+secret>&a", "a=21; b= 1;c"), ("/v1/21?v=1x&a", "a=21; b= 1;c")),
+        ("Cookie", ("/v1/21?v=1x;api_key=1&a", "a=21; b= <qa secret>;c"), ("/v1/21?v=1x;api_key=1&a", "a=21;c")),
+    ],
+)
+def test_short_part(header: str, masked: tuple[str, str], left: tuple[str, str]) -> None:
+    """A short secret is a whole value in the query or in a cookie, and the same characters elsewhere stay."""
+    request = Request.make("GET", "http://a/v1/21?v=1x;api_key=1&a", headers=[(b"Cookie", b"a=21; b= 1;c")])
+    fields, mask = RequestFields(request.data), mask_of("qa", header, "1", unnamed())
+    for escaped in (False, True):
+        before = (request.path, request.headers["Cookie"])
+        masking.hide(fields, [mask], escaped=escaped)
+        assert (request.path, request.headers["Cookie"]) == masked
+        masking.show(fields, [mask])
+        assert (request.path, request.headers["Cookie"]) == before
+    masking.drop(fields, [mask])
+    assert (request.path, request.headers["Cookie"]) == left
+
+
+@pytest.mark.parametrize("cookies", ["session=canary; csrf=canary", "a=1;b", "session=canary"])
+def test_several_cookies(cookies: str) -> None:
+    """Of HEADER_Cookie nothing is left, however many cookies it names."""
+    request = Request.make("GET", "http://a/", headers=[(b"Cookie", cookies.encode())])
+    fields, mask = RequestFields(request.data), mask_of("qa", "Cookie", cookies, unnamed("Cookie"))
+    masking.hide(fields, [mask])
+    assert request.headers["Cookie"] == "<qa secret Cookie>"
+    masking.show(fields, [mask])
+    masking.drop(fields, [mask])
+    assert "Cookie" not in request.headers

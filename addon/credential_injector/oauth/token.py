@@ -47,7 +47,7 @@ class NoToken(Exception):
     the answer: redirect, http_<status>, invalid_response, expired, late, clock;
     the issuer: no_metadata, invalid_metadata, issuer_mismatch, unsupported_auth_method;
     a login: login_required, login_refused, login_endpoint, redirect_uri, invalid_authorization_response;
-    this program: ending, internal, invalid_cookie.
+    this program: ending, internal, invalid_cookie, no_query.
     `reason` says in our words what happened, and where; it repeats nothing that the server wrote.
     """
 

@@ -10,8 +10,8 @@ def read(fields: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]
     for name, value in fields:
         if len(name) == 6 and name.lower() == b"cookie":
             for pair in value.split(b";"):
-                key, _, content = pair.strip().partition(b"=")
-                yield key, content
+                key, _, content = pair.partition(b"=")
+                yield key.strip(), content.strip()
 
 
 def replaced(fields: Fields, name: bytes, value: bytes | None, header: bytes = b"Cookie") -> Fields:
@@ -22,7 +22,7 @@ def replaced(fields: Fields, name: bytes, value: bytes | None, header: bytes = b
     new: list[bytes] = [] if value is None else [b"%b=%b" % (name, value)]
 
     def kept(pair: bytes) -> bytes | None:
-        if pair.strip().partition(b"=")[0] != name:
+        if pair.partition(b"=")[0].strip() != name:  # as servers read it, but for its spaces
             return pair
         return new.pop() if new else None
 
@@ -39,6 +39,11 @@ def replaced(fields: Fields, name: bytes, value: bytes | None, header: bytes = b
 def without(value: bytes, holds: Callable[[bytes], bool]) -> bytes:
     """The value of a Cookie header without the cookies of which this holds."""
     return _pairs(value, lambda pair: None if holds(pair) else pair)
+
+
+def each(value: bytes, changed: Callable[[bytes], bytes]) -> bytes:
+    """The value of a Cookie header with each cookie as this changes it."""
+    return b";".join(map(changed, value.split(b";")))
 
 
 def _mapped(fields: Fields, kept: Callable[[bytes], bytes | None]) -> Fields:

@@ -1,7 +1,7 @@
 """A credential -> the placeholder that hides it: `<qa sha256:ab12cd34ef56>`, or `<qa secret>`."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -76,7 +76,8 @@ def hide(headers: Headers, masks: Iterable[Mask], *, escaped: bool = True) -> No
             _replace(headers, mask, mask.secret, mask.placeholder)
         elif any(_reaches(mask, name) and _holds(value, mask.secret) for name, value in headers.fields):
             headers.fields = tuple(
-                (name, _masked(value, mask) if _reaches(mask, name) else value) for name, value in headers.fields
+                (name, _masked_in(name, value, mask) if _reaches(mask, name) else value)
+                for name, value in headers.fields
             )
 
 
@@ -104,23 +105,19 @@ def _without(name: bytes, value: bytes, mask: Mask) -> bytes | None:
         return _bytes(mask.placeholder) in part or _holds(part, mask.secret)
 
     def is_one(part: bytes) -> bool:
-        own = part.partition(b"=")[2].strip() if len(mask.secret) < SHORTEST_SECRET else b""
-        return own in (_bytes(mask.secret), _bytes(mask.placeholder)) if own else holds(part)
+        return any(_is(part, _bytes(own)) for own in (mask.secret, mask.placeholder))
 
     if not holds(value):
         return value
+    one = is_one if _is_short(mask) else holds
     match name.lower():
         case b":path":
-            return parameters.without(value, is_one)
+            return parameters.without(value, one)
         case b"cookie":
-            return cookies.without(value, is_one) or None
+            left = cookies.without(value, one)
+            # It may be several cookies (HEADER_Cookie=a=1; b=2).
+            return None if not left or value == _bytes(mask.secret) or (one is holds and holds(left)) else left
     return None
-
-
-def carries(headers: Headers, mask: Mask) -> bool:
-    """Whether the credential is in its header."""
-    own, secret = mask.header.encode(), _bytes(mask.secret)
-    return any(name.lower() == own and secret in value for name, value in headers.fields)
 
 
 def masked(value: Any, masks: Iterable[Mask]) -> Any:
@@ -179,15 +176,45 @@ def _may_hold(value: bytes, secret: str) -> bool:
 
 def _reaches(mask: Mask, name: bytes) -> bool:
     """Whether the mask counts in the header of this name."""
-    return len(mask.secret) >= SHORTEST_SECRET or name.lower() == mask.header.encode()
+    return not _is_short(mask) or name.lower() == mask.header.encode()
+
+
+def _is_short(mask: Mask) -> bool:
+    return len(mask.secret) < SHORTEST_SECRET
 
 
 def _replace(headers: Headers, mask: Mask, old: str, new: str) -> None:
     before, after = _bytes(old), _bytes(new)
     if any(before in value and _reaches(mask, name) for name, value in headers.fields):
         headers.fields = tuple(
-            (name, value.replace(before, after) if _reaches(mask, name) else value) for name, value in headers.fields
+            (name, _replaced(name, value, mask, before, after) if _reaches(mask, name) else value)
+            for name, value in headers.fields
         )
+
+
+def _replaced(name: bytes, value: bytes, mask: Mask, old: bytes, new: bytes) -> bytes:
+    each = _EACH.get(name.lower()) if _is_short(mask) else None
+    if each is None or value == old:
+        return value.replace(old, new)
+    return each(value, lambda part: part.replace(old, new) if _is(part, old) else part)
+
+
+def _masked_in(name: bytes, value: bytes, mask: Mask) -> bytes:
+    if _is_short(mask) and name.lower() in _EACH:
+        return _replaced(name, value, mask, _bytes(mask.secret), _bytes(mask.placeholder))
+    return _masked(value, mask)
+
+
+_EACH: Mapping[bytes, Callable[[bytes, Callable[[bytes], bytes]], bytes]] = {
+    b":path": parameters.each,
+    b"cookie": cookies.each,
+}
+"""The fields of many parts, of which a short secret is one."""
+
+
+def _is(part: bytes, secret: bytes) -> bool:
+    """Whether this is a parameter's or a cookie's value, or all of it."""
+    return secret in (part.strip(), part.partition(b"=")[2].strip())
 
 
 def _bytes(text: str) -> bytes:

@@ -20,23 +20,30 @@ def replaced(path: bytes, name: bytes, value: bytes | None) -> bytes:
     `value` is percent-encoded already.
     """
     new: list[bytes] = [] if value is None else [b"%b=%b" % (encoded(name), value)]
-
-    def kept(part: bytes) -> bytes | None:
-        if decoded(part.partition(b"=")[0]) != name or not part:
-            return part
-        return new.pop() if new else None
-
-    query = _query(path)[1]
-    left = _mapped(query, kept)
-    if new:
-        left = b"&".join(filter(None, (left, *new)))
-    return _with(path, query, left)
+    query, made = _query(path)[1], []
+    for between in query.split(b"&"):
+        others: list[bytes] = []
+        for part in between.split(b";"):
+            if decoded(part.partition(b"=")[0]) != name:
+                others.append(part)
+            elif new:  # between ampersands, as a semicolon beside it would be a part of its value for some servers
+                made += [b";".join(others), new.pop()] if others else [new.pop()]
+                others = []
+        made += [b";".join(others)] if others else []
+    left = b"&".join(made)
+    return _with(path, query, b"&".join(filter(None, (left, *new))) if new else left)
 
 
 def without(path: bytes, holds: Callable[[bytes], bool]) -> bytes:
     """The path without the parameters of which this holds."""
     query = _query(path)[1]
     return _with(path, query, _mapped(query, lambda part: None if holds(part) else part))
+
+
+def each(path: bytes, changed: Callable[[bytes], bytes]) -> bytes:
+    """The path with each parameter as this changes it."""
+    query = _query(path)[1]
+    return _with(path, query, _mapped(query, changed))
 
 
 def encoded(name: bytes) -> bytes:

@@ -1,6 +1,9 @@
 """A request's headers and its path, as one list of fields: masks count in both."""
 
-from credential_injector.proxy.credentials.credential import Carrier
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from credential_injector.proxy.credentials.credential import Carrier
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -12,7 +15,7 @@ class RequestFields:
 
     __slots__ = ("_request",)
 
-    def __init__(self, request: Carrier) -> None:
+    def __init__(self, request: "Carrier") -> None:
         self._request = request
 
     @property

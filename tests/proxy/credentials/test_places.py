@@ -115,6 +115,49 @@ def test_no_cookie(value: str) -> None:
     assert now() == "a=1"
 
 
+def test_no_query() -> None:
+    """`OPTIONS *` has no query, so nothing is written."""
+    data, _ = made(QUERY, "")
+    data.path = b"*"
+    with pytest.raises(NoToken, match="no_query"):
+        credential_of(QUERY).apply(data, TOKEN)
+    assert data.path == b"*"
+
+
+@pytest.mark.parametrize("environment", [QUERY, COOKIE, QA])
+def test_elsewhere(environment: Environment) -> None:
+    """A credential counts in its own place only."""
+    one, (data, _) = credential_of(environment), made(QUERY, f"?api_key=mine&copy={TOKEN.value}")
+    data.headers["Cookie"], data.headers["Authorization"] = f"copy={TOKEN.value}; sid=mine", "Bearer mine"
+    assert not one.is_in(data, TOKEN)
+    one.apply(data, TOKEN)
+    assert one.is_in(data, TOKEN)
+
+
+def test_back_as_it_was() -> None:
+    """While a person holds a request back, what the client sent can be put back exactly, in whatever form."""
+    data, now = made(QUERY, f"?copy={TOKEN.value}")
+    data.headers["X-Copy"] = TOKEN.value
+    one = credential_of(QUERY)
+    one.apply(data, TOKEN)
+    before, fields = (now(), data.headers["X-Copy"]), RequestFields(data)
+    masking.hide(fields, one.masks(TOKEN), escaped=False)
+    assert "canary" not in now() + data.headers["X-Copy"]
+    masking.show(fields, one.masks(TOKEN))
+    assert (now(), data.headers["X-Copy"]) == before
+
+
+def test_written_anew() -> None:
+    """A script that writes the query anew leaves the credential in its place, and it is masked as it stands now."""
+    data, now = made(QUERY, "")
+    one, token = credential_of(QUERY), AccessToken("canary of/two words", 1000.0, 4600.0)
+    one.apply(data, token)
+    data.path = b"/orders?api_key=canary+of%2Ftwo+words&x=1"
+    assert one.is_in(data, token)
+    masking.hide(RequestFields(data), one.masks(token))
+    assert now() == f"?api_key=<qa+{token.fingerprint}>&x=1"
+
+
 def test_outgoing() -> None:
     """Headers and path for a client that sends nothing else."""
     assert outgoing(QUERY, TOKEN, "/a?b=1") == ({}, "/a?b=1&api_key=canary%2Btoken%2F1%3D")

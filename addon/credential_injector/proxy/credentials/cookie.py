@@ -32,6 +32,10 @@ class CookiePlace:
         """As in Place."""
         return next((sent(value[:LONGEST_SENT]) for value in self._values(request)), None)
 
+    def holds(self, request: Carrier, value: str) -> bool:
+        """As in Place."""
+        return value in self.values(request)
+
     def remove(self, request: Carrier) -> None:
         """As in Place."""
         request.headers.fields = cookies.replaced(request.headers.fields, self._name, None)

@@ -38,6 +38,11 @@ class HeaderPlace:
                 return sent(value[:LONGEST_SENT])
         return None
 
+    def holds(self, request: Carrier, value: str) -> bool:
+        """As in Place."""
+        lower, secret = self._header_http2, value.encode()
+        return any(field.lower() == lower and secret in content for field, content in request.headers.fields)
+
     def remove(self, request: Carrier) -> None:
         """As in Place."""
         drop_header(request.headers, self.name)

@@ -23,6 +23,9 @@ class Place(Protocol):
     def found_in(self, request: Carrier) -> Before | None:
         """What the client sent there; None where it sent nothing."""
 
+    def holds(self, request: Carrier, value: str) -> bool:
+        """Whether this credential stands there."""
+
     def remove(self, request: Carrier) -> None:
         """Remove all that stands there."""
 

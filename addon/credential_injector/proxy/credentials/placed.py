@@ -13,7 +13,6 @@ from credential_injector.proxy.credentials.fields import drop_header, is_http2, 
 from credential_injector.proxy.credentials.place import Place
 from credential_injector.proxy.grpc_calls import Answer
 from credential_injector.proxy.masking import Mask
-from credential_injector.proxy.request_fields import RequestFields
 
 
 class PlacedCredential:
@@ -59,7 +58,7 @@ class PlacedCredential:
 
     def is_in(self, request: Carrier, token: AccessToken) -> bool:
         """As in Credential."""
-        return masking.carries(RequestFields(request), self.masks(token)[0])
+        return self._place.holds(request, token.value)
 
     def masks(self, token: AccessToken) -> tuple[Mask, ...]:
         """As in Credential."""
