@@ -208,6 +208,14 @@ def test_token_endpoint(tmp_path: Path) -> None:
     assert explanation.cause.startswith("it goes to the token endpoint")
 
 
+def test_query(tmp_path: Path) -> None:
+    """People see where the credential goes, and what keeps the client's own."""
+    text = "HOST=https://127.0.0.1\nQUERY=api_key\nOVERWRITE=never"
+    told = explained(tmp_path, text, written("https://127.0.0.1/a"))
+    assert told.credential == "query: api_key=<token>"
+    assert told.notes[-1] == "a request that brings its own query parameter api_key keeps it (OVERWRITE=never)"
+
+
 def test_lines(tmp_path: Path) -> None:
     """People see the verdict, what decides each rule, and no query."""
     text = f"ssl_insecure\nHOST=https://127.0.0.1\nHEADER_X-Key=canary\nMETHODS=GET,PUT\nORIGINS={HERE}\n"

@@ -103,7 +103,7 @@ def explain(policy: Policy, request: Request, folder: str, notes: tuple[str, ...
         cause, _, advice = verdict.reason.partition("; ")
     giver = environment if failed is None else None
     if giver is not None and giver.overwrite == "never":
-        notes = (*notes, f"a request that brings its own {giver.header} keeps it (OVERWRITE=never)")
+        notes = (*notes, f"a request that brings its own {giver.place[0]} keeps it (OVERWRITE=never)")
     confirm = giver.confirm if giver is not None else None
     if confirm is not None and any(confirm.may_mean(one, destination.path) for one in asked_methods(request.head)):
         notes = (*notes, f"a person has to agree first, in mitmweb (CONFIRM={confirm})")

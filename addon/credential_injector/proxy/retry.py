@@ -213,7 +213,7 @@ class Retry:
         answer = again.response
         if answer is None:
             return
-        flow.request.headers = again.request.headers
+        flow.request.headers, flow.request.path = again.request.headers, again.request.path
         first = flow.response or answer
         challenge = ""  # what nobody can mask is not kept
         if sent is not None:
