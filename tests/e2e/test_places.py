@@ -12,6 +12,7 @@ from mitmproxy.io import FlowReader
 
 from credential_injector.demo.servers import DemoAuthorizationServer, serve
 from tests.e2e.conftest import Reply, Stage
+from tests.e2e.test_life_cycle import eventually
 
 PLACES = ("QUERY=api_key", "COOKIE=session")
 
@@ -65,16 +66,25 @@ def test_replaced(stage: Stage, api: Api, place: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_healed(stage: Stage, api: Api, place: str) -> None:
-    """A refused one is replaced there, and is there once."""
+@pytest.mark.parametrize("mask", ["false", "true"])
+def test_healed(stage: Stage, api: Api, place: str, mask: str) -> None:
+    """A refused one is replaced there, and is there once; the flow shows the one that was accepted."""
     origin = stage.enter(serve(api.app))
     stage.env(origin, place)
-    proxy = stage.mitmdump()
-    assert get(proxy.url, f"{origin}/a").status_code == 200
-    for token in stage.authorization_server.tokens.values():
-        token.revoked = True
-    assert get(proxy.url, f"{origin}/b").status_code == 200
+    capture = stage.folder / "flows.mitm"
+    with stage.mitmproxy("mitmdump", "-w", str(capture), inject_mask=mask) as proxy:
+        assert get(proxy.url, f"{origin}/a").status_code == 200
+        for token in stage.authorization_server.tokens.values():
+            token.revoked = True
+        assert get(proxy.url, f"{origin}/b").status_code == 200
+    assert [token.revoked for token in stage.authorization_server.tokens.values()] == [True, False]
     assert all((query + cookies).count(place.partition("=")[2]) == 1 for query, cookies in api.received)
+    *_, healed = capture_of(capture)
+    shown = healed.request.query.get("api_key") or healed.request.cookies["session"]
+    note = healed.metadata["inject"]
+    assert (note["retried"], note["answers"]) == (True, [401, 200])
+    _, accepted = stage.authorization_server.tokens
+    assert shown == (accepted if mask == "false" else f"<qa {note['token']}>")
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -102,7 +112,8 @@ def test_masked(stage: Stage, api: Api, place: str, grant: str) -> None:
     lines = ["GRANT_TYPE=static", f"VALUE={token}"] if grant else []
     stage.env(origin, place, *lines, without="TOKEN_ENDPOINT,CLIENT_ID,CLIENT_SECRET,SCOPE" if grant else "")
     capture = stage.folder / "flows.mitm"
-    with stage.mitmproxy("mitmdump", "-w", str(capture), inject_mask="true", flow_detail=1) as proxy:
+    # With less detail mitmdump cuts long URLs.
+    with stage.mitmproxy("mitmdump", "-w", str(capture), inject_mask="true", flow_detail=2) as proxy:
         status = get(proxy.url, f"{origin}/orders?x=1").status_code
         assert status == (401 if grant else 200)
         proxy.wait_for(r"<< ")
@@ -132,8 +143,7 @@ def test_replayed_elsewhere(stage: Stage, api: Api, place: str, mask: str) -> No
     port = other.rpartition(":")[2]
     proxy = stage.mitmdump("-C", str(capture), "--map-remote", f"|{origin}|{other}")
     proxy.wait_for(f":{port}|withdrawn|401")
-    while not evil.received:
-        pass
+    eventually(lambda: bool(evil.received))
     assert evil.received == [("x=1", "theme=dark")]
 
 
