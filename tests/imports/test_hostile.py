@@ -1,7 +1,9 @@
 """Files that are broken, or that somebody made on purpose: an error by file and place, and nothing is written."""
 
+import errno
 import json
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from credential_injector.environments.environment import parse
 from credential_injector.imports.draft import Draft, environment_name
 from credential_injector.imports.env_text import env_text
 from credential_injector.imports.formats import drafts_of
+from credential_injector.imports.postman_script import read_script
 from credential_injector.imports.source import NotImportable, open_source
+from credential_injector.imports.variables import Variables
 from tests.imports.fixtures import FORMATS, SCHEMA, SECRET
 
 LOGIN, API = "https://login.example.com", "https://api.example.com"
@@ -32,8 +36,8 @@ def made(name: str, folder: Path) -> list[str]:
     return files
 
 
-def run(folder: Path, *files: str) -> Result:
-    return CliRunner().invoke(main, ["import", *files, "--envs", str(folder / "envs")])
+def run(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["import", *words, "--envs", str(folder / "envs")])
 
 
 def refused(folder: Path, *files: str) -> str:
@@ -92,6 +96,9 @@ def test_content(tmp_path: Path, content: bytes, told: str) -> None:
         ("a: &x [1]\nb: *x", "uses aliases of YAML"),
         ("a: [", "is no YAML"),
         ("a: !!python/object/apply:os.system [id]", "is no YAML"),
+        ("a: !!bool maybe", "holds a value that YAML cannot be"),
+        ("a: !!int ''", "holds a value that YAML cannot be"),
+        (f"type: collection.insomnia.rest/5.0\nname: 0x{'f' * 5000}", "names no credentials that can be used here"),
         ("x: y\n" * 500_000, "is larger than 2 MB"),
     ],
 )
@@ -133,6 +140,20 @@ def collection(fields: dict[str, Any], name: str = "x", url: str = f"{API}/order
             "cannot be a key of an environment file",
         ),
         (
+            {"tokenRequestParams": [{"key": "x\nTOKEN_PARAM_y=z\n#", "value": "{{unset}}", "enabled": True}]},
+            "TOKEN_PARAM_x?TOKEN_PARAM_y=z?#: cannot be a key of an environment file",
+        ),
+        (
+            {
+                "clientSecret": "",
+                "tokenRequestParams": [
+                    {"key": "x\nCLIENT_SECRET_COMMAND=touch pwned\n#", "value": "{{unset}}", "enabled": True}
+                ],
+            },
+            "cannot be a key of an environment file",
+        ),
+        ({"scope": "\ud800"}, "SCOPE: cannot be written into an environment file"),
+        (
             {"tokenRequestParams": [{"key": "client_id", "value": "x", "enabled": True}]},
             "TOKEN_PARAM_client_id: would replace a standard field",
         ),
@@ -158,6 +179,61 @@ def test_name(tmp_path: Path, name: str) -> None:
     assert environment_name(name).isascii()
 
 
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", "", "a b", "a\nb"])
+def test_name_given(tmp_path: Path, name: str) -> None:
+    """Nor does one that is given."""
+    (tmp_path / "c.json").write_text(json.dumps(collection({})))
+    result = run(tmp_path, str(tmp_path / "c.json"), "--name", name)
+    assert (result.exit_code, "cannot name an environment" in result.output) == (1, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
+
+
+def basic(name: str, user: str) -> dict[str, Any]:
+    fields = [{"key": "username", "value": user}, {"key": "password", "value": "it"}]
+    return {"name": name, "auth": {"type": "basic", "basic": fields}, "request": {"url": f"https://{user}.example.com"}}
+
+
+def test_one_name_twice(tmp_path: Path) -> None:
+    """Requests of one name become environments of two."""
+    items = [basic("List", "a"), basic("List", "b"), basic("List", "c")]
+    (tmp_path / "c.json").write_text(json.dumps({**collection({}), "auth": None, "item": items}))
+    assert run(tmp_path, str(tmp_path / "c.json")).exit_code == 0
+    assert sorted(path.stem for path in tmp_path.glob("envs/*")) == ["x", "x-list", "x-list-2"]
+
+
+def test_terminal(tmp_path: Path) -> None:
+    """A terminal obeys nothing of what is told."""
+    parameter = {"key": "\x1b]0;x\x07", "value": "y", "send_as": "request_url"}
+    document = collection({"tokenRequestParams": [parameter]})
+    (tmp_path / "c.json").write_text(json.dumps({**document, "item": [*document["item"], basic("\x1b[31m", "a")]}))
+    result = run(tmp_path, str(tmp_path / "c.json"))
+    assert result.exit_code == 0
+    assert result.stdout.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "{key:'a',value:" + " " * 190_000,
+        "raw:" + " " * 190_000,
+        "raw:" * 45_000,
+        "'Basic ' + btoa(" + "a()" * 30_000,
+        "const a=" + "pm.environment.get('a')+" * 7000,
+    ],
+)
+def test_long_script(script: str) -> None:
+    """No script keeps the reader busy. (It took minutes.)"""
+    start = time.process_time()
+    assert read_script(f"pm.sendRequest({script}") is None
+    assert time.process_time() - start < 5
+
+
+def test_variables_in_one_another() -> None:
+    """Two variables of a file do not fill the memory. (These come to 120 GB.)"""
+    variables = Variables({"a": "{{b}}" * 12_000, "b": "x" * 10_000_000})
+    assert variables.value("{{a}}") == ""
+
+
 def test_not_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """${NAME} in a value of somebody else's stays text."""
     monkeypatch.setenv("CANARY", "canary")
@@ -181,6 +257,33 @@ def test_overwrites_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
     assert not (tmp_path / "envs" / "x.env").is_symlink()
     assert [path.name for path in (tmp_path / "envs").iterdir()] == ["x.env"]
+
+
+def test_folder_in_the_way(tmp_path: Path) -> None:
+    """With --force, too, all are written or none."""
+    files = made("jetbrains", tmp_path)
+    document = json.loads(Path(files[0]).read_text())
+    Path(files[0]).write_text(json.dumps({**document, "uat": {**document["qa"], "secret": "x"}}))
+    (tmp_path / "envs" / "uat.env").mkdir(parents=True)
+    (tmp_path / "envs" / "qa.env").write_text("before")
+    result = run(tmp_path, *files, "--force")
+    assert (result.exit_code, "uat.env is a folder" in result.output) == (1, True)
+    assert (tmp_path / "envs" / "qa.env").read_text() == "before"
+    assert sorted(path.name for path in (tmp_path / "envs").iterdir()) == ["qa.env", "uat.env"]
+
+
+def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk may have none; the file is nobody else's there, too, and overwrites nothing."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    (tmp_path / "c.json").write_text(json.dumps(collection({})))
+    assert run(tmp_path, str(tmp_path / "c.json")).exit_code == 0
+    (path,) = (tmp_path / "envs").iterdir()
+    assert (path.name, path.stat().st_mode & 0o777) == ("x.env", 0o600)
+    assert "CLIENT_SECRET=it" in path.read_text()
 
 
 def test_all_or_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import click
 
 from credential_injector.cli.environments import envs_option
 from credential_injector.cli.output import WrongCall, program, write
+from credential_injector.environments.file_names import printable
 from credential_injector.environments.folder import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ def _chosen(drafts: "list[Draft]", name: str | None) -> "list[Draft]":
 def _told(one: "Written", secrets: "Secrets") -> list[str]:
     from credential_injector.imports.env_text import variables
 
-    lines = [f"{one.path} is written, from {one.draft.source}"]
+    lines = [f"{one.path} is written, from {printable(one.draft.source)}"]
     if one.to_fill_in:
         lines.append(f"  fill in {', '.join(one.to_fill_in)}")
     if secrets == "env" and (needed := variables(one.draft)):
         lines.append(f"  set {', '.join(needed)} in the environment of whatever reads it")
-    return [*lines, *(f"  left out: {line}" for line in one.draft.left_out)]
+    return [*lines, *(f"  left out: {printable(line)}" for line in one.draft.left_out)]

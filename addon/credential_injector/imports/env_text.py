@@ -26,6 +26,7 @@ def env_text(draft: Draft, secrets: Secrets = "file", *, to_fill_in: Mapping[str
     lines += _comment("credential-injector check says whether it works. docs/configuration.md explains every key.")
     blank = to_fill_in or {}
     for key in sorted({*draft.values, *blank, *draft.notes}, key=_order):
+        _check_key(key)
         lines.append("")
         if key in draft.notes:
             lines += _comment(draft.notes[key])
@@ -58,7 +59,8 @@ def is_secret(key: str) -> bool:
 
 def variable(name: str, key: str) -> str:
     """The variable for a key of an environment."""
-    return re.sub(r"[^A-Z0-9]", "_", f"{name}_{key}".upper())
+    shown = re.sub(r"[^A-Z0-9]", "_", f"{name}_{key}".upper())
+    return f"_{shown}" if shown[0].isdigit() else shown  # no shell sets one that begins with a digit
 
 
 def _order(key: str) -> tuple[int, str]:
@@ -72,15 +74,20 @@ def _comment(text: str, indent: str = "# ") -> Iterator[str]:
         yield f"# {line}" if number == 0 else f"{indent}{line}"
 
 
-def _quoted(key: str, value: str) -> str:
-    # In TOKEN_PARAM_x_COMMAND another program's file would choose a command of ours.
+def _check_key(key: str) -> None:
+    # In TOKEN_PARAM_x_COMMAND, or after a line break, another program's file would choose a command of ours; also in a
+    # comment, from which a line break leads out.
     if keys.split_source(key)[1] or keys.row(key) is None or not re.fullmatch(r"[A-Za-z0-9_.-]+", key):
         raise ValueError(f"{printable(key)}: cannot be a key of an environment file; rename the field, or leave it out")
+
+
+def _quoted(key: str, value: str) -> str:
     escaped = value.replace("\\", "\\\\")
     single, double = escaped.replace("'", "\\'"), escaped.replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-    for written in (value, f"'{single}'", f'"{double}"'):
-        if _read_back(key, written) == value:
-            return written
+    if not re.search("[\ud800-\udfff]", value):  # which JSON can hold, and UTF-8 cannot
+        for written in (value, f"'{single}'", f'"{double}"'):
+            if _read_back(key, written) == value:
+                return written
     raise ValueError(
         f"{key}: cannot be written into an environment file; write it to a file, and name that in {key}_FILE"
     )

@@ -1,6 +1,7 @@
 """Which formats can be imported; a row for each."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from credential_injector.imports import bruno, curl, insomnia, jetbrains, openapi, postman
@@ -36,7 +37,19 @@ def drafts_of(sources: Sequence[Source]) -> list[Draft]:
     first, *others = sources
     for one in FORMATS:
         if one.recognises(first):
-            return one.drafts(first, others)
+            return _apart(one.drafts(first, others))
     raise NotImportable(
         first.path, "", f"is of no known format; expected one of {', '.join(one.name for one in FORMATS)}"
     )
+
+
+def _apart(drafts: Sequence[Draft]) -> list[Draft]:
+    """Each with a name of its own: other programs take several requests of one name."""
+    named: dict[str, Draft] = {}
+    for draft in drafts:
+        name, number = draft.name, 1
+        while name in named:
+            number += 1
+            name = f"{draft.name}-{number}"
+        named[name] = replace(draft, name=name)
+    return list(named.values())

@@ -14,10 +14,12 @@ _PIECE = re.compile(
 )
 _ASSIGNED = re.compile(r"\b(?:const|let|var)\s+([A-Za-z_$][\w$]*)\s*=\s*([^;\n]{1,500})")
 _URL = re.compile(r"\burl\s*:\s*([^,\n]{1,500})")
+# Up to the comma or the brace after it. No two parts begin alike, as somebody may have made the text to keep us busy.
+_VALUE = r"""((?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`[^`]*`|[^{},;'"`\n]){1,300})"""
 _PAIR = re.compile(
-    r"\{\s*['\"]?key['\"]?\s*:\s*['\"]([\w.-]+)['\"]\s*,\s*['\"]?value['\"]?\s*:\s*([^}]{1,500}?)\s*,?\s*(?:['\"]?\w+['\"]?\s*:\s*[^,}]+)?\}"
+    rf"\{{\s*['\"]?key['\"]?\s*:\s*['\"]([\w.-]+)['\"]\s*,\s*['\"]?value['\"]?\s*:{_VALUE}",
 )
-_RAW = re.compile(r"\braw['\"]?\s*:\s*([^\n]{1,2000}?)\s*[,}\n]")
+_RAW = re.compile(rf"\braw['\"]?\s*:{_VALUE}")
 _SET = re.compile(r"pm\.\w+\.set\(\s*['\"]([^'\"]+)['\"]")
 _BASIC = re.compile(
     r"['\"`]Basic ['\"`]?\s*\+\s*(?:btoa|Buffer\.from|CryptoJS\.enc\.Base64\.stringify\([^(]*)"
@@ -60,6 +62,7 @@ def read_script(text: str) -> ScriptedRequest | None:
 
 def _expression(written: str, known: dict[str, str]) -> str | None:
     """Texts and variables with plus signs between them; None where there is anything else."""
+    written = written.strip()
     pieces, position, more = [], 0, True
     while more:
         match = _PIECE.match(written, position)

@@ -139,9 +139,10 @@ def _yaml(path: Path, text: str) -> Any:
         raise NotImportable(path, place, "is no YAML; expected an exported file") from None
     except RecursionError:
         raise _too_deep(path) from None
-    except ValueError as error:  # such as an impossible date, which the reader makes one of
-        if isinstance(error, NotImportable):
-            raise
+    except NotImportable:
+        raise
+    # An impossible date, `!!bool maybe`, `!!int ''`: the reader makes one of them, and fails in its own ways.
+    except (ValueError, LookupError, AttributeError, TypeError):
         raise NotImportable(path, "", "holds a value that YAML cannot be; expected an exported file") from None
 
 

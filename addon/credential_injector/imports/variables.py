@@ -20,8 +20,12 @@ class Variables:
         """A text with the variables' values."""
         now = text_of(text)
         for _ in range(DEEPEST):
+            # Counted first: a few variables in one another come to more than there is memory.
+            length = len(now) + sum(len(self._values.get(name, "")) for name in names_in(now))
+            if length > LONGEST:
+                break
             new = _VARIABLE.sub(lambda match: self._values.get(match[1], match[0]), now)
-            if new == now or len(new) > LONGEST:
+            if new == now:
                 break
             now = new
         return now
@@ -45,4 +49,7 @@ def text_of(value: Any) -> str:
     """What is written for a value; nothing for one that is made of others."""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, str | int | float) else ""
+    try:
+        return str(value) if isinstance(value, str | int | float) else ""
+    except ValueError:  # a number of thousands of digits, which YAML takes in hexadecimal
+        return ""

@@ -1,5 +1,6 @@
 """Drafts -> environment files, all of them or none."""
 
+import errno
 import os
 import re
 import tempfile
@@ -37,6 +38,11 @@ class Written(NamedTuple):
 def write(drafts: Sequence[Draft], folder: Path, *, secrets: Secrets = "file", force: bool = False) -> list[Written]:
     """Write a file for each draft, which only this user can read. Raises NotWritten; then nothing is written."""
     drafts = _told_apart(drafts)
+    for draft in drafts:  # before the name is part of any path
+        if not re.fullmatch(r"\w[\w.-]*", draft.name):
+            raise NotWritten(
+                f"{printable(draft.name)}: cannot name an environment; expected letters, digits, '-', '_' and '.'"
+            )
     names = [draft.name.lower() for draft in drafts]  # some disks take QA.env for qa.env
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise NotWritten(
@@ -123,11 +129,13 @@ def _write_all(texts: Sequence[tuple[Path, str]], folder: Path, *, force: bool) 
             temporary.append(Path(name))
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
+        if folders := [path for path, _ in texts if path.is_dir() and not path.is_symlink()]:
+            raise IsADirectoryError(errno.EISDIR, f"{folders[0].name} is a folder")  # before the first is replaced
         for (path, _), new in zip(texts, temporary, strict=True):
             if force:
                 new.replace(path)
             else:
-                path.hardlink_to(new)  # unlike a rename, it overwrites nothing
+                _link(path, new)
                 made.append(path)
     except (OSError, ValueError) as error:
         for path in made:
@@ -139,3 +147,19 @@ def _write_all(texts: Sequence[tuple[Path, str]], folder: Path, *, force: bool) 
         for path in temporary:
             with suppress(OSError):
                 path.unlink()
+
+
+def _link(path: Path, new: Path) -> None:
+    """Give the new file this name, too, unless something has it. Raises OSError."""
+    try:
+        path.hardlink_to(new)  # unlike a rename, it overwrites nothing
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links, such as a USB stick's
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(new.read_bytes())
+        except OSError:
+            path.unlink()
+            raise
