@@ -141,6 +141,36 @@ def path(path: str, expected: str = "skipped") -> Case:
     return Case(f"path {path}", expected, request, to=host, ways=FEW, schemes=TLS, says=says)
 
 
+def in_place(place: str, header: str, path: str, cookies: tuple[tuple[str, str], ...]) -> list[Case]:
+    """Requests to, and near misses of, a server that wants the token in its query or in a cookie.
+
+    The client sends a credential of its own there, in this header or path; in HTTP/2 with these cookies.
+    """
+    host, own = f"{place}.qa.test", (f"Host: {place}.qa.test:{{port}}", header)
+    bare = "bare/skipped"
+    return [
+        Case(f"{place}: as a client sends it", "injected", get(own[0]), to=host, ways=FEW, schemes=TLS),
+        Case(f"{place}: replaced", "injected", get(*own, path=path), to=host, ways=FEW, schemes=TLS),
+        Case(f"{place}: a WebSocket", "injected", "\r\n".join([f"GET {path} HTTP/1.1", *own, *WEBSOCKET, "", ""]),
+             to=host, ways=FEW, schemes=TLS),
+        Case(f"{place}: HTTP/2", "injected", h2(*cookies, authority=f"{host}:{{port}}", path=path), to=host, ways=FEW,
+             schemes=TLS),
+        Case(f"{place}: a line break in a path", HARMLESS,
+             h2(authority=host, path=f"{path} HTTP/1.1\r\nHost: {{evil}}\r\n"), to=host, ways=FEW, schemes=TLS),
+        Case(f"{place}: a path in absolute form", HARMLESS, h2(authority=host, path=f"https://{{evil}}{path}"), to=host,
+             ways=FEW, schemes=TLS),
+        Case(f"{place}: from another site", "skipped", get(*own, "Sec-Fetch-Site: cross-site", path=path), to=host,
+             says="another site", ways=FEW, schemes=TLS),
+        Case(f"{place}: two requests", f"injected {bare}",
+             f"GET {path} HTTP/1.1\r\n{own[0]}\r\n\r\n" + get(OF_EVIL, path=path), to=host, says="Host", ways=FEW,
+             schemes=TLS),
+        Case(f"{place}: evil, Host of it", "skipped", get(*own, path=path), to="{evil}", says="Host", ways=FEW,
+             schemes=TLS),
+        Case(f"{place}: another port", bare, get(*own, path=path), to=host, port="{other}", ways=FEW, schemes=TLS,
+             says="Host"),
+    ]  # fmt: skip
+
+
 CASES = [
     # --- Legitimate, and must get its token ---------------------------------------------------------------------------
     legitimate("a request to good", OF_GOOD),
@@ -674,6 +704,17 @@ CASES = [
     Case("HTTP/2, OPTIONS *", "injected", h2(method="OPTIONS", path="*"), schemes=TLS),
     Case("a path that begins with two slashes", "injected", get(OF_GOOD, path="//x/y")),
     legitimate("a value in UTF-8", OF_GOOD, "X: größe"),
+    # --- In the query, in a cookie ------------------------------------------------------------------------------------
+    *in_place("query", "X: y", "/x?a=%2e%2e&api%5Fkey=mine;b&api_key=mine", ()),
+    *in_place("cookie", "Cookie: a=1; session =mine", "/x?session=1", (("cookie", "session=mine"), ("cookie", "b=2"))),
+    Case(
+        "query: OPTIONS *, which has none",
+        "blocked",
+        get("Host: query.qa.test:{port}", line="OPTIONS * HTTP/1.1"),
+        to="query.qa.test",
+        schemes=TLS,
+        ways=FEW,
+    ),
     # --- TLS to the proxy itself --------------------------------------------------------------------------------------
     legitimate(
         "by TLS to the proxy", OF_GOOD, sni="proxy.test", ways=("tls",), schemes=TLS, expected="injected/skipped"
@@ -802,6 +843,8 @@ def place(
         stage.env(f"https://path.qa.test:{port}/orders", name="path")
         stage.env(f"https://münchen.qa.test:{port}", name="idna")
         stage.env(f"https://page.qa.test:{port}", "ORIGINS=https://spa.test", name="page")
+        stage.env(f"https://query.qa.test:{port}", "QUERY=api_key", name="query")
+        stage.env(f"https://cookie.qa.test:{port}", "COOKIE=session", name="cookie")
         stage.env(f"http://{GOOD}:{made.token_port}", name="token")
         stage.env(f"https://{GOOD}:{port}", name="loopback")
         yield made
@@ -915,3 +958,16 @@ def test_own_credential(place: Arena) -> None:
     assert b"GET / " in received
     assert b"bWU6bWU=" not in received
     assert b"mine" not in received
+
+
+@pytest.mark.parametrize("name", ["query: replaced", "query: HTTP/2", "cookie: replaced", "cookie: HTTP/2"])
+def test_own_elsewhere(place: Arena, name: str) -> None:
+    """The client's own key or cookie is replaced, however it was sent, and all else stays."""
+    before = len(place.good.received)
+    case = next(case for case in CASES if case.name == name)
+    assert [answer.outcome for answer in send(place, case, "https", "regular")] == ["injected"]
+    received = bytes(place.good.received[before:])
+    assert b"mine" not in received
+    kept = b"/x?a=%2e%2e&api_key=" if name.startswith("query") else b"b=2" if "HTTP/2" in name else b"a=1; session="
+    assert kept in received
+    assert b"&b" in received or name.startswith("cookie")
