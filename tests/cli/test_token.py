@@ -44,6 +44,24 @@ def test_static(run: Run, tmp_path: Path) -> None:
     assert json.loads(run("token", "key", "--json").stdout)["expires_at"] is None
 
 
+def test_places(run: Run, tmp_path: Path) -> None:
+    """A key of the query and a cookie are told where they go, and a cookie stands in a header for curl."""
+    (tmp_path / "envs").mkdir()
+    for line in ("QUERY=api_key", "COOKIE=session"):
+        name = line.partition("=")[0].lower()
+        text = f"HOST=https://{name}.example.com\nGRANT_TYPE=static\nVALUE=a/b=\nHEADER_X-Tenant=acme\n{line}\n"
+        (tmp_path / "envs" / f"{name}.env").write_text(text)
+    assert run("token", "query").stdout == "a/b=\n"
+    told = json.loads(run("token", "query", "--json").stdout)
+    assert (told["query"], told["headers"]) == ("api_key=a%2Fb%3D", {"X-Tenant": "acme"})
+    done = run("token", "query", "--header")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "query: QUERY=api_key puts the credential into the URL, and not into a header; use --json" in done.stderr
+    told = json.loads(run("token", "cookie", "--json").stdout)
+    assert (told["query"], told["headers"]) == ("", {"Cookie": "session=a/b=", "X-Tenant": "acme"})
+    assert run("token", "cookie", "--header").stdout == "Cookie: session=a/b=\n"
+
+
 def test_no_token(run: Run, tmp_path: Path, server: Server) -> None:
     """Why there is no token is one line, which says what to do."""
     env(tmp_path, "qa", server[1], secret="wrong")

@@ -12,6 +12,7 @@ from mitmproxy.io import FlowReader
 
 from credential_injector.demo.servers import DemoAuthorizationServer, serve
 from tests.e2e.conftest import Reply, Stage
+from tests.e2e.test_check import checked
 from tests.e2e.test_life_cycle import eventually
 
 PLACES = ("QUERY=api_key", "COOKIE=session")
@@ -182,3 +183,16 @@ def test_no_cookie(stage: Stage, api: Api) -> None:
     assert answer.status_code == 502
     assert "no token (invalid_cookie): the credential holds a character that no cookie can hold" in answer.text
     assert api.received == []
+
+
+def test_check(stage: Stage, api: Api) -> None:
+    """`check --probe` sends it as the proxy would, and prints no query."""
+    origin = stage.enter(serve(api.app))
+    stage.env(origin.replace("127.0.0.1", "localhost"), "QUERY=api_key", name="query")
+    stage.env(origin, "COOKIE=session", name="cookie")
+    code, told = checked(stage, "--probe", "/orders?x=%2F")
+    assert (code, {name: one["probe"]["status"] for name, one in told.items()}) == (0, {"query": 200, "cookie": 200})
+    in_cookie, in_query = sorted(api.received, key=lambda one: one[1], reverse=True)
+    assert (in_query[0].partition("&api_key=")[0], in_query[1], in_cookie[0]) == ("x=%2F", "", "x=%2F")
+    sent = {in_query[0].partition("&api_key=")[2], in_cookie[1].removeprefix("session=")}
+    assert sent <= stage.authorization_server.tokens.keys()
