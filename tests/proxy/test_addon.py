@@ -31,6 +31,7 @@ from mitmproxy.test import taddons, tflow
 from mitmproxy.tls import TlsData
 
 from credential_injector.environments.folder import open_folder
+from credential_injector.oauth import dpop
 from credential_injector.oauth.fingerprints import fingerprint
 from credential_injector.oauth.request import TokenRequest, Transport
 from credential_injector.oauth.token import AccessToken, NoToken
@@ -585,6 +586,18 @@ async def test_last_look_fails(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) ->
     flow = await proxy.send()
     flow.request.path = "/elsewhere"
     monkeypatch.setattr(Policy, "may_carry", lambda *_: 1 / 0)
+    await flow.wait_for_resume()  # type: ignore[no-untyped-call]
+    assert (action(flow), token(flow)) == ("skipped", None)
+    assert "an error of the add-on's own (ZeroDivisionError in " in flow.metadata["inject"]["reason"]
+
+
+async def test_signing_fails(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be signed, for an error of ours, goes on without its token."""
+    monkeypatch.setenv("HOME", str(proxy.folder))
+    proxy.env("DPOP=true")
+    monkeypatch.setattr(dpop, "proof", lambda *_, **__: 1 / 0)
+    flow = await proxy.send()
+    assert token(flow) == "DPoP token-qa-1"
     await flow.wait_for_resume()  # type: ignore[no-untyped-call]
     assert (action(flow), token(flow)) == ("skipped", None)
     assert "an error of the add-on's own (ZeroDivisionError in " in flow.metadata["inject"]["reason"]

@@ -1,9 +1,10 @@
-"""AWS Signature Version 4: which region and service a host belongs to. Pure."""
+"""AWS Signature Version 4: which region and service a host belongs to, and how AWS reads a URL. Pure."""
 
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import NamedTuple
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from credential_injector.oauth.request import TokenRequest
 
@@ -33,6 +34,30 @@ def scope(request: TokenRequest, host: str) -> Scope | None:
     return Scope(region, _SIGNED_AS.get(service, service)) if region and service else None
 
 
+def canonical(url: str, *, is_s3: bool) -> str:
+    """The URL as AWS reads it, however a client has written it. botocore takes it as it is.
+
+    S3 decodes the path and encodes it anew. For the others botocore encodes what was sent once more.
+    """
+    scheme, _, rest = url.partition("://")
+    host, slash, target = rest.partition("/")
+    path, _, query = f"{slash}{target}".partition("?")
+    if is_s3:
+        path = quote_from_bytes(unquote_to_bytes(_bytes(path)))
+    pairs = (part.partition("=")[::2] for part in query.split("&") if part)
+    made = "&".join(f"{_encoded(name)}={_encoded(value)}" for name, value in pairs)
+    return f"{scheme}://{host}{path}{'?' if made else ''}{made}"
+
+
 def is_installed() -> bool:
     """Whether botocore, which signs, is there."""
     return find_spec("botocore") is not None
+
+
+def _encoded(text: str) -> str:
+    """A name or a value of a query. A plus is a space, as in forms."""
+    return quote_from_bytes(unquote_to_bytes(_bytes(text.replace("+", " "))), safe="")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

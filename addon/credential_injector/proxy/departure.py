@@ -93,7 +93,10 @@ class Departure:
         request, sent = flow.request, self._sent[flow]
         if not request.stream and request.timestamp_end is None:
             return  # its body is still coming
-        why = sent.route.credential.sign(request.data, sent.token, self.url(flow), sent.route.source.now())
+        try:
+            why = sent.route.credential.sign(request.data, sent.token, self.url(flow), sent.route.source.now())
+        except Exception as error:  # noqa: BLE001 - mitmproxy would send it on without a signature, and tell nobody
+            why = messages.own_error(error)
         if why is not None:
             self._strip(flow, why)
         else:

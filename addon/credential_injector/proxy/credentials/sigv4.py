@@ -1,13 +1,14 @@
 """AWS Signature Version 4 in a request's headers; botocore signs."""
 
 import hashlib
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth import aws
 from credential_injector.oauth.token import AccessToken
-from credential_injector.proxy import masking
+from credential_injector.proxy import masking, parameters
 from credential_injector.proxy.credentials.credential import Again, Before, Carrier, Request, Signed, sent
 from credential_injector.proxy.credentials.fields import drop_header, is_http2, set_header
 from credential_injector.proxy.grpc_calls import Answer
@@ -16,12 +17,24 @@ from credential_injector.proxy.masking import Mask
 _HASH = "X-Amz-Content-SHA256"
 _TOKEN = "X-Amz-Security-Token"  # noqa: S105 - a header's name
 _UNSIGNED = "UNSIGNED-PAYLOAD"
+# What a URL holds that is signed itself. AWS refuses a request with two signatures.
+_PRESIGNED = frozenset(
+    f"x-amz-{name}".encode()
+    for name in ("algorithm", "credential", "date", "expires", "signedheaders", "signature", "security-token")
+)
+
+# mitmweb's event log keeps debug records, and botocore's hold what is signed, with the session token.
+logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+_SIGNS = ("Authorization", "X-Amz-Date", _TOKEN, _HASH)
+_OWN = frozenset(map(str.lower, _SIGNS))
 
 
 class SigV4Credential:
     """As Credential. It is written when the request leaves, as the signature covers all of it."""
 
-    signs = ("Authorization", "X-Amz-Date", _TOKEN, _HASH)
+    signs = _SIGNS
     place = "Authorization"
     label = "AWS4"
 
@@ -43,6 +56,8 @@ class SigV4Credential:
         before = self.found_in(request)
         for name in self.signs[:3]:  # the client's hash may say how its body is coded
             drop_header(request.headers, name)
+        if _is_presigned(request):
+            request.path = parameters.without(request.path, _is_of_presigned)
         for name, value in self._extra:
             set_header(request.headers, (name.lower() if is_http2(request) else name).encode(), value.encode())
         return before
@@ -58,27 +73,20 @@ class SigV4Credential:
         is_s3 = scope.service == "s3"
         if request.content is None and not (is_s3 and url.startswith("https:")):
             return "its body streams, and only S3 over https takes a signature without the body"
-        made = self._aws_request(request.method.decode(), url, self._signed_headers(request), request.content or b"")
+        if is_s3 and "UNSIGNED-PAYLOAD" in sent_hash:
+            digest = sent_hash  # it may say how the body is coded
+        else:
+            digest = _UNSIGNED if request.content is None else hashlib.sha256(request.content).hexdigest()
+        headers = {**_signed_headers(request), _HASH: digest}
+        made = self._aws_request(request.method.decode(), aws.canonical(url, is_s3=is_s3), headers)
         signer = self._auth.S3SigV4Auth if is_s3 else self._auth.SigV4Auth
         auth = signer(self._key, scope.service, scope.region)
-        kept = sent_hash if "UNSIGNED-PAYLOAD" in sent_hash else ""
-        if is_s3:
-            digest = kept or (_UNSIGNED if request.content is None else hashlib.sha256(request.content).hexdigest())
-            auth.payload = lambda _: digest
+        auth.payload = lambda _: digest
         auth.add_auth(made)
         for name in self.signs:
             if (value := made.headers.get(name)) is not None:
                 set_header(request.headers, (name.lower() if is_http2(request) else name).encode(), value.encode())
         return None
-
-    def _signed_headers(self, request: Signed) -> dict[str, str]:
-        """Those that AWS wants to be signed. What proxies may change on the way is not among them."""
-        headers: dict[str, str] = {}
-        for field, value in request.headers.fields:
-            name = field.decode("latin-1").lower()
-            if name == "content-type" or (name.startswith("x-amz-") and name not in map(str.lower, self.signs)):
-                headers[name] = value.decode("latin-1")
-        return headers
 
     def learn(self, answer: Answer, url: str) -> None:
         """As in Credential."""
@@ -89,7 +97,7 @@ class SigV4Credential:
 
     def found_in(self, request: Carrier) -> Before | None:
         """As in Credential."""
-        value = _value(request, "Authorization")
+        value = _value(request, "Authorization") or ("AWS4-HMAC-SHA256" if _is_presigned(request) else "")
         return sent(value.encode("latin-1")) if value else None
 
     def remove(self, request: Carrier) -> None:
@@ -121,6 +129,28 @@ class SigV4Credential:
         """As in Credential."""
         into["header"] = self.place
         into["headers"] = [*self.signs[1:], *(name for name, _ in self._extra)]
+
+
+def _signed_headers(request: Signed) -> dict[str, str]:
+    """Those that AWS wants to be signed. What proxies may change on the way is not among them."""
+    headers: dict[str, str] = {}
+    for field, value in request.headers.fields:
+        name = field.decode("latin-1").lower()
+        if name in {"content-type", "host"} or (name.startswith("x-amz-") and name not in _OWN):
+            text = value.decode("latin-1")
+            headers[name] = f"{headers[name]},{' '.join(text.split())}" if name in headers else text
+    return headers
+
+
+def _is_presigned(request: Carrier) -> bool:
+    # A request without such a word is told from others without taking its query apart.
+    return b"-signature=" in request.path.lower() and any(
+        name.lower() == b"x-amz-signature" for name, _ in parameters.read(request.path)
+    )
+
+
+def _is_of_presigned(parameter: bytes) -> bool:
+    return parameters.decoded(parameter.partition(b"=")[0]).lower() in _PRESIGNED
 
 
 def _value(request: Carrier, name: str) -> str:
