@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 DEADLINE = 60.0  # seconds that the second answer may take
 LONGEST_REFUSAL = 5.0  # seconds that the first answer's body may take, where it has no length
 MOST_CAUSES = 1000  # that the log tells once each, before it begins anew
+MOST_PROOFS = 3  # that one token gets for a request; other requests may use up a nonce meanwhile
 LONGEST_CHALLENGE = 1000  # characters of the first answer's WWW-Authenticate that are kept
 
 
@@ -164,7 +165,7 @@ class Retry:
             if served_or_none is None:
                 return _Stays("a moment ago it refused a new token, too", is_news=False)
             served = served_or_none
-            again = await self._sent_with(flow, route)
+            again = await self._proved(flow, route)
             if isinstance(again, _Stays):
                 return again
             refused_too = again.response is not None and route.credential.answered(again.response) is Again.NEW_TOKEN
@@ -184,13 +185,23 @@ class Retry:
         if flow.response is None or route.credential.answered(flow.response) is not Again.SAME_TOKEN:
             return None
         served = await route.source.token()
-        again = await self._sent_with(flow, route)
+        again = await self._proved(flow, route)
         if isinstance(again, _Stays):
             return again
         if again.response is None or route.credential.answered(again.response) is Again.NEW_TOKEN:
             return None
         self._take(flow, again, route, sent, served)
         return served.token
+
+    async def _proved(self, flow: http.HTTPFlow, route: Route) -> http.HTTPFlow | _Stays:
+        """As `_sent_with`, and again where the API wants another proof: it changes what it wants at any time."""
+        for _ in range(MOST_PROOFS):
+            again = await self._sent_with(flow, route)
+            if isinstance(again, _Stays) or again.response is None:
+                break
+            if route.credential.answered(again.response) is not Again.SAME_TOKEN:
+                break
+        return again
 
     async def _sent_with(self, flow: http.HTTPFlow, route: Route) -> http.HTTPFlow | _Stays:
         """The same request with the route's token of the moment and its answer, or why there is none."""
@@ -215,6 +226,7 @@ class Retry:
             return
         flow.request.headers, flow.request.path = again.request.headers, again.request.path
         first = flow.response or answer
+        accepted = "another proof" if route.credential.answered(first) is Again.SAME_TOKEN else "another token"
         challenge = ""  # what nobody can mask is not kept
         if sent is not None:
             challenge = masking.masked(first.headers.get("www-authenticate", ""), route.credential.masks(sent))
@@ -230,7 +242,7 @@ class Retry:
         route.counts.replays += 1
         if grpc_calls.as_http(answer) < 400:
             route.counts.healed += 1
-            line = f"the API refused {shown}, and accepted another token when the request was sent again"
+            line = f"the API refused {shown}, and accepted {accepted} when the request was sent again"
             self._log_once(logging.INFO, route.environment, line)
 
     def _log_once(self, level: int, environment: Environment, line: str) -> None:

@@ -54,9 +54,9 @@ class DpopCredential:
             self._nonces[origin] = nonce
 
     def answered(self, answer: Answer) -> Again:
-        """As in Credential."""
+        """As in Credential. Without the nonce that the API wants, another request would fare no better."""
         if grpc_calls.as_http(answer) == 401 and _WANTS_NONCE.search(answer.headers.get("www-authenticate", "")):
-            return Again.SAME_TOKEN
+            return Again.SAME_TOKEN if dpop.nonce_in(answer.headers) else Again.NO
         return self._placed.answered(answer)
 
     def found_in(self, request: Carrier) -> Before | None:
