@@ -30,6 +30,69 @@ def read_lines(folder: Path, *lines: str) -> Environment:
     return environment
 
 
+LOGIN = ["GRANT_TYPE=login", "LOGIN_URL=https://a.example/login", "TOKEN_AT=/token"]
+BODY = 'LOGIN_BODY=\'{"u": "${USERNAME}"}\''
+AWS = ["GRANT_TYPE=aws_sigv4", "AWS_ACCESS_KEY_ID=AKIA", f"AWS_SECRET_ACCESS_KEY={SECRET}"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        ([*CLIENT, "QUERY=a", "COOKIE=b"], "COOKIE: is given besides QUERY; expected one of them"),
+        ([*CLIENT, "HEADER=X-A", "QUERY=b"], "QUERY: is given besides HEADER; expected one of them"),
+        (
+            [*CLIENT, "QUERY=a", "PREFIX=Bearer"],
+            "PREFIX: goes before a credential in a header, and QUERY names another",
+        ),
+        ([*CLIENT, "COOKIE=a", "HEADER_Cookie=b"], "HEADER_Cookie: would replace the cookie of COOKIE"),
+        ([STATIC, "VALUE=a;b", "COOKIE=a"], "VALUE: cannot stand in a cookie; expected visible ASCII"),
+        ([*CLIENT, "QUERY=a b"], "QUERY: is not a parameter's name"),
+        ([*CLIENT, "COOKIE=a b"], "COOKIE: is not a cookie's name"),
+        ([*CLIENT, "AS=a b"], "AS: is malformed; expected names such as admin"),
+        (LOGIN[:2], "TOKEN_AT: is missing; expected where the token is, such as /token or cookie:session"),
+        ([*LOGIN, "CLIENT_ID=x"], "CLIENT_ID: is not used with GRANT_TYPE=login"),
+        ([*LOGIN, "TOKEN_HEADER_X-A=x"], "TOKEN_HEADER_X-A: is not used with GRANT_TYPE=login"),
+        ([*LOGIN, BODY], "USERNAME: is missing, and LOGIN_BODY has ${USERNAME}; expected its value"),
+        (
+            [*LOGIN, BODY, "USERNAME=me", f"PASSWORD={SECRET}"],
+            "PASSWORD: is not used, as LOGIN_BODY has no ${PASSWORD}",
+        ),
+        ([*LOGIN, "LOGIN_BODY={"], "LOGIN_BODY: is no JSON; expected such as"),
+        ([*LOGIN, "LOGIN_BODY=a=b", "LOGIN_METHOD=GET"], "LOGIN_BODY: cannot go with LOGIN_METHOD=GET"),
+        ([*LOGIN, "EXPIRES_AT=x"], "EXPIRES_AT: is malformed; expected a JSON pointer"),
+        ([*CLIENT, "LOGIN_URL=https://a.example/"], "LOGIN_URL: is not used with GRANT_TYPE=client_credentials"),
+        (AWS, "AWS_REGION: or AWS_SERVICE is missing, and https://api.example.com does not tell it"),
+        ([*AWS, "AWS_REGION=a", "AWS_SERVICE=b", "HEADER=X-A"], "HEADER: does not go with GRANT_TYPE=aws_sigv4"),
+        ([*CLIENT, "DPOP=true", "QUERY=a"], "QUERY: does not go with DPOP, whose token goes into Authorization"),
+        ([*CLIENT, "DPOP=true", "HEADER_DPoP=a"], "HEADER_DPoP: would replace the proof of DPOP"),
+        ([*CLIENT, pasted("DPOP_KEY", KEY)], "DPOP_KEY: is given without DPOP=true; expected both or neither"),
+    ],
+)
+def test_no_oauth2(envs: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str], wrong: str) -> None:
+    """Keys of logins, places, accounts, proofs and signatures that do not go together."""
+    monkeypatch.setenv("HOME", str(envs))
+    told = mistakes(envs, "\n".join(["HOST=https://api.example.com", *lines, ""]))
+    assert any(line.startswith(f"envs/qa.env: {wrong}") for line in told), told
+
+
+def test_places(envs: Path) -> None:
+    """A place that is no header has no prefix, and a login needs no client."""
+    assert read_lines(envs, *CLIENT, "QUERY=a").place == ("query parameter a", "QUERY")
+    assert read_lines(envs, *CLIENT, "COOKIE=b").place == ("cookie b", "COOKIE")
+    environment = read_lines(envs, *LOGIN, BODY, "USERNAME=me", "COOKIE=sid", "LIFETIME=60")
+    assert (environment.prefix, environment.token_request.auth_method) == ("", "none")
+    assert environment.token_request.value("LOGIN_BODY") == '{"u": "${USERNAME}"}'
+
+
+def test_dpop(envs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key of the file's, the user's own is part of the identity."""
+    monkeypatch.setenv("HOME", str(envs / "home"))
+    (envs / "home").mkdir()
+    environment = read_lines(envs, *CLIENT, "DPOP=true")
+    assert environment.prefix == "DPoP"
+    assert "PRIVATE KEY" in environment.token_request.value("DPOP_KEY")
+
+
 @pytest.mark.parametrize(
     ("lines", "wrong"),
     [

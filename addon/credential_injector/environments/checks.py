@@ -77,7 +77,10 @@ def check_place(values: Values, given: Given) -> Mistakes:
     for key in places[1:]:
         yield given[key], f"is given besides {places[0]}; expected one of them"
     if "PREFIX" in given and places and places[0] != "HEADER":
-        yield given["PREFIX"], f"goes before a credential in a header, and {places[0]} names another place; remove it"
+        yield (
+            given["PREFIX"],
+            f"goes before a credential in a header, and {places[0]} names another place; expected one of the two",
+        )
     if any(name.lower() == "cookie" for name, _ in values.get("extra_headers", ())) and "COOKIE" in given:
         yield "HEADER_Cookie", "would replace the cookie of COOKIE; expected one of them"
     if "COOKIE" in given and not is_cookie(dict(values.get("values", ())).get("VALUE", "x")):
