@@ -112,6 +112,21 @@ def test_django(stage: Stage, django: str, django_site: Site) -> None:
     assert django_site.logins == ["POST", "POST"]
 
 
+def test_redirected_write(stage: Stage, django: str, django_site: Site) -> None:
+    """A write that is redirected to the login page is not sent again: it may have been done."""
+    stage.env(django, *django_lines(django), "HEADER_X-CSRFToken=" + CSRF, without=NO_OAUTH)
+    proxy = stage.mitmdump()
+    assert get(proxy.url, f"{django}/orders", allow_redirects=False).status_code == 200
+    django_site.end_sessions()
+    with requests.Session() as session:
+        session.trust_env = False
+        sent = {"Cookie": f"csrftoken={CSRF}"}
+        proxies = {"http": proxy.url}
+        answer = session.post(f"{django}/orders", headers=sent, proxies=proxies, timeout=60, allow_redirects=False)
+    assert answer.status_code == 302
+    assert django_site.logins == ["POST"]
+
+
 def test_django_refuses(stage: Stage, django: str, django_site: Site) -> None:
     """A wrong password is told, and not tried again before long."""
     stage.env(django, *django_lines(django, "canary-wrong"), without=NO_OAUTH)

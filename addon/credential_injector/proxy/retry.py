@@ -78,7 +78,9 @@ class Retry:
         answer = flow.response
         if answer is None or flow.id in self._own or not flow.live or record.KEY not in flow.metadata:
             return None
-        if grpc_calls.as_http(answer) < 300:
+        status = grpc_calls.as_http(answer)
+        # A write that redirects to a login page may have been done (a changed password, a logout).
+        if status < 300 or (status < 400 and flow.request.method not in ("GET", "HEAD")):
             return None
         if not record.was_injected(flow) or not ctx.options.inject_retry:
             return None
