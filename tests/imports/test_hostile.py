@@ -179,7 +179,7 @@ def test_name(tmp_path: Path, name: str) -> None:
     assert environment_name(name).isascii()
 
 
-@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", "", "a b", "a\nb"])
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "", "a b", "a\nb"])
 def test_name_given(tmp_path: Path, name: str) -> None:
     """Nor does one that is given."""
     (tmp_path / "c.json").write_text(json.dumps(collection({})))

@@ -2,57 +2,18 @@
 
 import base64
 import re
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
+from credential_injector.environments.file_names import printable
+from credential_injector.imports.curl_options import options
 from credential_injector.imports.draft import Draft, environment_name
 from credential_injector.imports.settings import BASIC, Settings
+from credential_injector.imports.shell_words import words
 from credential_injector.imports.source import Source
 from credential_injector.imports.variables import Variables
 
-_COMMAND = re.compile(r"\s*(?:\$\s+)?curl(?:\.exe)?\s")
-_WITH_VALUE = {
-    "-d": "data",
-    "--data": "data",
-    "--data-ascii": "data",
-    "--data-binary": "data",
-    "--data-raw": "data",
-    "--data-urlencode": "urlencode",
-    "-F": "form",
-    "--form": "form",
-    "-u": "user",
-    "--user": "user",
-    "-H": "header",
-    "--header": "header",
-    "--url": "url",
-    "-X": "method",
-    "--request": "method",
-    "--cacert": "cacert",
-    "-x": "proxy",
-    "--proxy": "proxy",
-    "-E": "cert",
-    "--cert": "cert",
-    "--key": "key",
-    "-A": "",
-    "--user-agent": "",
-    "-b": "",
-    "--cookie": "",
-    "-e": "",
-    "--referer": "",
-    "-m": "",
-    "--max-time": "",
-    "--connect-timeout": "",
-    "-o": "",
-    "--output": "",
-    "-w": "",
-    "--write-out": "",
-    "-c": "",
-    "--cookie-jar": "",
-    "--retry": "",
-    "-T": "",
-}
+_COMMAND = re.compile(r"(?:\s*#[^\n]*\n)*\s*(?:\$\s+)?curl(?:\.exe)?\s")
 _GRANTS = {"urn:ietf:params:oauth:grant-type:token-exchange": "token_exchange", "refresh_token": "refresh_token"}
 
 
@@ -70,17 +31,18 @@ def drafts_of_curl(source: Source, others: Sequence[Source]) -> list[Draft]:
         given.setdefault(option, []).append(value)
     if not given.get("url"):
         raise source.wrong("the command", "names no URL; expected that of the token endpoint")
-    form = _form(given)
+    settings = Settings(Variables({}))
+    form = _form(source, given, settings)
     if "grant_type" not in form:
         wrong = "sends no grant_type; expected a token request such as curl -d grant_type=client_credentials ... URL"
         raise source.wrong("the command", wrong)
-    settings = Settings(Variables({}))
     grant = form.pop("grant_type")
     if grant in _GRANTS:
         settings.values["GRANT_TYPE"] = _GRANTS[grant]
     else:
         settings.grant(grant)
-    settings.set("TOKEN_ENDPOINT", given["url"][0])
+    url = given["url"][0] if "://" in given["url"][0] else f"http://{given['url'][0]}"  # as curl takes it
+    settings.set("TOKEN_ENDPOINT", url)
     user = (given.get("user") or [""])[0]
     for header in given.get("header", []):
         user = _header(settings, header) or user
@@ -93,48 +55,47 @@ def drafts_of_curl(source: Source, others: Sequence[Source]) -> list[Draft]:
     for option, key in (("cacert", "CA_FILE"), ("cert", "CLIENT_CERT_FILE"), ("key", "CLIENT_KEY_FILE")):
         if option in given:
             settings.left_out.append(f"the file after --{option}: write {key}= with its absolute path")
-    name = environment_name(_host(given["url"][0]))
+    name = environment_name(_host(url))
     settings.notes["HOST"] = "the API's origin is not in the command"
     return [Draft(name, settings.values, f"{source.name}: the curl command", tuple(settings.left_out), settings.notes)]
 
 
 def _words(source: Source) -> list[tuple[str, str]]:
     """The options, by what they are for, with their values."""
-    text = re.sub(r"[\\^`]\n", " ", source.text).strip().removeprefix("$ ")
-    # What browsers copy may have $'...', in which \' and \uXXXX are escapes.
-    text = re.sub(r"\$'((?:[^'\\]|\\.)*)'", lambda match: shlex.quote(_unescaped(match[1])), text)
     try:
-        words = shlex.split(text)
+        given = words(_COMMAND.sub("", source.text, count=1))
     except ValueError:
         raise source.wrong("the command", "has a quote that is not closed; expected all of it") from None
-    found, rest = [], words[1:]
-    while rest:
-        word = rest.pop(0)
-        if word in ("|", "&&", ";", ">"):
-            break
-        name, is_joined, value = word.partition("=")
-        if word in _WITH_VALUE:
-            if not rest:
-                raise source.wrong("the command", f"ends after {word}; expected its value")
-            found.append((_WITH_VALUE[word], rest.pop(0)))
-        elif word.startswith("--") and is_joined and name in _WITH_VALUE:
-            found.append((_WITH_VALUE[name], value))
-        elif not word.startswith("-"):
-            found.append(("url", word))
-        elif not word.startswith("--") and word[:2] in _WITH_VALUE and len(word) > 2:
-            found.append((_WITH_VALUE[word[:2]], word[2:]))
-    return found
+    try:
+        return options(given)
+    except ValueError as error:
+        raise source.wrong("the command", f"ends after {printable(str(error))}; expected its value") from None
 
 
-def _form(given: dict[str, list[str]]) -> dict[str, str]:
+def _form(source: Source, given: dict[str, list[str]], settings: Settings) -> dict[str, str]:
+    """The fields of the form. A value that curl would read from a file is not read here."""
     form: dict[str, str] = {}
+    unread = "to be read from a file: write it into the environment file, or name its file in the key's _FILE"
     for text in given.get("data", []):
-        form |= dict(parse_qsl(text, keep_blank_values=True))
-    for text in (*given.get("urlencode", []), *given.get("form", [])):
-        name, _, value = text.partition("=")
-        form[name] = value
-    # A value that curl would read from a file is not read here.
-    return {name: value for name, value in form.items() if name and not value.startswith("@")}
+        if text.startswith("@"):
+            settings.left_out.append(f"the form, which is {unread}")
+        elif text.lstrip().startswith("{"):
+            wrong = "sends JSON; expected a form (RFC 6749). A login by JSON is GRANT_TYPE=login: write that by hand"
+            raise source.wrong("the command", wrong)
+        else:
+            form |= dict(parse_qsl(text, keep_blank_values=True))
+    for kind in ("urlencode", "form", "form-string"):
+        for text in given.get(kind, []):
+            name, is_value, value = text.partition("=")
+            if kind == "urlencode" and not is_value:
+                name, is_file, _ = text.partition("@")
+                if is_file:
+                    settings.left_out.append(f"{name or 'the form'}, which is {unread}")
+            elif kind == "form" and value[:1] in ("@", "<"):
+                settings.left_out.append(f"{name}, which is {unread}")
+            elif name:
+                form[name] = value.partition(";type=")[0] if kind == "form" else value
+    return form
 
 
 def _header(settings: Settings, header: str) -> str:
@@ -151,12 +112,8 @@ def _header(settings: Settings, header: str) -> str:
     return ""
 
 
-def _unescaped(text: str) -> str:
-    named = {"n": "\n", "t": "\t", "r": "\r"}
-    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
-    return re.sub(r"\\(.)", lambda match: named.get(match[1], match[1]), text)
-
-
 def _host(url: str) -> str:
-    host = Path(re.sub(r"^[a-z]+://", "", url)).parts[:1]
-    return host[0].partition(":")[0] if host else ""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
