@@ -14,7 +14,7 @@ from credential_injector.imports.draft import Draft
 from credential_injector.imports.env_text import env_text
 from credential_injector.imports.formats import drafts_of
 from credential_injector.imports.postman_script import read_script
-from credential_injector.imports.source import open_source
+from credential_injector.imports.source import NotImportable, open_source
 from tests.imports.fixtures import CLIENT, FORMATS, GIVES_NO_HOST, GIVES_NO_SECRET, SCHEMA
 from tests.imports.test_hostile import API, LOGIN, made
 
@@ -414,3 +414,78 @@ def test_same_host(tmp_path: Path) -> None:
     texts = [one.read_text() for one in sorted((tmp_path / "envs").glob("*"))]
     assert [("AS=" in text, "\nDEFAULT=true" in text) for text in texts].count((True, True)) == 1
     assert all("AS=" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("{{api}}/orders/{{id}}", API),
+        ("{{api}}/o?since={{since}}", API),
+        ("https://{{tenant}}.example.com/", None),
+        ("{{unset}}/orders", None),
+    ],
+)
+def test_variables_behind_the_host(tmp_path: Path, url: str, host: str | None) -> None:
+    """What follows the host may have variables of its own."""
+    item = {"request": {"url": url}}
+    said = {"info": {"name": "x", "schema": SCHEMA}, "auth": listed("bearer", token="t"), "item": [item]}
+    (draft,) = drafts(written(tmp_path, "c.json", said | {"variable": [{"key": "api", "value": API}]}))
+    assert draft.values.get("HOST") == host
+    assert ("HOST" in draft.notes) == (host is None)
+
+
+def test_template(tmp_path: Path) -> None:
+    """A prompt or a filter of a template language is no value."""
+    (draft,) = drafts(postman(tmp_path, listed("basic", username="{% prompt 'x' %}", password="{{ _.x | upper }}")))
+    assert draft.values == {"GRANT_TYPE": "basic", "HOST": API}
+    assert {"USERNAME", "PASSWORD"} <= draft.notes.keys()
+
+
+def test_no_auth_below(tmp_path: Path) -> None:
+    """A request that says `none` is not covered by its folder's auth."""
+    auth = {"type": "bearer", "token": "t"}
+    resources = [
+        {"_id": "w", "_type": "workspace", "name": "x"},
+        {"_id": "f", "_type": "request_group", "parentId": "w", "authentication": auth},
+        {"_id": "a", "_type": "request", "url": API, "parentId": "f", "authentication": {}},
+        {"_id": "b", "_type": "request", "url": "https://b.test", "parentId": "f", "authentication": {"type": "none"}},
+        {"_id": [], "_type": "environment", "name": "e", "parentId": "w", "data": {}},
+    ]
+    said = {"_type": "export", "__export_format": 4, "resources": resources}
+    (draft,) = drafts(written(tmp_path, "insomnia.json", said))
+    assert draft.values["HOST"] == API
+    said["resources"] = [*resources, {"_id": "v", "_type": "workspace", "name": "y"}]
+    with pytest.raises(NotImportable, match="has several workspaces"):
+        drafts(written(tmp_path, "insomnia.json", said))
+
+
+def test_bruno_folders(tmp_path: Path) -> None:
+    """A folder's auth counts for what is in it, and a request without a word about auth has none."""
+    bearer = "auth {{\n  mode: bearer\n}}\n\nauth:bearer {{\n  token: {}\n}}\n"
+    written(tmp_path, "a/folder.bru", bearer.format("of-a"))
+    written(tmp_path, "a/one.bru", "get {\n  url: https://a.test/\n  auth: inherit\n}\n")
+    written(tmp_path, "a/two.bru", "get {\n  url: https://two.test/\n  auth: inherit\n}\n")
+    written(tmp_path, "silent.bru", "get {\n  url: https://silent.test/\n}\n")
+    made_of = {one.values["VALUE"]: one.values["HOST"] for one in bruno(tmp_path, "bearer", "  token: top")}
+    assert made_of == {"top": API, "of-a": "https://a.test, https://two.test"}
+
+
+def test_bruno_lines(tmp_path: Path) -> None:
+    """The lines of a long text are no keys."""
+    block = "  note: '''\n    token: evil\n  '''\n  token: good"
+    (draft,) = bruno(tmp_path, "bearer", block)
+    assert draft.values["VALUE"] == "good"
+
+
+def test_jetbrains_hosts(tmp_path: Path) -> None:
+    """Only what is called like the API's URL is one."""
+    said = {
+        "api_key": "ab.cd",
+        "database": "db.internal.test",
+        "redirect_url": "https://r.test/",
+        "baseUrl": API,
+        "Security": {"Auth": {"x": {"Type": "Mock", "Token": "t"}}},
+    }
+    (draft,) = drafts(written(tmp_path, "http-client.env.json", {"dev": said}))
+    assert draft.values["HOST"] == API
+    assert "canary" not in repr(open_source(written(tmp_path, "c.json", {"a": "canary"})))

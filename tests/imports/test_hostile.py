@@ -94,6 +94,7 @@ def test_content(tmp_path: Path, content: bytes, told: str) -> None:
     ("text", "told"),
     [
         ("a: &x [1]\nb: *x", "uses aliases of YAML"),
+        ("a: &-a [1]\nb: *-a", "uses aliases of YAML"),
         ("a: [", "is no YAML"),
         ("a: !!python/object/apply:os.system [id]", "is no YAML"),
         ("a: !!bool maybe", "holds a value that YAML cannot be"),

@@ -39,11 +39,20 @@ def read_bru(text: str) -> dict[str, Block]:
 
 def _block(lines: list[str], kind: str) -> Block:
     block: Block = {}
+    text = ""
+    """Of the key whose value has several lines; empty: none has."""
     for line in lines:
+        if text:
+            text = "" if line.strip().endswith("'''") else text
+            continue
         if kind == "[":
             block |= {item.strip(): "" for item in line.split(",") if item.strip()}
             continue
         key, colon, value = line.strip().partition(":")
         if colon and not key.startswith("~"):  # a tilde switches a line off
-            block[key.strip().strip('"')] = value.strip()
+            name, content = key.strip().strip('"'), value.strip()
+            if content.startswith("'''"):
+                # Not read: no setting of an auth has several lines. Its lines must not become keys.
+                text, content = name, ""
+            block[name] = content
     return block

@@ -77,20 +77,33 @@ def _auths(root: Path, collection: dict[str, Block]) -> Iterator[tuple[str, dict
         request = next((blocks[method] for method in _METHODS if method in blocks), None)
         if request is None:
             continue
-        mode = request.get("auth", "inherit")
-        if mode in ("inherit", "none") or f"auth:{mode}" not in blocks:
-            if mode != "none":
-                inherited.append(request.get("url", ""))
-        else:
-            own.append((f"request {path.stem}", {**blocks, "auth": {"mode": mode}}, [request.get("url", "")]))
+        mode, url = request.get("auth", "none"), request.get("url", "")
+        if mode == "inherit":
+            folder, said = _of_folder(root, path.parent)
+            if folder:
+                own.append((f"folder {folder}", said, [url]))
+            else:
+                inherited.append(url)
+        elif mode != "none":
+            own.append((f"request {path.stem}", {**blocks, "auth": {"mode": mode}}, [url]))
     if collection.get("auth", {}).get("mode", "none") not in ("none", "inherit"):
         yield "the collection", collection, inherited
-    seen = set[str]()
+    found: dict[str, tuple[str, dict[str, Block], list[str]]] = {}
     for where, blocks, urls in own:
         mode = blocks["auth"]["mode"]
-        if (key := repr(blocks[f"auth:{mode}"])) not in seen:
-            seen.add(key)
-            yield where, blocks, urls
+        if mode != "none":
+            found.setdefault(repr((mode, blocks.get(f"auth:{mode}"))), (where, blocks, []))[2].extend(urls)
+    yield from found.values()
+
+
+def _of_folder(root: Path, folder: Path) -> tuple[str, dict[str, Block]]:
+    """The nearest folder below the collection's that says an auth, and its blocks."""
+    while folder not in (root, folder.parent):
+        blocks = _blocks(folder / "folder.bru")
+        if blocks.get("auth", {}).get("mode", "inherit") != "inherit":
+            return folder.name, blocks
+        folder = folder.parent
+    return "", {}
 
 
 def _take(settings: Settings, blocks: dict[str, Block], where: str) -> None:

@@ -31,6 +31,9 @@ def drafts_of_insomnia(source: Source, others: Sequence[Source]) -> list[Draft]:
     if others:
         raise others[0].wrong("", "is given beside an export of Insomnia's; expected the export alone, which has all")
     document = texts(source.document)
+    workspaces = [one for one in listed(document.get("resources")) if texts(one).get("_type") == "workspace"]
+    if len(workspaces) > 1:  # one's variables must not fill in another's auth
+        raise source.wrong("resources", "has several workspaces; expected an export of one")
     export = _version_4(document) if document.get("_type") == "export" else _version_5(document)
     drafts = []
     for called, values in export.environments or [(export.name, {})]:
@@ -53,9 +56,9 @@ def drafts_of_insomnia(source: Source, others: Sequence[Source]) -> list[Draft]:
 
 def _version_4(document: Mapping[str, Any]) -> _Export:
     resources = [one for one in listed(document.get("resources")) if isinstance(one, dict)]
-    by_id = {one.get("_id"): one for one in resources}
+    by_id = {text_of(one.get("_id")): one for one in resources}
     bases = [one for one in resources if one.get("_type") == "environment"]
-    roots = [one for one in bases if texts(by_id.get(one.get("parentId"))).get("_type") != "environment"]
+    roots = [one for one in bases if texts(by_id.get(text_of(one.get("parentId")))).get("_type") != "environment"]
     environments = []
     for base in roots:
         own = dict(texts(base.get("data")))
@@ -78,7 +81,7 @@ def _inherited(one: Mapping[str, Any], by_id: Mapping[Any, Mapping[str, Any]]) -
         said = texts(one.get("authentication"))
         if _is_used(said):
             return text_of(one.get("name")), said
-        parent = by_id.get(one.get("parentId"))
+        parent = by_id.get(text_of(one.get("parentId")))
         if parent is None:
             break
         one = parent
@@ -108,12 +111,13 @@ def _requests(items: list[Any], where: str, said: Mapping[str, Any]) -> Iterator
 
 
 def _cover(found: dict[str, tuple[str, Mapping[str, Any], list[str]]], where: str, said: Any, url: str) -> None:
-    if said:
+    if said and said.get("type") != "none":
         found.setdefault(repr(said), (where, said, []))[2].append(url)
 
 
 def _is_used(said: Mapping[str, Any]) -> bool:
-    return text_of(said.get("type")) not in ("", "none") and said.get("disabled") is not True
+    """Whether it counts for what is below: `none` does, an empty or a disabled one inherits."""
+    return text_of(said.get("type")) != "" and said.get("disabled") is not True
 
 
 def _flat(values: Mapping[str, Any], before: str = "", depth: int = 0) -> dict[str, Any]:

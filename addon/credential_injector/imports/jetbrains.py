@@ -1,5 +1,6 @@
 """JetBrains' http-client.env.json with its private file, as Kulala and httpYac read it, too -> drafts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ from credential_injector.imports.variables import Variables, text_of
 
 PUBLIC, PRIVATE = "http-client.env.json", "http-client.private.env.json"
 SHARED = "$shared"
-_HOSTS = ("api", "base", "host", "server", "url")
+_HOSTS = {"api", "base", "baseurl", "apiurl", "host", "server", "url"}
+_NO_HOSTS = {"auth", "callback", "key", "login", "password", "redirect", "secret", "token"}
 
 
 def is_jetbrains(source: Source) -> bool:
@@ -50,12 +52,10 @@ def _drafts(name: str, said: Mapping[str, Any], files: str) -> list[Draft]:
         settings = Settings(variables)
         _take(settings, texts(auth))
         used = {settings.values.get("TOKEN_ENDPOINT", ""), settings.values.get("AUTHORIZATION_ENDPOINT", "")}
-        urls = [
-            value
-            for key, value in said.items()
-            if key != "Security" and any(word in key.lower() for word in _HOSTS) and isinstance(value, str)
-        ]
-        settings.hosts(url for url in urls if not any(one.startswith(variables.resolved(url)) for one in used))
+        urls = [value for key, value in said.items() if isinstance(value, str) and _names_api(key)]
+        # The login's server is the API's only where no other one is named.
+        others = [url for url in urls if not any(one.startswith(variables.resolved(url)) for one in used)]
+        settings.hosts(others or urls)
         if "HOST" not in settings.values:
             settings.notes["HOST"] = "no variable of the environment looks like the API's URL"
         own = environment_name(name)
@@ -69,6 +69,12 @@ def _drafts(name: str, said: Mapping[str, Any], files: str) -> list[Draft]:
             )
         )
     return drafts
+
+
+def _names_api(key: str) -> bool:
+    """Whether a variable's name says that its value is the API's URL: `api_url`, `baseUrl`, `host`."""
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", key)}
+    return bool(words & _HOSTS) and not words & _NO_HOSTS
 
 
 def _take(settings: Settings, auth: Mapping[str, Any]) -> None:

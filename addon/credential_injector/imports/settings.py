@@ -1,5 +1,6 @@
 """What every format says of OAuth2 and of other credentials, in its own words -> keys of an environment file. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,6 +72,7 @@ class Settings:
         grant = _GRANTS.get(written.lower())
         if grant is None:
             self.left_out.append(f"the grant {written[:40]!r}: there is no equal; choose GRANT_TYPE by hand")
+            self.notes["GRANT_TYPE"] = "there is no equal of the one in the file"
         elif grant != "client_credentials":
             self.values["GRANT_TYPE"] = grant
         return grant
@@ -117,9 +119,13 @@ class Settings:
         """HOST, from URLs to which the credential goes."""
         origins: dict[str, None] = {}
         for url in urls:
-            if origin := origin_of(self.variables.value(url)):
+            # What follows the host may have variables of a request's own.
+            resolved = self.variables.resolved(url)
+            start = resolved.find("://") + 3 if "://" in resolved else 0
+            host = resolved[: start + len(re.split(r"[/?#]", resolved[start:])[0])]
+            if "{{" not in host and (origin := origin_of(host)):
                 origins[origin] = None
-            elif missing := self.variables.without(str(url).partition("/{{")[0] if isinstance(url, str) else ""):
+            elif missing := self.variables.without(host):
                 self.notes.setdefault(
                     "HOST", f"a URL begins with the variable {missing}, to which no file gives a value"
                 )

@@ -32,6 +32,9 @@ class Source(NamedTuple):
     document: Any
     """What the JSON or YAML in it says; None where it is neither."""
 
+    def __repr__(self) -> str:
+        return f"Source({self.name!r})"  # the rest may hold secrets
+
     @property
     def name(self) -> str:
         """As messages name it."""
@@ -130,7 +133,8 @@ def _yaml(path: Path, text: str) -> Any:
         raise NotImportable(path, "", f"is larger than {LARGEST_YAML >> 20} MB; expected JSON for a file of this size")
     yaml = YAML(typ="safe", pure=True)
     try:
-        if re.search(r"[*]\w", text) and any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
+        # A name of YAML's may begin with nearly any character, so the parser says what is an alias.
+        if "*" in text and any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
             raise NotImportable(path, "", "uses aliases of YAML (*name); expected a file without them")
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:

@@ -42,7 +42,9 @@ class Variables:
 
 def names_in(text: str) -> list[str]:
     """The variables in a text."""
-    return [match[1] for match in _VARIABLE.finditer(text)]
+    found = [match[1] for match in _VARIABLE.finditer(text)]
+    # A filter, a prompt or a function of a template language: nothing here can tell its value.
+    return found or (["of a template"] if "{{" in text or "{%" in text else [])
 
 
 def text_of(value: Any) -> str:
