@@ -89,6 +89,9 @@ def test_at_mistake(text: str) -> None:
         ("cookie:sid", answer(b"", 302, ("a=b; Path=/", "sid=abc; HttpOnly; Path=/; SameSite=Lax"))),
         ("cookie:sid", answer(b"", 204, ("sid=old", "sid=abc; expires=Fri, 27 Nov 2099 19:00:00 GMT"))),
         ("/token", answer({"token": "abc"}, 201)),
+        ("cookie:sid", answer(b"", 200, ("sid=abc; Secure; HttpOnly; Partitioned; Priority=High",))),
+        ("cookie:sid", answer(b"", 200, ("sid=abc", "sid=; Domain=example.com; Max-Age=0"))),
+        ("cookie:sid", answer(b"", 200, ("sid=abc; expires=Wed, 21 Oct 0000 07:28:00 -9999",))),
     ],
 )
 def test_found(at: str, said: Answer) -> None:
@@ -111,6 +114,8 @@ def test_found(at: str, said: Answer) -> None:
         (answer(b"[" * 100_000), {}, "no_login_token", True),
         (answer(b"", 302, Location="https://canary.example/"), {}, "redirect", True),
         (answer(b"", 200, ("sid=; Max-Age=0",)), {"TOKEN_AT": "cookie:sid"}, "no_login_token", True),
+        (answer(b"", 200, ("sid=deleted; Max-Age=0",)), {"TOKEN_AT": "cookie:sid"}, "no_login_token", True),
+        (answer({"token": "a", "in": 0}), {"EXPIRES_IN_AT": "/in"}, "expired", False),
         (answer(b"", 200, ("other=canary",)), {"TOKEN_AT": "cookie:sid"}, "no_login_token", True),
         (answer({"error": "canary"}, 401), {}, "http_401", True),
         (answer({}, 429, Retry_After="7"), {}, "http_429", False),

@@ -6,7 +6,6 @@ No text of the server's goes into a reason: it may write anything there, a piece
 import json
 import re
 from datetime import UTC, datetime
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote_plus
 
@@ -86,7 +85,7 @@ def read_login(answer: Answer, request: TokenRequest, asked_at: float) -> Access
     redirects = 300 <= status < 400 and at.where != "body"
     if not (200 <= status < 300 or redirects):
         raise refusal(answer, json_object(answer.body), request, asked_at)
-    value = _found(answer, at)
+    value = _found(answer, at, asked_at)
     if value is None:
         what = f"{request.server_url} answered {status} without TOKEN_AT={request.value('TOKEN_AT')}"
         raise NoToken("no_login_token", f"{what}, as many do where a login is refused", lasting=True)
@@ -103,13 +102,18 @@ def read_login(answer: Answer, request: TokenRequest, asked_at: float) -> Access
 
 def _lifetime(answer: Answer, request: TokenRequest, at: At, value: str, asked_at: float) -> float:
     """Seconds: what the answer says where the file tells to look, else LIFETIME, else what the token says of itself."""
-    if (place := request.value("EXPIRES_IN_AT")) and (said := jwt_claims.number(_found(answer, parse_at(place)))):
-        return said
-    if (place := request.value("EXPIRES_AT")) and (moment := _moment(_found(answer, parse_at(place)))) is not None:
-        return moment - asked_at
+    if place := request.value("EXPIRES_IN_AT"):
+        said = jwt_claims.number(_found(answer, parse_at(place), asked_at))
+        if said is not None:
+            return said
+    if place := request.value("EXPIRES_AT"):
+        moment = _moment(_found(answer, parse_at(place), asked_at))
+        if moment is not None:
+            return moment - asked_at
     if lifetime := request.value("LIFETIME"):
         return float(lifetime)
-    if at.where == "cookie" and (left := _cookie_lifetime(answer, at.name, asked_at)) is not None:
+    cookie = _cookie(answer, at.name, asked_at) if at.where == "cookie" else None
+    if cookie is not None and (left := _cookie_lifetime(cookie, asked_at)) is not None:
         return left
     return lifetime_of(jwt_claims.read(value), asked_at)
 
@@ -127,12 +131,12 @@ def _moment(value: object) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _found(answer: Answer, at: At) -> Any:
+def _found(answer: Answer, at: At, asked_at: float) -> Any:
     if at.where == "header":
         return answer.headers.get(at.name)
     if at.where == "cookie":
-        cookie = _cookie(answer, at.name)
-        return cookie.value or None if cookie is not None else None
+        cookie = _cookie(answer, at.name, asked_at)
+        return cookie[""] if cookie is not None else None
     found: Any = json_object(answer.body)
     for step in at.name.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
@@ -143,21 +147,28 @@ def _found(answer: Answer, at: At) -> Any:
     return found
 
 
-def _cookie(answer: Answer, name: str) -> Any:
-    """The last one of this name counts, as in browsers (RFC 6265 section 5.3)."""
+def _cookie(answer: Answer, name: str, asked_at: float) -> dict[str, str] | None:
+    """The last cookie of this name that is not taken away; its value is at the key "" (RFC 6265 section 5.2).
+
+    By hand: http.cookies drops a whole header for an attribute that it does not know, such as Partitioned.
+    """
     found = None
     for header in answer.cookies:
-        try:
-            found = SimpleCookie(header).get(name) or found
-        except CookieError:
+        pair, *attributes = header.split(";")
+        own, _, value = pair.strip().partition("=")
+        if own.strip() != name:
             continue
+        split = (one.strip().partition("=")[::2] for one in attributes)
+        cookie = {**{key.strip().lower(): text.strip() for key, text in split}, "": value.strip().strip('"')}
+        left = _cookie_lifetime(cookie, asked_at)
+        if cookie[""] and (left is None or left > 0):
+            found = cookie
     return found
 
 
-def _cookie_lifetime(answer: Answer, name: str, asked_at: float) -> float | None:
+def _cookie_lifetime(cookie: dict[str, str], asked_at: float) -> float | None:
     """Seconds; None where it says nothing (RFC 6265 section 5.3)."""
-    cookie = _cookie(answer, name)
-    if (seconds := jwt_claims.number(cookie["max-age"] or None)) is not None:
+    if (seconds := jwt_claims.number(cookie.get("max-age"))) is not None:
         return seconds
-    moment = http_date(cookie["expires"]) if cookie["expires"] else None
+    moment = http_date(cookie.get("expires", ""))
     return moment - asked_at if moment is not None else None
