@@ -56,7 +56,7 @@ def diagnosed(stage: Stage, curl: Curl, url: str, *options: str) -> dict[str, An
          "the token has expired by the API's clock, which is 2 h ahead of this machine's"),
         ({}, -2.5 * HOUR, "read", "clock",
          "the token is not valid yet by the API's clock, which is 2 h behind this machine's"),
-        ({}, 0, "dpop", "dpop", "the API wants a DPoP proof with the token, which this add-on does not make"),
+        ({}, 0, "dpop", "dpop", "the API wants a DPoP proof with the token"),
         ({"acr": "pwd"}, 0, "step-up", "step_up",
          "the API wants a person's login with acr urn:mfa (the token has pwd) and at most 5 min ago"),
         ({}, 0, "basic", "scheme", "the API asks for Basic, and the token goes as Bearer"),
