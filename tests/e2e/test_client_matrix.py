@@ -12,6 +12,9 @@ from tests.e2e.matrix.clients import CLIENT_ROWS, UNTRUSTED, WAYS, Client, lacks
 from tests.e2e.matrix.stage import Column, Matrix, case_name
 from tests.reporting import CLIENT
 
+# The first test of a column runs more than a hundred clients, half of which start a runtime of their own.
+pytestmark = pytest.mark.timeout(600)
+
 _VERIFIED = (
     *("curl", "wget", "git: clone, push", "npm", "Python: requests", "Python: httpx", "Node 24: fetch"),
     *("Go: net/http", "Ruby: net/http", "Perl: LWP"),
