@@ -5,6 +5,7 @@ import click
 from credential_injector import __version__
 from credential_injector.cli.check import check
 from credential_injector.cli.env import env
+from credential_injector.cli.envoy import envoy
 from credential_injector.cli.explain import explain
 from credential_injector.cli.import_ import import_
 from credential_injector.cli.init import init
@@ -17,7 +18,7 @@ from credential_injector.cli.report import report
 from credential_injector.cli.run import run
 from credential_injector.cli.token import token
 
-_COMMANDS = (check, dump, env, explain, import_, init, learn, login, path, redact, report, run, token, web)
+_COMMANDS = (check, dump, env, envoy, explain, import_, init, learn, login, path, redact, report, run, token, web)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_COMMANDS)

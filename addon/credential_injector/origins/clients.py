@@ -12,7 +12,7 @@ _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"
 
 def admission(text: str) -> Callable[[str], bool]:
     """Read networks (CIDR or `loopback`, comma-separated) into a test of a client's address. Raises ValueError."""
-    networks = _networks(text)
+    networks = parse_networks(text)
 
     @lru_cache(maxsize=1024)
     def admits(address: str) -> bool:
@@ -29,7 +29,7 @@ def admission(text: str) -> Callable[[str], bool]:
 
 def admits_everybody(text: str) -> bool:
     """Whether these networks hold every IPv4 or every IPv6 address. Raises ValueError."""
-    networks = _networks(text)
+    networks = parse_networks(text)
     v4 = [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
     v6 = [network for network in networks if isinstance(network, ipaddress.IPv6Network)]
     everything = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
@@ -53,7 +53,8 @@ def _items(text: str) -> list[str]:
     return [item for item in map(str.strip, text.split(",")) if item]
 
 
-def _networks(text: str) -> list[Network]:
+def parse_networks(text: str) -> list[Network]:
+    """Read networks (CIDR or `loopback`, comma-separated); a process is none of them. Raises ValueError."""
     networks: list[Network] = []
     for item in _items(text):
         if item.startswith(_PROCESS):

@@ -37,7 +37,9 @@ Preload = Callable[[Callable[[], bool]], Coroutine[None, None, None]]
 class Routes:
     """The environments in use: none, before `load`."""
 
-    def __init__(self, provider: Provider | None = None) -> None:
+    def __init__(self, provider: Provider | None = None, changed: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called when other environments are in use."""
+        self._changed = changed
         self.mistakes: tuple[str, ...] = ()
         """In changed files, which are therefore not in use yet."""
         self.provider = provider or Provider()
@@ -195,6 +197,7 @@ class Routes:
         self._counts |= table.counts
         self.published(table.endpoints - before.endpoints)
         route_table.log_changes(table, self._folder)
+        self._changed()
 
     # --- What is told of token requests: tokens.provider.Watcher ------------------------------------------------------
 

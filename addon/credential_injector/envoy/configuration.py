@@ -1,0 +1,79 @@
+"""A set of environments -> the files of Envoy's configuration. Pure."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from credential_injector.environments.environment import Environment
+from credential_injector.envoy import bootstrap, limits, listeners, routes, servers
+from credential_injector.envoy.listeners import Address, Reverse
+from credential_injector.envoy.paths import Paths
+from credential_injector.envoy.sites import Site, sites
+from credential_injector.envoy.typed import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user asks for."""
+
+    listen: Address
+    reverse: tuple[Reverse, ...] = ()
+    clients: tuple[Message, ...] = ()
+    admin_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The files that change with the environments, in the order in which Envoy may read them."""
+
+    files: dict[str, Message] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+    """What Envoy does not do, a line each."""
+
+
+def build(
+    environments: Sequence[Environment], wanted: Wanted, paths: Paths, certificate: Callable[[Site], str]
+) -> Configuration:
+    """The configuration for these environments. `certificate` makes a site's file. Raises ValueError."""
+    found = sites(environments)
+    lacks = [f"{one.name}: {line}" for one in environments for line in limits.lacks(one)]
+    clusters = [servers.anywhere()]
+    listening = [listeners.forward(wanted.listen, wanted.clients, paths)]
+    for site in found:
+        trusted = next((paths.of(f"trusted-{one.name}.pem") for one in site.environments if one.transport.ca), None)
+        clusters += [servers.of(site, trusted or paths.of("trusted.pem")), servers.inside(listeners.inside(site))]
+        listening.append(listeners.of(site, certificate(site) if site.is_tls else "", paths))
+    listening += [
+        listeners.reverse(one, _site_of(one, environments, found), wanted.clients, paths) for one in wanted.reverse
+    ]
+    files = {
+        paths.of("clusters.json"): bootstrap.resources(clusters),
+        paths.of("listeners.json"): bootstrap.resources(listening),
+        paths.of("routes.json"): bootstrap.resources([listeners.forward_routes(found)]),
+    }
+    return Configuration(files, tuple(lacks))
+
+
+def start(lacks: Sequence[str], admin_port: int, paths: Paths) -> str:
+    """The file with which Envoy starts: YAML, with what it does not do as comments."""
+    lines = [
+        "Written by credential-injector envoy, which keeps the files it names fresh while it runs.",
+        f"Start: envoy -c {paths.of('envoy.yaml')}",
+        "What Envoy does otherwise than mitmproxy with the add-on:",
+        *(f"- {line}" for line in (*limits.GENERAL, *lacks)),
+    ]
+    return bootstrap.commented(lines) + json.dumps(bootstrap.bootstrap(admin_port, paths), indent=1) + "\n"
+
+
+def _site_of(reverse: Reverse, environments: Sequence[Environment], found: Sequence[Site]) -> Site:
+    environment = next((one for one in environments if one.name == reverse.environment), None)
+    if environment is None:
+        raise ValueError(f"--reverse {reverse.environment}: there is no such environment")
+    origin = next((one for one in environment.origins if not one.wildcard), None)
+    if origin is None:
+        raise ValueError(f"--reverse {reverse.environment}: HOST of {environment.file} names a wildcard only")
+    site = next(one for one in found if one.origin.base == origin.base)
+    if not routes.is_served(environment):
+        raise ValueError(f"--reverse {reverse.environment}: {limits.refusal(environment)}")
+    # Who has a listener of its own is not asked who it is.
+    return replace(site, claims=tuple(claim for claim in site.claims if claim.environment is environment))

@@ -1,0 +1,160 @@
+"""Environments -> an Envoy's folder, kept as the files and the tokens are."""
+
+import asyncio
+import logging
+from functools import partial
+
+from credential_injector.envoy import configuration, metrics
+from credential_injector.envoy.configuration import Wanted
+from credential_injector.envoy.feeder import Feeder
+from credential_injector.envoy.files import Files
+from credential_injector.envoy.metrics import Figures
+from credential_injector.envoy.refusals import Refusals
+from credential_injector.envoy.sites import Site
+from credential_injector.proxy.leaf import Authority
+from credential_injector.proxy.routes import Routes
+from credential_injector.threads import in_thread
+
+logger = logging.getLogger(__name__)
+
+FIRST_TOKENS = 15.0  # seconds that the start waits for tokens
+CERTIFICATES_FOR = 86400.0  # seconds after which leaf certificates are made anew: they live for a year
+TAKE_UP = 0.3  # seconds between the files of servers, listeners and routes, which name each other
+
+
+class Engine:
+    """Keeps the folder's files.
+
+    `changed` is set when the environments are others. `trusted` is the PEM text of those whom the APIs' certificates
+    may be from.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        changed: asyncio.Event,
+        *,
+        wanted: Wanted,
+        files: Files,
+        authority: Authority,
+        trusted: str,
+    ) -> None:
+        self.lacks: tuple[str, ...] = ()
+        """What Envoy does not do for these environments."""
+        self._routes = routes
+        self._wanted = wanted
+        self._files = files
+        self._authority = authority
+        self._trusted = trusted
+        self._certificates: dict[str, str] = {}
+        self._feeders: dict[str, Feeder] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._refusals: Refusals | None = None
+        self._changed = changed
+
+    async def begin(self) -> None:
+        """Write all files; tokens as far as they come soon. Raises OSError and ValueError."""
+        self._files.make()
+        self._refusals = Refusals(self._files.paths.refusals, self._refused)
+        self._files.write(self._files.paths.of("trusted.pem"), self._trusted)
+        await self.follow()
+        self._files.write(
+            self._files.paths.of("envoy.yaml"),
+            configuration.start(self.lacks, self._wanted.admin_port, self._files.paths),
+        )
+        waits = [asyncio.create_task(feeder.written.wait()) for feeder in self._feeders.values()]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=FIRST_TOKENS)
+            for task in late:
+                task.cancel()
+
+    async def run(self) -> None:
+        """Follow the environments until it is cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(CERTIFICATES_FOR):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._certificates = {}
+            self._changed.clear()
+            try:
+                await self.follow()
+            except ValueError as error:
+                logger.error(f"{error}; keeping the previous configuration")
+            except OSError as error:
+                logger.error(f"the folder {self._files.folder} cannot be written ({error.strerror}); it stays as it is")
+
+    async def follow(self) -> None:
+        """Write what the environments are now. Raises OSError and ValueError."""
+        routes = {name: self._routes.named(name) for name in self._routes.names()}
+        environments = [route.environment for route in routes.values() if route is not None]
+        built = await in_thread(
+            partial(configuration.build, environments, self._wanted, self._files.paths, self._certificate),
+            "configuration of Envoy",
+        )
+        self.lacks = built.lacks
+        for one in environments:
+            if one.transport.ca:
+                text = f"{self._trusted}\n{one.transport.ca}\n"
+                self._files.write(self._files.paths.of(f"trusted-{one.name}.pem"), text)
+        gone = self._feed()
+        for path, content in built.files.items():
+            if self._files.write(path, content):
+                await asyncio.sleep(TAKE_UP)
+        for feeder in gone:
+            feeder.end()
+
+    def end(self) -> None:
+        """Stop, and leave no token behind."""
+        if self._refusals is not None:
+            self._refusals.close()
+        for task in self._tasks.values():
+            task.cancel()
+        for feeder in self._feeders.values():
+            feeder.end()
+
+    def _feed(self) -> list[Feeder]:
+        """Feed each environment; returns the feeders that are not needed any more, whose files Envoy may still read."""
+        gone = []
+        for name in [*self._routes.names(), *self._feeders]:
+            route, feeder = self._routes.named(name), self._feeders.get(name)
+            if feeder is not None and (
+                route is None or route.environment != feeder.environment or route.source is not feeder.source
+            ):
+                self._tasks.pop(name).cancel()
+                del self._feeders[name]
+                if route is None:
+                    gone.append(feeder)
+            if route is not None and name not in self._feeders:
+                self._feeders[name] = feeder = Feeder(route.environment, route.source, self._files, self._tell_figures)
+                feeder.begin()
+                self._tasks[name] = asyncio.create_task(_kept(feeder), name=f"feeder of {name}")
+        return gone
+
+    def _refused(self, name: str, began: float) -> None:
+        if (feeder := self._feeders.get(name)) is not None:
+            feeder.refused(began)
+
+    def _tell_figures(self) -> None:
+        figures = []
+        for name, feeder in self._feeders.items():
+            route, token = self._routes.named(name), feeder.token
+            ends = token.expires_at if token is not None and token.expires_at != float("inf") else None
+            requests = route.counts.token_requests if route is not None else 0
+            figures.append(Figures(name, requests, feeder.failures, ends, token is not None))
+        self._files.write(self._files.paths.of("metrics.prom"), metrics.text(figures))
+
+    def _certificate(self, site: Site) -> str:
+        path = self._certificates.get(site.name)
+        if path is None:
+            path = self._files.paths.certificate(len(self._certificates))
+            self._files.write(path, self._authority.leaf(site.host.strip("[]"), is_address=site.is_address))
+            self._certificates[site.name] = path
+        return path
+
+
+async def _kept(feeder: Feeder) -> None:
+    try:
+        await feeder.run()
+    except OSError as error:
+        logger.error(f"{feeder.environment.name}: its files cannot be written ({error.strerror}); no token is renewed")

@@ -1,0 +1,68 @@
+"""The files in Envoy's folder. The only module of this package that writes."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from credential_injector.envoy.paths import Paths
+from credential_injector.envoy.typed import Message
+
+
+class Files:
+    """A folder that this user alone may read, and the members of a group if one is given."""
+
+    def __init__(self, folder: Path, *, group: int | None = None) -> None:
+        self.folder = folder
+        self.paths = Paths(str(folder))
+        self._group = group
+        self._made: set[Path] = set()
+
+    def make(self) -> None:
+        """Make the folder and the pipe. Raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._protect(self.folder, 0o700)
+        pipe = Path(self.paths.refusals)
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe, 0o600)
+        self._protect(pipe, 0o600, writes=True)
+        self._made.add(pipe)
+
+    def write(self, path: str, content: Message | str) -> bool:
+        """Replace a file as a whole. Returns whether it says something else now. Raises OSError."""
+        file, text = Path(path), content if isinstance(content, str) else json.dumps(content, indent=1) + "\n"
+        with suppress(OSError, UnicodeDecodeError):
+            if file.read_text("utf-8") == text:
+                self._made.add(file)
+                return False
+        beside = file.with_name(f".{file.name}.new")
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
+            new.write(text)
+        self._protect(beside, 0o600)
+        beside.replace(file)  # Envoy notices a file that is moved, and not one that is written
+        self._made.add(file)
+        return True
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files that nobody needs any more."""
+        for path in map(Path, paths):
+            with suppress(OSError):
+                path.unlink()
+            self._made.discard(path)
+
+    def end(self, *, folder: bool) -> None:
+        """Remove everything that was written, and the folder itself."""
+        if folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self.remove(list(map(str, self._made)))
+
+    def _protect(self, path: Path, mode: int, *, writes: bool = False) -> None:
+        """Give it this mode; the group gets what its owner has, but does not write."""
+        if self._group is not None:
+            os.chown(path, -1, self._group)
+            mode |= mode >> 3 & (0o060 if writes else 0o050)
+        path.chmod(mode)

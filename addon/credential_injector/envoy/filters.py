@@ -1,0 +1,130 @@
+"""The HTTP filters that put a site's credentials into requests. Pure."""
+
+from collections.abc import Iterable
+
+from credential_injector.environments.environment import Environment
+from credential_injector.envoy.paths import Paths
+from credential_injector.envoy.typed import Message, extension, from_file, typed, url
+
+NAME = "credential"
+"""What each file of a credential names it."""
+
+
+def of(environments: Iterable[Environment], paths: Paths) -> list[Message]:
+    """Those of these environments. All are off, until a route turns on the ones of its environment."""
+    return [one for environment in environments for one in _of_one(environment, paths)]
+
+
+def _of_one(environment: Environment, paths: Paths) -> list[Message]:
+    name = environment.name
+    passes = environment.without_token == "pass"  # noqa: S105 - a word of WITHOUT_TOKEN's
+    until = {
+        "name": _until(name),
+        "disabled": True,
+        "config_discovery": {"config_source": from_file(paths.until(name)), "type_urls": [url("Rbac")]},
+    }
+    secrets = [(environment.header, paths.token(name))]
+    secrets += [(header, paths.header(name, header)) for header, _ in environment.extra_headers]
+    return [
+        until,
+        *(
+            {
+                **extension(
+                    _injector(name, header),
+                    "CredentialInjector",
+                    overwrite=True,
+                    allow_request_without_credential=passes,
+                    credential=extension(
+                        "envoy.http.injected_credentials.generic",
+                        "Generic",
+                        header=header,
+                        credential={"name": NAME, "sds_config": from_file(path)},
+                    ),
+                ),
+                "disabled": True,
+            }
+            for header, path in secrets
+        ),
+    ]
+
+
+def _until(environment: str) -> str:
+    return f"{environment} until"
+
+
+def _injector(environment: str, header: str) -> str:
+    return f"{environment} {header}"
+
+
+def turned_on(environment: Environment) -> Message:
+    """What a route says, to put an environment's credential into its requests."""
+    on = typed("FilterConfig", config={})
+    headers = [environment.header, *(header for header, _ in environment.extra_headers)]
+    names = [_until(environment.name), *(_injector(environment.name, header) for header in headers)]
+    return dict.fromkeys(names, on)
+
+
+def agreement() -> Message:
+    """Blocks a request whose Host is another than that of TLS and of CONNECT, where a wildcard lets in several."""
+    host = _select("request", "host")
+    same = _call(
+        "_&&_",
+        _call("startsWith", _select("connection", "requested_server_name"), target=host),
+        _call(
+            "_||_",
+            _call("_==_", host, _connected()),
+            _call("_==_", _call("_+_", host, _constant(":443")), _connected()),
+        ),
+    )
+    return extension("agreement", "Rbac", matcher=allows(same))
+
+
+def _connected() -> Message:
+    return _call("_[_]", _identifier("filter_state"), _constant("connect"))
+
+
+def lives_until(environment: str, time: str) -> Message:
+    """Lets requests pass until then (RFC 3339), so that nothing has to be alive for a token to end."""
+    return extension(
+        _until(environment),
+        "Rbac",
+        matcher=allows(_call("_<_", _select("request", "time"), _call("timestamp", _constant(time)))),
+    )
+
+
+def allows(expression: Message) -> Message:
+    """A matcher for RBAC that lets pass what the expression (CEL) holds for."""
+
+    def action(name: str, what: str) -> Message:
+        return {"action": extension(name, "Action", name=name, action=what)}
+
+    predicate = {
+        "single_predicate": {
+            "input": extension("attributes", "CelMatchInput"),
+            "custom_match": extension("expression", "CelMatcher", expr_match={"cel_expr_parsed": {"expr": expression}}),
+        }
+    }
+    return {
+        "matcher_list": {"matchers": [{"predicate": predicate, "on_match": action("holds", "ALLOW")}]},
+        "on_no_match": action("ended", "DENY"),
+    }
+
+
+# Of RBAC's matcher Envoy takes expressions in their parsed form only (cel.expr.ParsedExpr; 1.40).
+
+
+def _identifier(name: str) -> Message:
+    return {"ident_expr": {"name": name}}
+
+
+def _select(name: str, field: str) -> Message:
+    return {"select_expr": {"operand": _identifier(name), "field": field}}
+
+
+def _constant(text: str) -> Message:
+    return {"const_expr": {"string_value": text}}
+
+
+def _call(function: str, *arguments: Message, target: Message | None = None) -> Message:
+    call: Message = {"function": function, "args": list(arguments)}
+    return {"call_expr": call if target is None else {**call, "target": target}}

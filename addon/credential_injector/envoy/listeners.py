@@ -1,0 +1,254 @@
+"""Where Envoy listens: the proxy, a listener of its own for each site behind it, and reverse proxies. Pure."""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from credential_injector.envoy import filters, routes, servers
+from credential_injector.envoy.paths import Paths
+from credential_injector.envoy.sites import Site
+from credential_injector.envoy.typed import Message, extension, from_file, typed
+from credential_injector.origins.hosts import is_loopback
+
+FORWARD = "proxy"
+_IDLE = "3600s"  # an event stream may be silent for long
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def message(self) -> Message:
+        """As Envoy takes it."""
+        return {"socket_address": {"address": self.host, "port_value": self.port}}
+
+
+class Reverse(NamedTuple):
+    """A listener for programs that have a base URL and know no proxy."""
+
+    environment: str
+    address: Address
+
+    @property
+    def names(self) -> list[str]:
+        """What a client's Host may say: no name that somebody else's DNS may lead here."""
+        port = self.address.port
+        hosts = [str(self.address).rpartition(":")[0]]
+        if is_loopback(self.address.host.strip("[]")):
+            hosts += ["localhost", "127.0.0.1", "[::1]"]
+        return [name for host in dict.fromkeys(hosts) for name in (f"{host}:{port}", *([host] if port == 80 else []))]
+
+
+def inside(site: Site) -> str:
+    """The name of a site's own listener."""
+    return f"inside {site.name}"
+
+
+def forward(address: Address, clients: Iterable[Message], paths: Paths) -> Message:
+    """The proxy. What its routes are comes from a file, so that no connection ends when they change."""
+    connected = extension(
+        "connected",
+        "SetFilterState",
+        on_request_headers=[
+            {
+                "object_key": "connect",
+                "factory_key": "envoy.string",
+                "format_string": {"text_format_source": {"inline_string": "%REQ(:AUTHORITY)%"}},
+                "shared_with_upstream": "TRANSITIVE",
+            }
+        ],
+    )
+    return _listener(
+        FORWARD,
+        _manager(
+            "proxy",
+            {"rds": {"config_source": from_file(paths.of("routes.json")), "route_config_name": FORWARD}},
+            [connected, servers.looked_up()],
+            upgrade_configs=[{"upgrade_type": "CONNECT"}, {"upgrade_type": "websocket"}],
+        ),
+        address=address,
+        clients=clients,
+    )
+
+
+def forward_routes(sites: Sequence[Site]) -> Message:
+    """Where the proxy leads requests: those to a site to its own listener, all others on."""
+    connect = {"upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}], "timeout": "0s"}
+    hosts = []
+    for site in sites:
+        to = {"cluster": inside(site), "timeout": "0s"}
+        led = [{"match": {"connect_matcher": {}}, "route": {**to, **connect}}]
+        if not site.is_tls:
+            led.append({"match": {"prefix": ""}, "route": to})
+        hosts.append({"name": site.name, "domains": site.names if not site.is_tls else [site.authority], "routes": led})
+    to = {"cluster": servers.ANYWHERE, "timeout": "0s"}
+    removed = ["x-forwarded-proto"]
+    others = [
+        {"match": {"connect_matcher": {}}, "route": {**to, **connect}},
+        # A client that wants TLS without a CONNECT, which Envoy would send on in clear.
+        routes.answer(
+            routes.Where({"prefix": ""}).and_headers({"name": ":scheme", "string_match": {"exact": "https"}}),
+            "request blocked: it asks the proxy for an https URL without CONNECT; use a client that sends CONNECT",
+        ),
+        {"match": {"prefix": ""}, "route": to, "request_headers_to_remove": removed},
+    ]
+    hosts.append({"name": "any", "domains": ["*"], "routes": others})
+    return typed("RouteConfiguration", name=FORWARD, virtual_hosts=hosts)
+
+
+def of(site: Site, certificate: str, paths: Paths) -> Message:
+    """A site's own listener: it opens TLS, and puts the credential in."""
+    way = routes.Way(site.name)
+    hosts = [
+        {"name": site.name, "domains": site.names, "routes": routes.of(site, way)},
+        {"name": "elsewhere", "domains": ["*"], "routes": routes.elsewhere(site, way)},
+    ]
+    before = [filters.agreement(), servers.looked_up()] if site.origin.wildcard else []
+    manager = _site_manager(site, hosts, before, paths)
+    if not site.is_tls:
+        return typed("Listener", name=inside(site), internal_listener={}, filter_chains=[_chain(manager)])
+    tls = extension(
+        "envoy.transport_sockets.tls",
+        "DownstreamTls",
+        common_tls_context={
+            "alpn_protocols": ["h2", "http/1.1"],
+            "tls_certificates": [
+                {"certificate_chain": {"filename": certificate}, "private_key": {"filename": certificate}}
+            ],
+        },
+    )
+    match: Message = {"transport_protocol": "tls"}
+    if not site.is_address:  # RFC 6066 section 3: there is no SNI for an address
+        match["server_names"] = [site.host]
+    chain = {**_chain(manager), "transport_socket": tls, "filter_chain_match": match}
+    inspector = extension("envoy.filters.listener.tls_inspector", "TlsInspector")
+    return typed(
+        "Listener", name=inside(site), internal_listener={}, listener_filters=[inspector], filter_chains=[chain]
+    )
+
+
+def reverse(one: Reverse, site: Site, clients: Iterable[Message], paths: Paths) -> Message:
+    """A reverse proxy in front of a site."""
+    own = frozenset(f"http://{name}" for name in one.names)
+    host = site.authority if len(site.names) == 1 else site.host
+    way = routes.Way(site.name, own, host)
+    wrong = (
+        f"{one.environment}: request blocked: its Host is not one of {', '.join(one.names)}, so a page may have made it"
+    )
+    hosts = [
+        {"name": site.name, "domains": one.names, "routes": routes.of(site, way)},
+        {"name": "elsewhere", "domains": ["*"], "routes": [routes.answer(routes.Where({"prefix": ""}), wrong)]},
+    ]
+    manager = _site_manager(site, hosts, [], paths)
+    return _listener(f"reverse {one.environment}", manager, address=one.address, clients=clients)
+
+
+def networks(clients: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> list[Message]:
+    """Networks, as Envoy takes them."""
+    return [{"address_prefix": str(one.network_address), "prefix_len": one.prefixlen} for one in clients]
+
+
+def _listener(name: str, manager: Message, *, address: Address, clients: Iterable[Message]) -> Message:
+    """Whoever is not one of the clients is not served: no filter chain is theirs."""
+    chain = {**_chain(manager), "filter_chain_match": {"source_prefix_ranges": list(clients)}}
+    return typed("Listener", name=name, address=address.message, filter_chains=[chain])
+
+
+def _chain(manager: Message) -> Message:
+    return {"filters": [manager]}
+
+
+def _site_manager(site: Site, hosts: Sequence[Message], before: Sequence[Message], paths: Paths) -> Message:
+    served = [one for one in site.environments if routes.is_served(one)]
+    return _manager(
+        site.name,
+        {"route_config": {"name": site.name, "virtual_hosts": list(hosts)}},
+        [*before, *filters.of(served, paths)],
+        upgrade_configs=[{"upgrade_type": "websocket"}],
+        local_reply_config={"mappers": [one for each in served for one in _refusals(each.name, each.title, paths)]},
+        access_log=[_told_of_refusals(paths)],
+    )
+
+
+def _refusals(name: str, title: str, paths: Paths) -> list[Message]:
+    """The add-on's words for what Envoy answers where it has no credential."""
+    headers = [{"header": {"key": "Cache-Control", "value": "no-store"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    file = extension("envoy.formatter.file_content", "FileContent")
+    ended = (
+        f"{title}: request blocked: its token has ended, and no other one has come; if credential-injector envoy does"
+        " not run any more, start it again\n"
+    )
+    return [
+        {
+            "filter": _of_route(name, "failed_to_inject_credential"),
+            "status_code": 502,
+            "headers_to_add": headers,
+            "body_format_override": {
+                "content_type": "text/plain; charset=utf-8",
+                "text_format_source": {"inline_string": f"%FILE_CONTENT({paths.reason(name)})%"},
+                "formatters": [file],
+            },
+        },
+        {
+            "filter": _of_route(name, "rbac_access_denied_matched_policy[ended]"),
+            "status_code": 502,
+            "headers_to_add": headers,
+            "body_format_override": {
+                "content_type": "text/plain; charset=utf-8",
+                "text_format_source": {"inline_string": ended},
+            },
+        },
+    ]
+
+
+def _of_route(name: str, details: str) -> Message:
+    expression = f"xds.route_name == '{name}' && response.code_details == '{details}'"
+    return {
+        "extension_filter": extension(
+            "envoy.access_loggers.extension_filters.cel", "ExpressionFilter", expression=expression
+        )
+    }
+
+
+def _told_of_refusals(paths: Paths) -> Message:
+    """A line for each token that the API refuses: when the request began, and which environment's; no header."""
+    expression = "response.code_details == 'via_upstream' && (response.code == 401 || response.grpc_status == 16)"
+    return {
+        **extension(
+            "envoy.access_loggers.file",
+            "FileAccessLog",
+            path=paths.refusals,
+            log_format={"text_format_source": {"inline_string": "%START_TIME(%s.%6f)% %ROUTE_NAME%\n"}},
+        ),
+        "filter": {
+            "extension_filter": extension(
+                "envoy.access_loggers.extension_filters.cel", "ExpressionFilter", expression=expression
+            )
+        },
+    }
+
+
+def _manager(name: str, routing: Message, http_filters: Sequence[Message], **more: object) -> Message:
+    """What speaks HTTP. It adds and changes nothing that a server or a client would see."""
+    router = extension("envoy.filters.http.router", "Router", suppress_envoy_headers=True)
+    return extension(
+        "envoy.filters.network.http_connection_manager",
+        "HttpConnectionManager",
+        stat_prefix=name,
+        server_header_transformation="PASS_THROUGH",
+        generate_request_id=False,
+        skip_xff_append=True,
+        common_http_protocol_options={"idle_timeout": _IDLE},
+        stream_idle_timeout=_IDLE,
+        http_protocol_options={"allow_absolute_url": True},
+        http2_protocol_options={"allow_connect": True},
+        http_filters=[*http_filters, router],
+        **routing,
+        **more,
+    )

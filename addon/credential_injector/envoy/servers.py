@@ -1,0 +1,84 @@
+"""The servers as Envoy's clusters: how it connects to them. Pure."""
+
+from credential_injector.envoy.sites import Site
+from credential_injector.envoy.typed import Message, extension, typed
+
+ANYWHERE = "anywhere"
+"""The cluster of every host that no environment names."""
+
+_CACHE = {"name": "names", "dns_lookup_family": "V4_PREFERRED", "max_hosts": 65536}
+_CONNECT_TIMEOUT = "10s"
+
+
+def looked_up() -> Message:
+    """The HTTP filter that looks up the host of a request which goes anywhere."""
+    return extension("envoy.filters.http.dynamic_forward_proxy", "DynamicForwardProxy", dns_cache_config=_CACHE)
+
+
+def anywhere() -> Message:
+    """Any host, as the client names it."""
+    return typed("Cluster", name=ANYWHERE, **_looked_up_for_each_request())
+
+
+def of(site: Site, trusted: str) -> Message:
+    """A site's own server; `trusted` is the file of the authorities that may have issued its certificate."""
+    how = _looked_up_for_each_request() if site.origin.wildcard else _at(site)
+    # Idle connections are closed before most servers do.
+    http: Message = {"common_http_protocol_options": {"idle_timeout": "50s"}}
+    if site.is_tls:
+        http["auto_config"] = {"http2_protocol_options": {}}
+        how["transport_socket"] = _tls(site, trusted)
+    else:
+        http["explicit_http_config"] = {"http_protocol_options": {}}
+    if site.origin.wildcard and site.is_tls:
+        http["upstream_http_protocol_options"] = {"auto_sni": True, "auto_san_validation": True}
+    options = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed("HttpProtocolOptions", **http)}
+    return typed("Cluster", name=site.name, typed_extension_protocol_options=options, **how)
+
+
+def inside(listener: str) -> Message:
+    """One of Envoy's own internal listeners."""
+    return typed(
+        "Cluster",
+        name=listener,
+        load_assignment=_endpoint(listener, {"envoy_internal_address": {"server_listener_name": listener}}),
+        transport_socket=extension(
+            "envoy.transport_sockets.internal_upstream",
+            "InternalUpstream",
+            transport_socket=extension("envoy.transport_sockets.raw_buffer", "RawBuffer"),
+        ),
+    )
+
+
+def _at(site: Site) -> Message:
+    address = {"socket_address": {"address": site.origin.host, "port_value": site.origin.port}}
+    return {
+        "type": "STATIC" if site.is_address else "STRICT_DNS",
+        "dns_lookup_family": "V4_PREFERRED",
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "load_assignment": _endpoint(site.name, address),
+    }
+
+
+def _looked_up_for_each_request() -> Message:
+    return {
+        "lb_policy": "CLUSTER_PROVIDED",
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "cluster_type": extension("envoy.clusters.dynamic_forward_proxy", "DynamicCluster", dns_cache_config=_CACHE),
+    }
+
+
+def _endpoint(name: str, address: Message) -> Message:
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+
+
+def _tls(site: Site, trusted: str) -> Message:
+    validation: Message = {"trusted_ca": {"filename": trusted}}
+    host, more = site.origin.host, {}
+    if not site.origin.wildcard:
+        kind = "IP_ADDRESS" if site.is_address else "DNS"
+        validation["match_typed_subject_alt_names"] = [{"san_type": kind, "matcher": {"exact": host}}]
+        more = {} if site.is_address else {"sni": host}  # RFC 6066 section 3: an address is no name
+    return extension(
+        "envoy.transport_sockets.tls", "UpstreamTls", common_tls_context={"validation_context": validation}, **more
+    )

