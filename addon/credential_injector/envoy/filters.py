@@ -8,6 +8,13 @@ from credential_injector.envoy.typed import Message, extension, from_file, typed
 
 NAME = "credential"
 """What each file of a credential names it."""
+ENDED, NAMES_DIFFER = "ended", "names_differ"
+"""Why a filter here denies a request."""
+
+
+def denied(why: str) -> str:
+    """The response code details of such a request."""
+    return f"rbac_access_denied_matched_policy[{why}]"
 
 
 def of(environments: Iterable[Environment], paths: Paths) -> list[Message]:
@@ -72,11 +79,11 @@ def agreement() -> Message:
         _call("startsWith", _select("connection", "requested_server_name"), target=host),
         _call(
             "_||_",
-            _call("_==_", host, _connected()),
-            _call("_==_", _call("_+_", host, _constant(":443")), _connected()),
+            _call("_==_", _call("bytes", host), _connected()),
+            _call("_==_", _call("bytes", _call("_+_", host, _constant(":443"))), _connected()),
         ),
     )
-    return extension("agreement", "Rbac", matcher=allows(same))
+    return extension("agreement", "Rbac", matcher=_allows(same, NAMES_DIFFER))
 
 
 def _connected() -> Message:
@@ -85,15 +92,12 @@ def _connected() -> Message:
 
 def lives_until(environment: str, time: str) -> Message:
     """Lets requests pass until then (RFC 3339), so that nothing has to be alive for a token to end."""
-    return extension(
-        _until(environment),
-        "Rbac",
-        matcher=allows(_call("_<_", _select("request", "time"), _call("timestamp", _constant(time)))),
-    )
+    lives = _call("_<_", _select("request", "time"), _call("timestamp", _constant(time)))
+    return extension(_until(environment), "Rbac", matcher=_allows(lives, ENDED))
 
 
-def allows(expression: Message) -> Message:
-    """A matcher for RBAC that lets pass what the expression (CEL) holds for."""
+def _allows(expression: Message, otherwise: str) -> Message:
+    """A matcher for RBAC that lets pass what the expression (CEL) holds for; `otherwise` is told of all else."""
 
     def action(name: str, what: str) -> Message:
         return {"action": extension(name, "Action", name=name, action=what)}
@@ -106,7 +110,7 @@ def allows(expression: Message) -> Message:
     }
     return {
         "matcher_list": {"matchers": [{"predicate": predicate, "on_match": action("holds", "ALLOW")}]},
-        "on_no_match": action("ended", "DENY"),
+        "on_no_match": action(otherwise, "DENY"),
     }
 
 

@@ -171,44 +171,52 @@ def _site_manager(site: Site, hosts: Sequence[Message], before: Sequence[Message
         {"route_config": {"name": site.name, "virtual_hosts": list(hosts)}},
         [*before, *filters.of(served, paths)],
         upgrade_configs=[{"upgrade_type": "websocket"}],
-        local_reply_config={"mappers": [one for each in served for one in _refusals(each.name, each.title, paths)]},
+        local_reply_config={
+            "mappers": [_disagreement(), *(one for each in served for one in _refusals(each.name, each.title, paths))]
+        },
         access_log=[_told_of_refusals(paths)],
     )
 
 
 def _refusals(name: str, title: str, paths: Paths) -> list[Message]:
     """The add-on's words for what Envoy answers where it has no credential."""
-    headers = [{"header": {"key": "Cache-Control", "value": "no-store"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
-    file = extension("envoy.formatter.file_content", "FileContent")
     ended = (
         f"{title}: request blocked: its token has ended, and no other one has come; if credential-injector envoy does"
         " not run any more, start it again\n"
     )
-    return [
-        {
-            "filter": _of_route(name, "failed_to_inject_credential"),
-            "status_code": 502,
-            "headers_to_add": headers,
-            "body_format_override": {
-                "content_type": "text/plain; charset=utf-8",
-                "text_format_source": {"inline_string": f"%FILE_CONTENT({paths.reason(name)})%"},
-                "formatters": [file],
-            },
-        },
-        {
-            "filter": _of_route(name, "rbac_access_denied_matched_policy[ended]"),
-            "status_code": 502,
-            "headers_to_add": headers,
-            "body_format_override": {
-                "content_type": "text/plain; charset=utf-8",
-                "text_format_source": {"inline_string": ended},
-            },
-        },
-    ]
+    file = extension("envoy.formatter.file_content", "FileContent")
+    missing = _answer(
+        _of_route(name, "failed_to_inject_credential"), f"%FILE_CONTENT({paths.reason(name)})%", formatters=[file]
+    )
+    return [missing, _answer(_of_route(name, filters.denied(filters.ENDED)), ended)]
 
 
-def _of_route(name: str, details: str) -> Message:
-    expression = f"xds.route_name == '{name}' && response.code_details == '{details}'"
+def _disagreement() -> Message:
+    differ = f"response.code_details == '{filters.denied(filters.NAMES_DIFFER)}'"
+    return _answer(differ, "request blocked: its CONNECT, TLS and Host name different servers\n")
+
+
+def _answer(expression: str, text: str, **more: object) -> Message:
+    """A 502 with this text, for Envoy's own answers for which the expression (CEL) holds."""
+    return {
+        "filter": _where(expression),
+        "status_code": 502,
+        "headers_to_add": [
+            {"header": {"key": "Cache-Control", "value": "no-store"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ],
+        "body_format_override": {
+            "content_type": "text/plain; charset=utf-8",
+            "text_format_source": {"inline_string": text},
+            **more,
+        },
+    }
+
+
+def _of_route(name: str, details: str) -> str:
+    return f"xds.route_name == '{name}' && response.code_details == '{details}'"
+
+
+def _where(expression: str) -> Message:
     return {
         "extension_filter": extension(
             "envoy.access_loggers.extension_filters.cel", "ExpressionFilter", expression=expression
@@ -226,11 +234,7 @@ def _told_of_refusals(paths: Paths) -> Message:
             path=paths.refusals,
             log_format={"text_format_source": {"inline_string": "%START_TIME(%s.%6f)% %ROUTE_NAME%\n"}},
         ),
-        "filter": {
-            "extension_filter": extension(
-                "envoy.access_loggers.extension_filters.cel", "ExpressionFilter", expression=expression
-            )
-        },
+        "filter": _where(expression),
     }
 
 
