@@ -46,6 +46,15 @@ def secret(name: str, value: str) -> Message:
     return typed("Secret", name=name, generic_secret={"secret": {"inline_string": value}})
 
 
+def leaf(name: str, certificate: str, key: str) -> Message:
+    """A certificate and its key in PEM, as SDS has them."""
+    return typed(
+        "Secret",
+        name=name,
+        tls_certificate={"certificate_chain": {"inline_string": certificate}, "private_key": {"inline_string": key}},
+    )
+
+
 def extension_config(message: Message) -> Message:
     """A filter, as ECDS has it."""
     return typed("ExtensionConfig", **message)

@@ -39,17 +39,22 @@ def build(
     lacks = [f"{one.name}: {line}" for one in environments for line in limits.lacks(one)]
     clusters = [servers.anywhere()]
     listening = [listeners.forward(wanted.listen, wanted.clients, paths)]
+    routing = []
     for site in found:
-        trusted = next((paths.of(f"trusted-{one.name}.pem") for one in site.environments if one.transport.ca), None)
-        clusters += [servers.of(site, trusted or paths.of("trusted.pem")), servers.inside(listeners.inside(site))]
+        trusted = next((paths.trusted(one.transport.ca) for one in site.environments if one.transport.ca), "")
+        clusters += [servers.of(site, trusted or paths.trusted("")), servers.inside(listeners.inside(site))]
         listening.append(listeners.of(site, certificate(site) if site.is_tls else "", paths))
-    listening += [
-        listeners.reverse(one, _site_of(one, environments, found), wanted.clients, paths) for one in wanted.reverse
-    ]
+        routing.append(listeners.of_routes(site))
+    for one in wanted.reverse:
+        site = _site_of(one, environments, found)
+        listening.append(listeners.reverse(one, site, wanted.clients, paths))
+        routing.append(listeners.reverse_routes(one, site))
+    # A file comes before those that name what is in it.
     files = {
         paths.of("clusters.json"): bootstrap.resources(clusters),
+        **{paths.routes(one["name"]): bootstrap.resources([one]) for one in routing},
         paths.of("listeners.json"): bootstrap.resources(listening),
-        paths.of("routes.json"): bootstrap.resources([listeners.forward_routes(found)]),
+        paths.routes(listeners.FORWARD): bootstrap.resources([listeners.forward_routes(found)]),
     }
     return Configuration(files, tuple(lacks))
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from functools import partial
 
-from credential_injector.envoy import configuration, metrics
+from credential_injector.envoy import bootstrap, configuration, listeners, metrics
 from credential_injector.envoy.configuration import Wanted
 from credential_injector.envoy.feeder import Feeder
 from credential_injector.envoy.files import Files
@@ -56,7 +56,7 @@ class Engine:
         """Write all files; tokens as far as they come soon. Raises OSError and ValueError."""
         self._files.make()
         self._refusals = Refusals(self._files.paths.refusals, self._refused)
-        self._files.write(self._files.paths.of("trusted.pem"), self._trusted)
+        self._files.write(self._files.paths.trusted(""), self._trusted)
         await self.follow()
         self._files.write(
             self._files.paths.of("envoy.yaml"),
@@ -96,7 +96,7 @@ class Engine:
         for one in environments:
             if one.transport.ca:
                 text = f"{self._trusted}\n{one.transport.ca}\n"
-                self._files.write(self._files.paths.of(f"trusted-{one.name}.pem"), text)
+                self._files.write(self._files.paths.trusted(one.transport.ca), text)
         gone = self._feed()
         for path, content in built.files.items():
             if self._files.write(path, content):
@@ -148,7 +148,8 @@ class Engine:
         path = self._certificates.get(site.name)
         if path is None:
             path = self._files.paths.certificate(len(self._certificates))
-            self._files.write(path, self._authority.leaf(site.host.strip("[]"), is_address=site.is_address))
+            made = self._authority.leaf(site.host.strip("[]"), is_address=site.is_address)
+            self._files.write(path, bootstrap.resources([bootstrap.leaf(listeners.LEAF, *made)]))
             self._certificates[site.name] = path
         return path
 

@@ -11,6 +11,8 @@ from credential_injector.envoy.typed import Message, extension, from_file, typed
 from credential_injector.origins.hosts import is_loopback
 
 FORWARD = "proxy"
+LEAF = "leaf"
+"""What the file of each leaf certificate names it."""
 _IDLE = "3600s"  # an event stream may be silent for long
 
 
@@ -36,6 +38,11 @@ class Reverse(NamedTuple):
     address: Address
 
     @property
+    def name(self) -> str:
+        """The listener's."""
+        return f"reverse {self.environment}"
+
+    @property
     def names(self) -> list[str]:
         """What a client's Host may say: no name that somebody else's DNS may lead here."""
         port = self.address.port
@@ -51,7 +58,7 @@ def inside(site: Site) -> str:
 
 
 def forward(address: Address, clients: Iterable[Message], paths: Paths) -> Message:
-    """The proxy. What its routes are comes from a file, so that no connection ends when they change."""
+    """The proxy."""
     connected = extension(
         "connected",
         "SetFilterState",
@@ -67,8 +74,8 @@ def forward(address: Address, clients: Iterable[Message], paths: Paths) -> Messa
     return _listener(
         FORWARD,
         _manager(
-            "proxy",
-            {"rds": {"config_source": from_file(paths.of("routes.json")), "route_config_name": FORWARD}},
+            FORWARD,
+            paths,
             [connected, servers.looked_up()],
             upgrade_configs=[{"upgrade_type": "CONNECT"}, {"upgrade_type": "websocket"}],
         ),
@@ -104,13 +111,8 @@ def forward_routes(sites: Sequence[Site]) -> Message:
 
 def of(site: Site, certificate: str, paths: Paths) -> Message:
     """A site's own listener: it opens TLS, and puts the credential in."""
-    way = routes.Way(site.name)
-    hosts = [
-        {"name": site.name, "domains": site.names, "routes": routes.of(site, way)},
-        {"name": "elsewhere", "domains": ["*"], "routes": routes.elsewhere(site, way)},
-    ]
     before = [filters.agreement(), servers.looked_up()] if site.origin.wildcard else []
-    manager = _site_manager(site, hosts, before, paths)
+    manager = _site_manager(inside(site), site, before, paths)
     if not site.is_tls:
         return typed("Listener", name=inside(site), internal_listener={}, filter_chains=[_chain(manager)])
     tls = extension(
@@ -118,9 +120,7 @@ def of(site: Site, certificate: str, paths: Paths) -> Message:
         "DownstreamTls",
         common_tls_context={
             "alpn_protocols": ["h2", "http/1.1"],
-            "tls_certificates": [
-                {"certificate_chain": {"filename": certificate}, "private_key": {"filename": certificate}}
-            ],
+            "tls_certificate_sds_secret_configs": [{"name": LEAF, "sds_config": from_file(certificate)}],
         },
     )
     match: Message = {"transport_protocol": "tls"}
@@ -133,11 +133,25 @@ def of(site: Site, certificate: str, paths: Paths) -> Message:
     )
 
 
+def of_routes(site: Site) -> Message:
+    """The routes of a site's own listener."""
+    way = routes.Way(site.name)
+    hosts = [
+        {"name": site.name, "domains": site.names, "routes": routes.of(site, way)},
+        {"name": "elsewhere", "domains": ["*"], "routes": routes.elsewhere(site, way)},
+    ]
+    return typed("RouteConfiguration", name=inside(site), virtual_hosts=hosts)
+
+
 def reverse(one: Reverse, site: Site, clients: Iterable[Message], paths: Paths) -> Message:
     """A reverse proxy in front of a site."""
+    return _listener(one.name, _site_manager(one.name, site, [], paths), address=one.address, clients=clients)
+
+
+def reverse_routes(one: Reverse, site: Site) -> Message:
+    """The routes of a reverse proxy."""
     own = frozenset(f"http://{name}" for name in one.names)
-    host = site.authority if len(site.names) == 1 else site.host
-    way = routes.Way(site.name, own, host)
+    way = routes.Way(site.name, own, site.authority if len(site.names) == 1 else site.host)
     wrong = (
         f"{one.environment}: request blocked: its Host is not one of {', '.join(one.names)}, so a page may have made it"
     )
@@ -145,8 +159,7 @@ def reverse(one: Reverse, site: Site, clients: Iterable[Message], paths: Paths) 
         {"name": site.name, "domains": one.names, "routes": routes.of(site, way)},
         {"name": "elsewhere", "domains": ["*"], "routes": [routes.answer(routes.Where({"prefix": ""}), wrong)]},
     ]
-    manager = _site_manager(site, hosts, [], paths)
-    return _listener(f"reverse {one.environment}", manager, address=one.address, clients=clients)
+    return typed("RouteConfiguration", name=one.name, virtual_hosts=hosts)
 
 
 def networks(clients: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> list[Message]:
@@ -164,11 +177,11 @@ def _chain(manager: Message) -> Message:
     return {"filters": [manager]}
 
 
-def _site_manager(site: Site, hosts: Sequence[Message], before: Sequence[Message], paths: Paths) -> Message:
+def _site_manager(name: str, site: Site, before: Sequence[Message], paths: Paths) -> Message:
     served = [one for one in site.environments if routes.is_served(one)]
     return _manager(
-        site.name,
-        {"route_config": {"name": site.name, "virtual_hosts": list(hosts)}},
+        name,
+        paths,
         [*before, *filters.of(served, paths)],
         upgrade_configs=[{"upgrade_type": "websocket"}],
         local_reply_config={
@@ -238,8 +251,11 @@ def _told_of_refusals(paths: Paths) -> Message:
     }
 
 
-def _manager(name: str, routing: Message, http_filters: Sequence[Message], **more: object) -> Message:
-    """What speaks HTTP. It adds and changes nothing that a server or a client would see."""
+def _manager(name: str, paths: Paths, http_filters: Sequence[Message], **more: object) -> Message:
+    """What speaks HTTP. It adds and changes nothing that a server or a client would see.
+
+    Its routes come from a file of their own, so that no connection ends when they change.
+    """
     router = extension("envoy.filters.http.router", "Router", suppress_envoy_headers=True)
     return extension(
         "envoy.filters.network.http_connection_manager",
@@ -253,6 +269,6 @@ def _manager(name: str, routing: Message, http_filters: Sequence[Message], **mor
         http_protocol_options={"allow_absolute_url": True},
         http2_protocol_options={"allow_connect": True},
         http_filters=[*http_filters, router],
-        **routing,
+        rds={"config_source": from_file(paths.routes(name)), "route_config_name": name},
         **more,
     )

@@ -1,6 +1,8 @@
 """The names of the files in Envoy's folder. Pure."""
 
+import re
 from dataclasses import dataclass
+from hashlib import sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,16 @@ class Paths:
         return self.of(f"reason-{environment}.txt")
 
     def certificate(self, number: int) -> str:
-        """A leaf certificate with its key."""
-        return self.of(f"leaf-{number}.pem")
+        """A leaf certificate with its key: an SDS file."""
+        return self.of(f"leaf-{number}.json")
+
+    def trusted(self, authorities: str) -> str:
+        """Whom an API's certificate may be from, beside those of the system. Envoy reads such a file once."""
+        return self.of(f"trusted-{sha256(authorities.encode()).hexdigest()[:12]}.pem" if authorities else "trusted.pem")
+
+    def routes(self, listener: str) -> str:
+        """A listener's routes: an RDS file."""
+        return self.of(f"routes-{re.sub('[^A-Za-z0-9.-]+', '_', listener)}.json")
 
     @property
     def refusals(self) -> str:

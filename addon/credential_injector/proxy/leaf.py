@@ -25,7 +25,7 @@ class Authority:
         self.file = confdir / f"{CONF_BASENAME}-ca-cert.pem"
         """What clients must trust."""
 
-    def leaf(self, host: str, *, is_address: bool) -> str:
+    def leaf(self, host: str, *, is_address: bool) -> tuple[str, str]:
         """A certificate for a host or `*.` and a host, and its key, in PEM.
 
         The key is its own: mitmproxy's leaves have the CA's, and whoever could read one could sign any other.
@@ -53,4 +53,4 @@ class Authority:
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return certificate.public_bytes(serialization.Encoding.PEM).decode() + secret.decode()
+        return certificate.public_bytes(serialization.Encoding.PEM).decode(), secret.decode()
