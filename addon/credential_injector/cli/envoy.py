@@ -161,7 +161,8 @@ class _Command:
         finally:
             engine.end()
             routes.close()
-            self._files.end(folder=False)
+            if not self.config_only:
+                self._files.end()
 
     def _tell_lacks(self, lacks: Sequence[str]) -> bool:
         """Say what Envoy does not do. Returns whether that is a reason not to start."""

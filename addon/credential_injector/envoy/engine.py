@@ -4,13 +4,14 @@ import asyncio
 import logging
 from functools import partial
 
-from credential_injector.envoy import bootstrap, configuration, listeners, metrics
+from credential_injector.envoy import bootstrap, configuration, filters, listeners, metrics
 from credential_injector.envoy.configuration import Wanted
 from credential_injector.envoy.feeder import Feeder
 from credential_injector.envoy.files import Files
 from credential_injector.envoy.metrics import Figures
 from credential_injector.envoy.refusals import Refusals
 from credential_injector.envoy.sites import Site
+from credential_injector.envoy.typed import Message
 from credential_injector.proxy.leaf import Authority
 from credential_injector.proxy.routes import Routes
 from credential_injector.threads import in_thread
@@ -51,10 +52,14 @@ class Engine:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._refusals: Refusals | None = None
         self._changed = changed
+        self._written: dict[str, Message] = {}
+        """The files of the configuration that Envoy has."""
 
     async def begin(self) -> None:
         """Write all files; tokens as far as they come soon. Raises OSError and ValueError."""
         self._files.make()
+        for path in self._files.left_of_secrets():  # of a run that was killed
+            self._files.write(path, bootstrap.resources([bootstrap.secret(filters.NAME, "")]))
         self._refusals = Refusals(self._files.paths.refusals, self._refused)
         self._files.write(self._files.paths.trusted(""), self._trusted)
         await self.follow()
@@ -62,11 +67,6 @@ class Engine:
             self._files.paths.of("envoy.yaml"),
             configuration.start(self.lacks, self._wanted.admin_port, self._files.paths),
         )
-        waits = [asyncio.create_task(feeder.written.wait()) for feeder in self._feeders.values()]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=FIRST_TOKENS)
-            for task in late:
-                task.cancel()
 
     async def run(self) -> None:
         """Follow the environments until it is cancelled."""
@@ -86,8 +86,7 @@ class Engine:
 
     async def follow(self) -> None:
         """Write what the environments are now. Raises OSError and ValueError."""
-        routes = {name: self._routes.named(name) for name in self._routes.names()}
-        environments = [route.environment for route in routes.values() if route is not None]
+        environments = [route.environment for name in self._routes.names() if (route := self._routes.named(name))]
         built = await in_thread(
             partial(configuration.build, environments, self._wanted, self._files.paths, self._certificate),
             "configuration of Envoy",
@@ -97,39 +96,54 @@ class Engine:
             if one.transport.ca:
                 text = f"{self._trusted}\n{one.transport.ca}\n"
                 self._files.write(self._files.paths.trusted(one.transport.ca), text)
-        gone = self._feed()
+        # First what nobody may reach any more: a new token must not go where the file no longer says.
+        if gone := self._written.keys() - built.files.keys():
+            for path in gone:
+                (routing,) = self._written[path]["resources"]
+                self._files.write(path, bootstrap.resources([listeners.withdrawn(routing)]))
+            await asyncio.sleep(TAKE_UP)
+        await self._feed()
         for path, content in built.files.items():
             if self._files.write(path, content):
                 await asyncio.sleep(TAKE_UP)
-        for feeder in gone:
-            feeder.end()
+        self._written = built.files
 
     def end(self) -> None:
-        """Stop, and leave no token behind."""
+        """Stop. Whoever still runs with this folder gets no token from now on."""
         if self._refusals is not None:
             self._refusals.close()
-        for task in self._tasks.values():
-            task.cancel()
-        for feeder in self._feeders.values():
-            feeder.end()
+        for name in list(self._feeders):
+            self._stop(name).withhold("credential-injector envoy has ended; start it again")
 
-    def _feed(self) -> list[Feeder]:
-        """Feed each environment; returns the feeders that are not needed any more, whose files Envoy may still read."""
-        gone = []
-        for name in [*self._routes.names(), *self._feeders]:
-            route, feeder = self._routes.named(name), self._feeders.get(name)
-            if feeder is not None and (
-                route is None or route.environment != feeder.environment or route.source is not feeder.source
+    async def _feed(self) -> None:
+        """Feed each environment as it is now, and wait for a while until the new ones have a token or none."""
+        for name in self._feeders.keys() - set(self._routes.names()):
+            self._stop(name).withhold("there is no such environment any more")
+        new = []
+        for name in self._routes.names():
+            route, before = self._routes.named(name), self._feeders.get(name)
+            if route is None or (
+                before is not None and route.environment == before.environment and route.source is before.source
             ):
-                self._tasks.pop(name).cancel()
-                del self._feeders[name]
-                if route is None:
-                    gone.append(feeder)
-            if route is not None and name not in self._feeders:
-                self._feeders[name] = feeder = Feeder(route.environment, route.source, self._files, self._tell_figures)
-                feeder.begin()
-                self._tasks[name] = asyncio.create_task(_kept(feeder), name=f"feeder of {name}")
-        return gone
+                continue
+            feeder = Feeder(route.environment, route.source, self._files, self._tell_figures)
+            if before is None:
+                feeder.withhold("no token yet; send the request again")
+            else:
+                feeder.failures = self._stop(name).failures
+            self._feeders[name] = feeder
+            self._tasks[name] = asyncio.create_task(_kept(feeder), name=f"feeder of {name}")
+            new.append(asyncio.create_task(feeder.looked.wait()))
+        if new:
+            _, late = await asyncio.wait(new, timeout=FIRST_TOKENS)
+            for task in late:
+                task.cancel()
+
+    def _stop(self, name: str) -> Feeder:
+        self._tasks.pop(name).cancel()
+        feeder = self._feeders.pop(name)
+        feeder.end()
+        return feeder
 
     def _refused(self, name: str, began: float) -> None:
         if (feeder := self._feeders.get(name)) is not None:

@@ -37,8 +37,8 @@ class Feeder:
         self.token: AccessToken | None = None
         """What Envoy has."""
         self.written_at = 0.0
-        self.written = asyncio.Event()
-        """Envoy has a token, or the reason why it has none."""
+        self.looked = asyncio.Event()
+        """Envoy has a token, or the reason why there is none."""
         self._files = files
         self._changed = changed
         self._said = ""
@@ -59,8 +59,10 @@ class Feeder:
             token = (await self.source.token()).token
         except NoToken as error:
             self._empty(error)
+            self.looked.set()
             return max(RETRY, min(error.next_try, LONGEST_REST))
         self._take(token)
+        self.looked.set()
         now = self.source.now()
         if now < token.refresh_from:
             return min(token.refresh_from - now, LONGEST_REST)
@@ -74,17 +76,13 @@ class Feeder:
             self._renewing = asyncio.create_task(self._renew(token.fingerprint))
 
     def end(self) -> None:
-        """Leave nothing behind that could be sent."""
+        """Renew nothing any more."""
         if self._renewing is not None:
             self._renewing.cancel()
-        name, paths = self.environment.name, self._files.paths
-        headers = [paths.header(name, header) for header, _ in self.environment.extra_headers]
-        self._files.remove([paths.token(name), paths.until(name), paths.reason(name), *headers])
 
-    def begin(self) -> None:
-        """Envoy must find the files at its start."""
-        self._write(None, "no token yet; send the request again")
-        self.written.clear()
+    def withhold(self, reason: str) -> None:
+        """Envoy gets no token until the next one comes."""
+        self._write(None, reason)
 
     async def _renew(self, fingerprint: str) -> None:
         with suppress(NoToken):  # the next step says so, if there is none
@@ -135,7 +133,6 @@ class Feeder:
         ends = filters.lives_until(name, until)
         self._files.write(paths.until(name), bootstrap.resources([bootstrap.extension_config(ends)]))
         self.token, self.written_at = token, self.source.now()
-        self.written.set()
         self._changed()
 
 

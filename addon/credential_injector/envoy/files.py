@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +28,10 @@ class Files:
         self._protect(pipe, 0o600, writes=True)
         self._made.add(pipe)
 
+    def left_of_secrets(self) -> list[str]:
+        """Files of credentials that are there already."""
+        return [str(file) for name in ("token-*.json", "header-*.json") for file in self.folder.glob(name)]
+
     def write(self, path: str, content: Message | str) -> bool:
         """Replace a file as a whole. Returns whether it says something else now. Raises OSError."""
         file, text = Path(path), content if isinstance(content, str) else json.dumps(content, indent=1) + "\n"
@@ -46,19 +48,11 @@ class Files:
         self._made.add(file)
         return True
 
-    def remove(self, paths: Iterable[str]) -> None:
-        """Remove files that nobody needs any more."""
-        for path in map(Path, paths):
+    def end(self) -> None:
+        """Remove everything that was written."""
+        for path in self._made:
             with suppress(OSError):
                 path.unlink()
-            self._made.discard(path)
-
-    def end(self, *, folder: bool) -> None:
-        """Remove everything that was written, and the folder itself."""
-        if folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        else:
-            self.remove(list(map(str, self._made)))
 
     def _protect(self, path: Path, mode: int, *, writes: bool = False) -> None:
         """Give it this mode; the group gets what its owner has, but does not write."""

@@ -162,6 +162,14 @@ def reverse_routes(one: Reverse, site: Site) -> Message:
     return typed("RouteConfiguration", name=one.name, virtual_hosts=hosts)
 
 
+def withdrawn(routing: Message) -> Message:
+    """What replaces the routes of a listener that goes, for the connections that are still open."""
+    name = routing["name"]
+    why = "request blocked: no environment file names this host any more; connect again"
+    hosts = [{"name": "withdrawn", "domains": ["*"], "routes": [routes.answer(routes.Where({"prefix": ""}), why)]}]
+    return typed("RouteConfiguration", name=name, virtual_hosts=hosts)
+
+
 def networks(clients: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> list[Message]:
     """Networks, as Envoy takes them."""
     return [{"address_prefix": str(one.network_address), "prefix_len": one.prefixlen} for one in clients]

@@ -41,7 +41,15 @@ class Envoy:
         admin.unlink(missing_ok=True)
         words = [find(), "-c", configuration, "--admin-address-path", str(admin), "--log-level", "warning"]
         # Without --disable-hot-restart, a second Envoy on this machine could not start.
-        words += ["--disable-hot-restart", "--log-format", "%l %v", "--drain-time-s", "30"]
+        words += [
+            "--disable-hot-restart",
+            "--log-format",
+            "%l %v",
+            "--drain-time-s",
+            "10",
+            "--drain-strategy",
+            "immediate",
+        ]
         try:
             self._process = subprocess.Popen(
                 words,
