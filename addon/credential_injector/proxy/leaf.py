@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from mitmproxy.certs import CertStore
 from mitmproxy.options import CONF_BASENAME, KEY_SIZE
@@ -16,17 +17,27 @@ SKEW = timedelta(days=2)  # clocks of clients differ
 
 
 class Authority:
-    """mitmproxy's CA in this folder, which is made if it is not there. Raises OSError."""
+    """mitmproxy's CA in this folder, which is made if it is not there. Raises OSError and ValueError."""
 
     def __init__(self, confdir: Path) -> None:
-        store = CertStore.from_store(confdir, CONF_BASENAME, KEY_SIZE)
-        self._certificate = store.default_ca.to_cryptography()
-        self._key = store.default_privatekey
+        file = confdir / f"{CONF_BASENAME}-ca.pem"
+        if not file.exists():
+            CertStore.create_store(confdir, CONF_BASENAME, KEY_SIZE)
+        text = file.read_bytes()
+        try:
+            certificates = x509.load_pem_x509_certificates(text)
+            key = serialization.load_pem_private_key(text, None)
+        except (ValueError, TypeError):
+            raise ValueError(
+                f"{file}: is no CA; expected a certificate and its key in PEM, without a passphrase"
+            ) from None
+        self._certificate, self._chain = certificates[0], certificates if len(certificates) > 1 else []
+        self._key = cast(rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, key)
         self.file = confdir / f"{CONF_BASENAME}-ca-cert.pem"
         """What clients must trust."""
 
     def leaf(self, host: str, *, is_address: bool) -> tuple[str, str]:
-        """A certificate for a host or `*.` and a host, and its key, in PEM.
+        """A certificate for a host or `*.` and a host, with what leads to a root, and its key, in PEM.
 
         The key is its own: mitmproxy's leaves have the CA's, and whoever could read one could sign any other.
         """
@@ -53,4 +64,5 @@ class Authority:
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return certificate.public_bytes(serialization.Encoding.PEM).decode(), secret.decode()
+        sent = [one.public_bytes(serialization.Encoding.PEM).decode() for one in (certificate, *self._chain)]
+        return "".join(sent), secret.decode()
