@@ -41,10 +41,15 @@ class Files:
                 return False
         beside = file.with_name(f".{file.name}.new")
         beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
-            new.write(text)
-        self._protect(beside, 0o600)
-        beside.replace(file)  # Envoy notices a file that is moved, and not one that is written
+        try:
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
+                new.write(text)
+            self._protect(beside, 0o600)
+            beside.replace(file)  # Envoy notices a file that is moved, and not one that is written
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink()
+            raise OSError(error.errno, error.strerror, path) from None  # a full disk names no file
         self._made.add(file)
         return True
 

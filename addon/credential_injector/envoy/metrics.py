@@ -23,7 +23,7 @@ def text(figures: Sequence[Figures]) -> str:
             *_metric("token_failures_total", "counter", "Times that Envoy lost its token.", _of(figures, "failures")),
             *_metric("has_token", "gauge", "Whether Envoy has a token.", _of(figures, "has_token")),
             *_metric(
-                "token_expires_at_seconds",
+                "token_expiry_timestamp_seconds",
                 "gauge",
                 "When its token ends, in unix time; minus time() are the seconds that are left.",
                 _of(figures, "expires_at"),

@@ -21,7 +21,8 @@ class Paths:
 
     def header(self, environment: str, header: str) -> str:
         """A further header's: an SDS file."""
-        return self.of(f"header-{environment}-{header.lower()}.json")
+        # Both may hold hyphens, and neither can hold an @.
+        return self.of(f"header-{header.lower()}@{environment}.json")
 
     def until(self, environment: str) -> str:
         """The end of the token's life: an ECDS file."""
@@ -41,7 +42,7 @@ class Paths:
 
     def routes(self, listener: str) -> str:
         """A listener's routes: an RDS file."""
-        return self.of(f"routes-{re.sub('[^A-Za-z0-9.-]+', '_', listener)}.json")
+        return self.of(f"routes-{re.sub('[^A-Za-z0-9.-]', '_', listener)}.json")
 
     @property
     def refusals(self) -> str:
