@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from flask import Flask, jsonify, request
+from flask import Flask, jsonify, redirect, request
 
 from credential_injector.demo.servers import serve
 from tests.e2e.conftest import Stage
@@ -171,6 +171,77 @@ def test_json(stage: Stage, json_login: JsonLogin, more: tuple[str, ...], mask: 
     content = (stage.folder / "capture").read_bytes()
     assert PASSWORD.encode() not in content
     assert any(token.encode() in content for token in json_login.tokens) == (mask == "false")
+
+
+class FormLogin:
+    """A form's login as Spring Security does it: who is refused is sent back to it, with a session of nobody."""
+
+    def __init__(self, login_page: str = "/login") -> None:
+        self.logins: list[str] = []
+        self.sessions: list[str] = []
+        self.login_page = login_page
+        self.login, self.app = Flask("form"), Flask("api")
+
+        @self.login.post("/")
+        @self.app.post("/login")
+        def login() -> Any:
+            self.logins.append(request.form["username"])
+            session = secrets.token_urlsafe(24)
+            known = (request.form["username"], request.form["password"]) == (USER, PASSWORD)
+            self.sessions += [session] * known
+            answer = redirect("/" if known else f"{self.login_page}?error")
+            answer.set_cookie("JSESSIONID", session, httponly=True)
+            return answer
+
+        @self.app.get("/orders")
+        def orders() -> Any:
+            return "done" if request.cookies.get("JSESSIONID") in self.sessions[-1:] else redirect(self.login_page)
+
+        @self.app.get("/old")
+        def old() -> Any:
+            return redirect("/")
+
+
+def form_lines(login: str, password: str = PASSWORD) -> tuple[str, ...]:
+    return (
+        "GRANT_TYPE=login",
+        f"LOGIN_URL={login}",
+        "LOGIN_BODY='username=${USERNAME}&password=${PASSWORD}'",
+        f"USERNAME={USER}",
+        f"PASSWORD='{password}'",
+        "TOKEN_AT=cookie:JSESSIONID",
+        "COOKIE=JSESSIONID",
+    )
+
+
+def test_sent_back(stage: Stage) -> None:
+    """A login that is answered with a redirect to itself is refused, though it brings a session's cookie."""
+    form = FormLogin()
+    origin = stage.enter(serve(form.app))
+    stage.env(origin, *form_lines(f"{origin}/login", "canary-wrong"), without=NO_OAUTH)
+    proxy = stage.mitmdump()
+    for _ in range(2):
+        answer = get(proxy.url, f"{origin}/orders", allow_redirects=False)
+        assert answer.status_code == 502
+        assert "answered 302, a redirect back to LOGIN_URL" in answer.text
+        assert "check USERNAME, PASSWORD, LOGIN_BODY and TOKEN_AT in envs/qa.env" in answer.text
+    assert form.logins == [USER]
+
+
+def test_other_redirects(stage: Stage) -> None:
+    """Only a redirect to LOGIN_URL is an ended session: one to the same path of the API is the API's answer."""
+    form = FormLogin()
+    login = form.login_page = stage.enter(serve(form.login)) + "/"
+    origin = stage.enter(serve(form.app))
+    stage.env(origin, *form_lines(login), without=NO_OAUTH)
+    proxy = stage.mitmdump()
+    assert get(proxy.url, f"{origin}/orders").text == "done"
+    for _ in range(2):
+        assert get(proxy.url, f"{origin}/old", allow_redirects=False).headers["Location"] == "/"
+    assert len(form.logins) == 1
+    form.sessions.append("another")
+    assert get(proxy.url, f"{origin}/orders", allow_redirects=False).text == "done"
+    assert len(form.logins) == 2
 
 
 def test_login_page_gets_no_token(stage: Stage, json_login: JsonLogin) -> None:

@@ -92,6 +92,9 @@ def test_at_mistake(text: str) -> None:
         ("cookie:sid", answer(b"", 200, ("sid=abc; Secure; HttpOnly; Partitioned; Priority=High",))),
         ("cookie:sid", answer(b"", 200, ("sid=abc", "sid=; Domain=example.com; Max-Age=0"))),
         ("cookie:sid", answer(b"", 200, ("sid=abc; expires=Wed, 21 Oct 0000 07:28:00 -9999",))),
+        ("cookie:sid", answer(b"", 302, ("sid=abc",), Location="https://api.test/")),
+        ("cookie:sid", answer(b"", 302, ("sid=abc",), Location="/login/done")),
+        ("cookie:sid", answer(b"", 200, ("sid=abc",), Location="/login")),
     ],
 )
 def test_found(at: str, said: Answer) -> None:
@@ -113,6 +116,11 @@ def test_found(at: str, said: Answer) -> None:
         (answer({"token": ""}), {}, "invalid_response", False),
         (answer(b"[" * 100_000), {}, "no_login_token", True),
         (answer(b"", 302, Location="https://canary.example/"), {}, "redirect", True),
+        (answer(b"", 302, ("sid=canary",), Location="/login?error"), {"TOKEN_AT": "cookie:sid"},
+         "no_login_token", True),
+        (answer(b"", 303, ("sid=canary",), Location="http://api.test/login"), {"TOKEN_AT": "cookie:sid"},
+         "no_login_token", True),
+        (answer(b"", 302, X_A="canary", Location="/login"), {"TOKEN_AT": "header:X-A"}, "no_login_token", True),
         (answer(b"", 200, ("sid=; Max-Age=0",)), {"TOKEN_AT": "cookie:sid"}, "no_login_token", True),
         (answer(b"", 200, ("sid=deleted; Max-Age=0",)), {"TOKEN_AT": "cookie:sid"}, "no_login_token", True),
         (answer({"token": "a", "in": 0}), {"EXPIRES_IN_AT": "/in"}, "expired", False),
@@ -122,7 +130,7 @@ def test_found(at: str, said: Answer) -> None:
         (answer({}, 503), {}, "http_503", False),
         (answer({"token": "a", "at": 1}), {"EXPIRES_AT": "/at"}, "expired", False),
     ],
-)
+)  # fmt: skip
 def test_refused(said: Answer, values: dict[str, str], code: str, lasting: bool) -> None:
     """The reason tells what is missing, and repeats nothing."""
     with pytest.raises(NoToken) as error:

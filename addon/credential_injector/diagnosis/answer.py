@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 from credential_injector.diagnosis.diagnosis import Diagnosis
 from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.diagnosis.objection import Objection
+from credential_injector.oauth.login_page import LOGOUTS, last_segment
 from credential_injector.origins.origin import DEFAULT_PORTS
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -12,20 +13,8 @@ REDIRECTS = (301, 302, 303, 307, 308)
 LARGE_HEADER = 8000
 _LOGIN_PAGES = frozenset(("login", "signin", "sign-in", "authorize"))
 # A site goes to its login page from these in any case.
-_BEFORE_LOGIN = frozenset(
-    (
-        "logout",
-        "signout",
-        "sign-out",
-        "register",
-        "signup",
-        "sign-up",
-        "callback",
-        "confirm",
-        "verify",
-        "reset",
-        "password",
-    )
+_BEFORE_LOGIN = LOGOUTS | frozenset(
+    ("register", "signup", "sign-up", "callback", "confirm", "verify", "reset", "password")
 )
 # Of OpenID Connect Core section 3.1.2.1, and of SAML 2.0 Bindings section 3.4.4.1.
 _LOGIN_PARAMETERS = frozenset(("response_type", "SAMLRequest"))
@@ -71,7 +60,7 @@ def proxy_login(evidence: Evidence, _: Objection) -> Diagnosis | None:
 
 def login_page(evidence: Evidence, _: Objection) -> Diagnosis | None:
     """A redirect to where a person logs in, which is a website's answer to a request without a session."""
-    if evidence.status not in REDIRECTS or _last_segment(evidence.url) in _LOGIN_PAGES | _BEFORE_LOGIN:
+    if evidence.status not in REDIRECTS or last_segment(evidence.url) in _LOGIN_PAGES | _BEFORE_LOGIN:
         return None
     location = evidence.first("Location")
     try:
@@ -80,7 +69,7 @@ def login_page(evidence: Evidence, _: Objection) -> Diagnosis | None:
         host = parts.hostname or ""
     except ValueError:
         return None
-    if not _LOGIN_PARAMETERS & parameters and _last_segment(location) not in _LOGIN_PAGES:
+    if not _LOGIN_PARAMETERS & parameters and last_segment(location) not in _LOGIN_PAGES:
         return None
     at = f" at {host}" if evidence.is_repeatable(host) else ""
     return Diagnosis(
@@ -128,11 +117,6 @@ def preflight(file: str, status: int) -> Diagnosis:
         f"have the API answer OPTIONS without a token, or check HOST in {file}",
         {"status": status},
     )
-
-
-def _last_segment(url: str) -> str:
-    """Of its path, in lower case."""
-    return url.partition("#")[0].partition("?")[0].rstrip("/").rpartition("/")[2].lower()
 
 
 def _origin(url: str) -> str:

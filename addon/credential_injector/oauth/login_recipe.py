@@ -12,6 +12,7 @@ from urllib.parse import quote_plus
 from credential_injector.oauth import jwt_claims
 from credential_injector.oauth.answers import Answer, json_object, lifetime_of, refusal
 from credential_injector.oauth.dates import http_date
+from credential_injector.oauth.login_page import is_refused
 from credential_injector.oauth.request import TokenRequest
 from credential_injector.oauth.token import LONGEST_LIFETIME, AccessToken, NoToken, is_sendable
 
@@ -85,6 +86,10 @@ def read_login(answer: Answer, request: TokenRequest, asked_at: float) -> Access
     redirects = 300 <= status < 400 and at.where != "body"
     if not (200 <= status < 300 or redirects):
         raise refusal(answer, json_object(answer.body), request, asked_at)
+    if redirects and is_refused(request.endpoint, answer.headers.get("Location", "")):
+        # It brings a cookie all the same: that of a session in which nobody has logged in.
+        what = f"{request.server_url} answered {status}, a redirect back to LOGIN_URL"
+        raise NoToken("no_login_token", f"{what}, as many do where a login is refused", lasting=True)
     value = _found(answer, at, asked_at)
     if value is None:
         what = f"{request.server_url} answered {status} without TOKEN_AT={request.value('TOKEN_AT')}"

@@ -58,7 +58,7 @@ class CredentialInjector:
         self._outcome = Outcome(self._routes.other_owner)
         self._refusals = Refusals(self._routes.other_owner)
         self._departure = Departure(self._may_carry, self._withdraw, connections)
-        self._retry = Retry(self._routes.named)
+        self._retry = Retry(self._routes.named, url=self._departure.url)
         self._guard = Guard(self._outcome, self._departure, self._decide, self._wait, self._retry.is_own)
         self._streams = Streams()
         self._waiting = Waiting()

@@ -55,16 +55,18 @@ class _Stays(NamedTuple):
 class Retry:
     """Answers a 401 with another token, once.
 
-    `named` looks an environment's route up; `replay` sends a flow's request.
+    `named` looks an environment's route up; `replay` sends a flow's request; `url` tells where it went.
     """
 
     def __init__(
         self,
         named: Callable[[str], Route | None],
         replay: Callable[[http.HTTPFlow, asyncio.Event], Replay] = internals.Replay,
+        url: Callable[[http.HTTPFlow], str] = lambda flow: flow.request.url,
     ) -> None:
         self._named = named
         self._replay = replay
+        self._url = url
         self._own: dict[str, Buffer] = {}
         """The answers of the flows that are sent again here, by the flow's id."""
         self._refused: set[str] = set()
@@ -85,7 +87,13 @@ class Retry:
         if not record.was_injected(flow) or not ctx.options.inject_retry:
             return None
         route = self._named(flow.metadata[record.KEY]["environment"])
-        return route if route is not None and route.credential.answered(answer) is not Again.NO else None
+        return route if route is not None and self._asks_for(flow, route) is not Again.NO else None
+
+    def _asks_for(self, flow: http.HTTPFlow, route: Route) -> Again:
+        """What the flow's answer asks for."""
+        if flow.response is None:
+            return Again.NO
+        return route.credential.answered(flow.response, partial(self._url, flow))
 
     def forget(self, flow: http.HTTPFlow) -> bool:
         """The flow ends. Returns whether the server itself has refused its token, and not a script.
@@ -170,7 +178,7 @@ class Retry:
             again = await self._proved(flow, route)
             if isinstance(again, _Stays):
                 return again
-            refused_too = again.response is not None and route.credential.answered(again.response) is Again.NEW_TOKEN
+            refused_too = self._asks_for(again, route) is Again.NEW_TOKEN
             if refused_too and not served.token.stored:
                 source.cool_down(url)
             # A stored one came to another proxy some time ago, and may be refused for the first one's reason.
@@ -184,13 +192,13 @@ class Retry:
         self, flow: http.HTTPFlow, route: Route, sent: AccessToken | None
     ) -> _Stays | AccessToken | None:
         """Where the API only wants another proof with the token. None: it wants, or now wants, another token."""
-        if flow.response is None or route.credential.answered(flow.response) is not Again.SAME_TOKEN:
+        if self._asks_for(flow, route) is not Again.SAME_TOKEN:
             return None
         served = await route.source.token()
         again = await self._proved(flow, route)
         if isinstance(again, _Stays):
             return again
-        if again.response is None or route.credential.answered(again.response) is Again.NEW_TOKEN:
+        if again.response is None or self._asks_for(again, route) is Again.NEW_TOKEN:
             return None
         self._take(flow, again, route, sent, served)
         return served.token
@@ -199,9 +207,7 @@ class Retry:
         """As `_sent_with`, and again where the API wants another proof: it changes what it wants at any time."""
         for _ in range(MOST_PROOFS):
             again = await self._sent_with(flow, route)
-            if isinstance(again, _Stays) or again.response is None:
-                break
-            if route.credential.answered(again.response) is not Again.SAME_TOKEN:
+            if isinstance(again, _Stays) or self._asks_for(again, route) is not Again.SAME_TOKEN:
                 break
         return again
 
@@ -228,7 +234,7 @@ class Retry:
             return
         flow.request.headers, flow.request.path = again.request.headers, again.request.path
         first = flow.response or answer
-        accepted = "another proof" if route.credential.answered(first) is Again.SAME_TOKEN else "another token"
+        accepted = "another proof" if self._asks_for(flow, route) is Again.SAME_TOKEN else "another token"
         challenge = ""  # what nobody can mask is not kept
         if sent is not None:
             challenge = masking.masked(first.headers.get("www-authenticate", ""), route.credential.masks(sent))

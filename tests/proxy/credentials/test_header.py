@@ -120,7 +120,30 @@ def test_fingerprint(grant: str, shown: str | None) -> None:
 def test_answered(status: int, challenge: str, again: Again) -> None:
     """A 401 asks for another token, unless the token lacks a scope, which the next one would lack, too."""
     answer = http.Response.make(status, headers={"WWW-Authenticate": challenge} if challenge else {})
-    assert credential_of(QA).answered(answer) is again
+    assert credential_of(QA).answered(answer, lambda: "") is again
+
+
+@pytest.mark.parametrize(
+    ("login", "status", "location", "url", "again"),
+    [
+        ("https://login.test/", 302, "https://login.test/?next=/orders", "https://api.test/orders", Again.NEW_TOKEN),
+        ("https://api.test/", 302, "/", "https://api.test/orders", Again.NEW_TOKEN),
+        ("https://login.test/", 302, "/", "https://api.test/orders", Again.NO),
+        ("https://login.test/", 302, "/orders/", "https://api.test/orders", Again.NO),
+        ("https://api.test/login", 301, "/login", "https://api.test/orders", Again.NO),
+        ("https://api.test/login", 302, "/login", "https://api.test/logout?all", Again.NO),
+        ("https://api.test/login", 302, "", "https://api.test/login", Again.NO),
+        ("https://api.test/login", 401, "/x", "https://api.test/logout", Again.NEW_TOKEN),
+    ],
+)
+def test_redirected(login: str, status: int, location: str, url: str, again: Again) -> None:
+    """A session has ended where the API sends its client to LOGIN_URL, and nowhere else, for now and unasked."""
+    one = credential_of(replace(QA, token_request=TokenRequest(login, grant_type="login")))
+    assert one.answered(http.Response.make(status, headers={"Location": location}), lambda: url) is again
+    oauth = credential_of(replace(QA, token_request=TokenRequest(login)))
+    assert oauth.answered(http.Response.make(status, headers={"Location": location}), lambda: url) is (
+        Again.NEW_TOKEN if status == 401 else Again.NO
+    )
 
 
 @pytest.mark.parametrize(("size", "is_read"), [(1000, True), (10**6, False)])

@@ -60,7 +60,7 @@ def test_answered(status: int, challenge: str, again: Again) -> None:
     """A nonce asks for another proof, not for another token."""
     assert (
         credential_of(DPOP).answered(
-            http.Response.make(status, headers={"WWW-Authenticate": challenge, "DPoP-Nonce": "new"})
+            http.Response.make(status, headers={"WWW-Authenticate": challenge, "DPoP-Nonce": "new"}), lambda: ""
         )
         is again
     )
@@ -82,7 +82,7 @@ def test_aws(service: str, version: str) -> None:
     assert one.fingerprint(TOKEN) is None
     assert "canary" not in one.described(TOKEN).lower().replace("akiacanary", "canary")
     assert "canary-session" in {mask.secret for mask in one.masks(TOKEN)}
-    assert one.answered(http.Response.make(403)) is Again.NO
+    assert one.answered(http.Response.make(403), lambda: "") is Again.NO
     one.learn(http.Response.make(200), URL)
     record: dict[str, object] = {}
     one.record(TOKEN, record)

@@ -4,6 +4,7 @@ A credential sees a request and its answer, and awaits nothing.
 """
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -113,8 +114,8 @@ class Credential(Protocol):
     def record(self, token: AccessToken, into: dict[str, Any]) -> None:
         """Write into a flow's record what `earlier_masks` needs, with the token's fingerprint as `token`."""
 
-    def answered(self, answer: Answer) -> Again:
-        """Whether the API refused the token."""
+    def answered(self, answer: Answer, url: Callable[[], str]) -> Again:
+        """Whether the API refused the token. `url` tells where the request went."""
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """A token that is bound to a key, with a proof of that key for each request (RFC 9449 section 7)."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,11 +54,11 @@ class DpopCredential:
                 self._nonces.clear()
             self._nonces[origin] = nonce
 
-    def answered(self, answer: Answer) -> Again:
+    def answered(self, answer: Answer, url: Callable[[], str]) -> Again:
         """As in Credential. Without the nonce that the API wants, another request would fare no better."""
         if grpc_calls.as_http(answer) == 401 and _WANTS_NONCE.search(answer.headers.get("www-authenticate", "")):
             return Again.SAME_TOKEN if dpop.nonce_in(answer.headers) else Again.NO
-        return self._placed.answered(answer)
+        return self._placed.answered(answer, url)
 
     def found_in(self, request: Carrier) -> Before | None:
         """As in Credential."""

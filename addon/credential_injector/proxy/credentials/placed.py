@@ -1,11 +1,12 @@
 """A token at its place, and maybe further headers of the environment beside it."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from credential_injector.environments.environment import Environment
 from credential_injector.oauth import login_recipe
 from credential_injector.oauth.grants import FIXED
+from credential_injector.oauth.login_page import LOGOUTS, last_segment, leads_to
 from credential_injector.oauth.token import AccessToken
 from credential_injector.proxy import masking
 from credential_injector.proxy.credentials.credential import Again, Before, Carrier, Request, Signed, refused
@@ -14,12 +15,15 @@ from credential_injector.proxy.credentials.place import Place
 from credential_injector.proxy.grpc_calls import Answer
 from credential_injector.proxy.masking import Mask
 
+# Redirects that are not for good (RFC 9110 section 15.4): what has moved for good has not moved to a login page.
+_FOR_NOW = (302, 303, 307)
+
 
 class PlacedCredential:
     """As Credential."""
 
     signs: ClassVar[tuple[str, ...]] = ()
-    __slots__ = ("_extra", "_extra_http2", "_fixed", "_login_path", "_name", "_place", "label", "place")
+    __slots__ = ("_extra", "_extra_http2", "_fixed", "_login_url", "_name", "_place", "label", "place")
 
     def __init__(self, environment: Environment, place: Place) -> None:
         self._place = place
@@ -28,7 +32,7 @@ class PlacedCredential:
         self._name = environment.name
         self._fixed = environment.token_request.grant_type in FIXED
         request = environment.token_request
-        self._login_path = urlsplit(request.endpoint).path if request.grant_type == login_recipe.GRANT else ""
+        self._login_url = request.endpoint if request.grant_type == login_recipe.GRANT else ""
         self._extra = environment.extra_headers
         self._extra_http2 = tuple((name.lower(), value) for name, value in self._extra)
 
@@ -85,16 +89,13 @@ class PlacedCredential:
         if self._extra:
             into["headers"] = [name for name, _ in self._extra]
 
-    def answered(self, answer: Answer) -> Again:
-        """As in Credential."""
-        if self._login_path and _redirects_to(answer, self._login_path):
+    def answered(self, answer: Answer, url: Callable[[], str]) -> Again:
+        """As in Credential. An API may also send a client whose session has ended to the page where it logs in."""
+        if self._login_url and answer.status_code in _FOR_NOW and self._has_ended(answer, url()):
             return Again.NEW_TOKEN
         return refused(answer)
 
-
-def _redirects_to(answer: Answer, path: str) -> bool:
-    """Whether an API sends a client whose session has ended to the page where it logs in."""
-    try:
-        return 300 <= answer.status_code < 400 and urlsplit(answer.headers.get("location", "")).path == path
-    except ValueError:  # an API may write anything
-        return False
+    def _has_ended(self, answer: Answer, url: str) -> bool:
+        """Whether a redirect means that the session has ended."""
+        location = answer.headers.get("location", "")
+        return last_segment(url) not in LOGOUTS and leads_to(self._login_url, location, url)

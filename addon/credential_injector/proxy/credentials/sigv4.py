@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -91,7 +92,7 @@ class SigV4Credential:
     def learn(self, answer: Answer, url: str) -> None:
         """As in Credential."""
 
-    def answered(self, answer: Answer) -> Again:  # noqa: ARG002 - as above
+    def answered(self, answer: Answer, url: Callable[[], str]) -> Again:  # noqa: ARG002 - as above
         """As in Credential. The key stands in the file, and there is no other."""
         return Again.NO
 
