@@ -4,10 +4,11 @@ import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import requests
-from flask import Flask, jsonify, redirect, request
+from flask import Flask, Response, jsonify, redirect, request
 
 from credential_injector.demo.servers import serve
 from tests.e2e.conftest import Stage
@@ -242,6 +243,32 @@ def test_other_redirects(stage: Stage) -> None:
     form.sessions.append("another")
     assert get(proxy.url, f"{origin}/orders", allow_redirects=False).text == "done"
     assert len(form.logins) == 2
+
+
+def test_soap(stage: Stage) -> None:
+    """A login with XML: what the server parses is the name and the password."""
+    read: list[Any] = []
+    app = Flask("soap")
+
+    @app.post("/login")
+    def login() -> Any:
+        said = ElementTree.fromstring(request.get_data())
+        read.append((request.content_type, said.get("user"), said.findtext("one"), said.findtext("two")))
+        answer = Response("<ok/>", content_type="text/xml")
+        answer.set_cookie("sid", "abc")
+        return answer
+
+    @app.get("/orders")
+    def orders() -> Any:
+        return request.cookies.get("sid", "")
+
+    origin, odd = stage.enter(serve(app)), 'a&b<c>é"]]>%41+'
+    body = '<l user="${USERNAME}"><one>${PASSWORD}</one><two><![CDATA[${PASSWORD}]]></two></l>'
+    kind = "LOGIN_HEADER_Content-Type=text/xml"
+    more = ("TOKEN_AT=cookie:sid", "COOKIE=sid", kind)
+    stage.env(origin, *lines(origin, *more, password=odd, body=body), without=NO_OAUTH)
+    assert get(stage.mitmdump().url, f"{origin}/orders").text == "abc"
+    assert read == [("text/xml", USER, odd, odd)]
 
 
 def test_login_page_gets_no_token(stage: Stage, json_login: JsonLogin) -> None:

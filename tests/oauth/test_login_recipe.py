@@ -2,7 +2,9 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from requests.structures import CaseInsensitiveDict
@@ -42,6 +44,38 @@ def test_form() -> None:
     sent = message(login(LOGIN_BODY="u=${USERNAME}&p=${PASSWORD}&x=a b", USERNAME="me&x=1", PASSWORD=ODD))
     assert sent.headers == {"Content-Type": "application/x-www-form-urlencoded"}
     assert sent.body == "u=me%26x%3D1&p=a%22b%26c%3Dd%5Ce%0A%25%2B%C3%A9&x=a b"
+
+
+@pytest.mark.parametrize("kind", ["", "text/xml; charset=iso-8859-1", "application/soap+xml"])
+def test_xml(kind: str) -> None:
+    """What goes into XML is escaped as XML: in texts, in attributes and in CDATA sections."""
+    template = (
+        '<?xml version="1.0"?>\n<l u="${USERNAME}" v=\'${USERNAME}\'><p>${PASSWORD}</p><![CDATA[${PASSWORD}]]></l>'
+    )
+    name, password = """<me'"> é""", """a&b%20]]>+c"""
+    request = login(LOGIN_BODY=template, USERNAME=name, PASSWORD=password)
+    sent = message(replace(request, headers=(("content-type", kind),) if kind else ()))
+    assert {key.lower(): value for key, value in sent.headers.items()} == {"content-type": kind or "application/xml"}
+    read = ElementTree.fromstring(sent.body or "")
+    assert (read.attrib, read.findtext("p")) == ({"u": name, "v": name}, password)
+    assert read[0].tail == password
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "sent"),
+    [
+        ("text/xml", "${PASSWORD}", "a&amp;b&lt;c&quot; %"),
+        ("application/vnd.api+json", "${PASSWORD}", 'a&b<c\\" %'),
+        ("Text/Plain; charset=utf-8", "p=${PASSWORD}", 'p=a&b<c" %'),
+        ("text/plain", '{"p": "${PASSWORD}"}', '{"p": "a&b<c\\" %"}'),
+        ("application/x-www-form-urlencoded;charset=utf-8", "p=${PASSWORD}", "p=a%26b%3Cc%22+%25"),
+        ("text/plain", " <p>${PASSWORD}</p>", " <p>a&amp;b&lt;c&quot; %</p>"),
+    ],
+)
+def test_kinds(kind: str, body: str, sent: str) -> None:
+    """JSON and XML are known by how they begin, else Content-Type decides; of another type nobody knows escapes."""
+    request = replace(login(LOGIN_BODY=body, PASSWORD='a&b<c" %'), headers=(("Content-Type", kind),))
+    assert message(request) == ("POST", {"Content-Type": kind}, sent)
 
 
 def test_no_body() -> None:
@@ -89,6 +123,8 @@ def test_at_mistake(text: str) -> None:
         ("cookie:sid", answer(b"", 302, ("a=b; Path=/", "sid=abc; HttpOnly; Path=/; SameSite=Lax"))),
         ("cookie:sid", answer(b"", 204, ("sid=old", "sid=abc; expires=Fri, 27 Nov 2099 19:00:00 GMT"))),
         ("/token", answer({"token": "abc"}, 201)),
+        ("/0/token", answer([{"token": "abc"}])),
+        ("/1", answer([1, "abc"])),
         ("cookie:sid", answer(b"", 200, ("sid=abc; Secure; HttpOnly; Partitioned; Priority=High",))),
         ("cookie:sid", answer(b"", 200, ("sid=abc", "sid=; Domain=example.com; Max-Age=0"))),
         ("cookie:sid", answer(b"", 200, ("sid=abc; expires=Wed, 21 Oct 0000 07:28:00 -9999",))),
@@ -107,7 +143,10 @@ def test_found(at: str, said: Answer) -> None:
     [
         (answer({"canary": 1}), {}, "no_login_token", True),
         (answer(b"<html>canary</html>"), {}, "no_login_token", True),
-        (answer([1]), {"TOKEN_AT": "/0"}, "no_login_token", True),
+        (answer([1]), {"TOKEN_AT": "/0"}, "invalid_response", False),
+        (answer([]), {"TOKEN_AT": "/0/token"}, "no_login_token", True),
+        (answer("canary"), {"TOKEN_AT": "/0"}, "no_login_token", True),
+        (answer([{"error": "canary"}], 403), {"TOKEN_AT": "/0/token"}, "http_403", True),
         (answer({"data": ["canary"]}), {"TOKEN_AT": "/data/1"}, "no_login_token", True),
         (answer({"data": ["canary"]}), {"TOKEN_AT": "/data/-1"}, "no_login_token", True),
         (answer({"data": ["canary"]}), {"TOKEN_AT": "/data/x"}, "no_login_token", True),
@@ -171,9 +210,21 @@ def test_lifetime(said: dict[str, object], values: dict[str, str], lifetime: flo
         ("sid=a; Max-Age=120; expires=Tue, 14 Nov 2023 22:14:20 GMT", 120),
         ("sid=a; expires=Tue, 14 Nov 2023 22:14:20 GMT; Path=/", 60),
         ("sid=a; Path=/", 300),
+        (f"sid={jwt(exp=NOW + 90)}; Max-Age=120", 90),
+        (f"sid={jwt(exp=NOW + 90)}; expires=Tue, 14 Nov 2023 22:14:20 GMT", 60),
+        (f"sid={jwt(exp=NOW + 900)}; Max-Age=120", 120),
+        (f"sid={jwt(exp=NOW + 90)}; Path=/", 90),
+        (f"sid={jwt(sub='me')}; Max-Age=120", 120),
+        (f"sid={jwt(exp=NOW - 90)}; Max-Age=120", 120),
     ],
 )
 def test_cookie_lifetime(cookie: str, lifetime: float) -> None:
-    """A cookie says how long it lives."""
+    """A cookie says how long it lives, and a JWT in it, too: the earlier end counts."""
     token = read_login(answer(b"", cookies=(cookie,)), login(TOKEN_AT="cookie:sid"), NOW)
     assert token.expires_at - NOW == lifetime
+
+
+def test_lifetime_of_file() -> None:
+    """LIFETIME stands above what a cookie and a JWT say."""
+    said = answer(b"", cookies=(f"sid={jwt(exp=NOW + 90)}; Max-Age=120",))
+    assert read_login(said, login(TOKEN_AT="cookie:sid", LIFETIME="600"), NOW).expires_at - NOW == 600

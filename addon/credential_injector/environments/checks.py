@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from credential_injector.environments import keys
-from credential_injector.oauth import aws, dpop, login_recipe, pem
+from credential_injector.oauth import aws, dpop, login_body, login_recipe, pem
 from credential_injector.oauth.client_auth import METHODS, possible
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.request import TokenRequest, Transport
@@ -136,7 +136,7 @@ def check_login(values: Values, given: Given) -> Mistakes:
             yield given[key], f"is not used, as LOGIN_BODY has no ${{{key}}}; expected it there"
     if body and of_grant.get("LOGIN_METHOD") == "GET":
         yield given["LOGIN_BODY"], "cannot go with LOGIN_METHOD=GET; expected POST or PUT"
-    if login_recipe.is_json(body):
+    if login_body.is_json(body):
         try:
             json.loads(re.sub(r"\$\{(?:USERNAME|PASSWORD)\}", "x", body))
         except ValueError:

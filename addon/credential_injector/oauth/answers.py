@@ -166,16 +166,18 @@ def _retry_after(headers: Mapping[str, str], asked_at: float) -> float | None:
 
 def _expires_at(claims: JwtClaims | None, expires_in: object, asked_at: float) -> float:
     """In unix seconds. RFC 6749 only recommends expires_in: some servers send a string, some leave it out."""
-    said, own = jwt_claims.number(expires_in), _life(claims, asked_at) if claims is not None else None
-    if said is not None and own is not None and own > 0:
-        said = min(said, own)
-    return asked_at + min(lifetime_of(claims, asked_at) if said is None else said, LONGEST_LIFETIME)
+    return asked_at + min(lifetime_of(claims, asked_at, jwt_claims.number(expires_in)), LONGEST_LIFETIME)
 
 
-def lifetime_of(claims: JwtClaims | None, asked_at: float) -> float:
-    """The seconds that a token lives where nothing but its own claims says so."""
+def lifetime_of(claims: JwtClaims | None, asked_at: float, said: float | None = None) -> float:
+    """The seconds that a token lives: the less of what is said beside it, if anything, and of what its claims say.
+
+    Claims by which it has expired count only where nothing else is said: a clock may be wrong.
+    """
     own = _life(claims, asked_at) if claims is not None else None
-    return DEFAULT_LIFETIME if own is None else own
+    if said is None:
+        return DEFAULT_LIFETIME if own is None else own
+    return min(said, own) if own is not None and own > 0 else said
 
 
 def _life(claims: JwtClaims, asked_at: float) -> float | None:

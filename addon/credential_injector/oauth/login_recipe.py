@@ -7,9 +7,8 @@ import json
 import re
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
-from urllib.parse import quote_plus
 
-from credential_injector.oauth import jwt_claims
+from credential_injector.oauth import jwt_claims, login_body
 from credential_injector.oauth.answers import Answer, json_object, lifetime_of, refusal
 from credential_injector.oauth.dates import http_date
 from credential_injector.oauth.login_page import is_refused
@@ -53,30 +52,16 @@ def parse_at(text: str) -> At:
     raise ValueError("is malformed; expected a JSON pointer such as /data/token, or header:NAME, or cookie:NAME")
 
 
-def is_json(body: str) -> bool:
-    """Whether a LOGIN_BODY is JSON; else it is a form."""
-    return body.lstrip()[:1] in ("{", "[")
-
-
 def message(request: TokenRequest) -> Message:
-    """The request that logs in. What goes into its body is escaped for its place."""
+    """The request that logs in."""
     template, headers = request.value("LOGIN_BODY"), dict(request.headers)
     method = request.value("LOGIN_METHOD") or "POST"
     if not template:
         return Message(method, headers, None)
-    as_json = is_json(template)
-    body = re.sub(
-        r"\$\{(USERNAME|PASSWORD)\}",
-        lambda match: _escaped(request.value(match[1]), as_json=as_json),
-        template,
-    )
-    kind = "application/json" if as_json else "application/x-www-form-urlencoded"
-    given = any(name.lower() == "content-type" for name in headers)
+    given = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    kind = login_body.media_type(template, given)
+    body = login_body.filled(template, kind, request.value)
     return Message(method, headers if given else {"Content-Type": kind, **headers}, body)
-
-
-def _escaped(value: str, *, as_json: bool) -> str:
-    return json.dumps(value)[1:-1] if as_json else quote_plus(value)
 
 
 def read_login(answer: Answer, request: TokenRequest, asked_at: float) -> AccessToken:
@@ -106,7 +91,10 @@ def read_login(answer: Answer, request: TokenRequest, asked_at: float) -> Access
 
 
 def _lifetime(answer: Answer, request: TokenRequest, at: At, value: str, asked_at: float) -> float:
-    """Seconds: what the answer says where the file tells to look, else LIFETIME, else what the token says of itself."""
+    """Seconds: what the answer says where the file tells to look, else LIFETIME, else what cookie and token say.
+
+    A cookie with a JWT lives as long as both: the client drops it when Max-Age is over, and the API takes it until exp.
+    """
     if place := request.value("EXPIRES_IN_AT"):
         said = jwt_claims.number(_found(answer, parse_at(place), asked_at))
         if said is not None:
@@ -118,9 +106,8 @@ def _lifetime(answer: Answer, request: TokenRequest, at: At, value: str, asked_a
     if lifetime := request.value("LIFETIME"):
         return float(lifetime)
     cookie = _cookie(answer, at.name, asked_at) if at.where == "cookie" else None
-    if cookie is not None and (left := _cookie_lifetime(cookie, asked_at)) is not None:
-        return left
-    return lifetime_of(jwt_claims.read(value), asked_at)
+    left = _cookie_lifetime(cookie, asked_at) if cookie is not None else None
+    return lifetime_of(jwt_claims.read(value), asked_at, left)
 
 
 def _moment(value: object) -> float | None:
@@ -142,7 +129,10 @@ def _found(answer: Answer, at: At, asked_at: float) -> Any:
     if at.where == "cookie":
         cookie = _cookie(answer, at.name, asked_at)
         return cookie[""] if cookie is not None else None
-    found: Any = json_object(answer.body)
+    try:
+        found: Any = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
     for step in at.name.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
         if isinstance(found, list) and re.fullmatch(r"0|[1-9][0-9]{0,5}", name):
