@@ -6,14 +6,22 @@ import pytest
 
 from credential_injector import messages, status_lines
 from credential_injector.environments.environment import Environment
+from credential_injector.oauth.answers import OAUTH_ERRORS
 from credential_injector.oauth.request import TokenRequest
-from credential_injector.oauth.token import NoToken
+from credential_injector.oauth.token import Failure, NoToken
 from credential_injector.proxy.policy import RULES
 from credential_injector.status import Counts
 
 REQUEST = TokenRequest(endpoint="https://login.example.com/token", client_id="abc")
 QA = Environment(name="qa", file="envs/qa.env", origins=(), token_request=REQUEST)
 KEY = replace(QA, token_request=replace(REQUEST, endpoint="", grant_type="static"))
+LOGIN = replace(QA, token_request=TokenRequest("https://api.example.com/login", grant_type="login"))
+# Of what keeps a login from a token: those that NoToken lists, without an issuer's and a person's.
+OWN_CODES = (
+    *("unreachable", "untrusted", "certificate_expired", "certificate_name", "certificate_not_yet_valid", "timeout"),
+    *("proxy_unreachable", "proxy_refused", "redirect", "invalid_response", "expired", "late", "clock"),
+    *("ending", "internal", "invalid_cookie", "no_query", "no_login_token"),
+)
 REFUSED = "[Errno 111] Connect call failed"
 
 
@@ -55,6 +63,35 @@ def test_blame(code: str, said: str) -> None:
     failure = messages.failure(QA, NoToken(code, "why"))
     assert failure.startswith(f"no token ({code}): why; {said}")
     assert "TOKEN_ENDPOINT" not in failure
+
+
+@pytest.mark.parametrize(
+    ("code", "lasting", "said"),
+    [
+        ("http_503", False, "wait, or ask whoever runs the server of LOGIN_URL in envs/qa.env"),
+        ("http_429", False, "wait, or ask whoever runs the server of LOGIN_URL in envs/qa.env"),
+        ("http_401", True, "check LOGIN_URL, LOGIN_BODY, USERNAME and PASSWORD in envs/qa.env"),
+        ("http_405", True, "check LOGIN_URL and LOGIN_METHOD in envs/qa.env"),
+        ("invalid_client", True, "check LOGIN_URL, LOGIN_BODY, USERNAME and PASSWORD in envs/qa.env"),
+        ("login_required", True, "check LOGIN_URL, LOGIN_BODY, USERNAME and PASSWORD in envs/qa.env"),
+        ("timeout", False, "check that the server is up and LOGIN_URL in envs/qa.env is right"),
+        ("certificate_name", False, "check the host of LOGIN_URL in envs/qa.env"),
+        ("untrusted", False, "name the authority that issued it in CA_FILE in envs/qa.env"),
+        ("proxy_refused", False, "check PROXY in envs/qa.env"),
+    ],
+)
+def test_login(code: str, lasting: bool, said: str) -> None:
+    """A login's advice names the keys of a login."""
+    assert messages.advice(LOGIN, Failure(code, "why", lasting=lasting)).startswith(said)
+
+
+@pytest.mark.parametrize("code", sorted({*OAUTH_ERRORS, *OWN_CODES, "http_400", "http_404", "http_415", "http_500"}))
+@pytest.mark.parametrize("lasting", [True, False])
+def test_login_names_no_other_key(code: str, lasting: bool) -> None:
+    """None of a login's advice is about a token endpoint, a client or a grant."""
+    advice = messages.advice(LOGIN, Failure(code, "why", lasting=lasting))
+    for word in ("TOKEN_ENDPOINT", "ISSUER", "SCOPE", "CLIENT_", "client", "authorization server", "{", "run:"):
+        assert word not in advice
 
 
 def test_word() -> None:

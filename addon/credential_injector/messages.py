@@ -8,7 +8,7 @@ from pathlib import Path
 
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import DEFAULT_FOLDER
-from credential_injector.oauth import client_auth, login_recipe
+from credential_injector.oauth import client_auth, login_advice, login_recipe
 from credential_injector.oauth.grants import FIXED, GRANTS
 from credential_injector.oauth.token import AccessToken, Failure, NoToken, Status
 from credential_injector.origins.hosts import is_loopback
@@ -37,7 +37,6 @@ _ADVICE = {
     "invalid_cookie": "write HEADER or QUERY in COOKIE's place into {file}, if the API takes the credential there",
     "late": "ask whoever runs the authorization server why it is slow, or for tokens that live longer",
     "no_dpop_token": "have the client's tokens bound (dpop_bound_access_tokens), or remove DPOP from {file}",
-    "no_login_token": "check USERNAME, PASSWORD, LOGIN_BODY and TOKEN_AT in {file}",
     "login_endpoint": "check DEVICE_AUTHORIZATION_ENDPOINT or ISSUER in {file}",
     "login_required": "run: credential-injector login {name}{options}",
     "login_refused": "check CLIENT_ID, SCOPE and REDIRECT_URI in {file}",
@@ -60,8 +59,6 @@ _CERTIFICATES = {
     "not yet valid": "check this machine's clock",
     "mismatch": "check HOST in {file}",
 }
-# Those that say something else where it is a login's.
-_LOGIN = {"http_404", "http_405", "invalid_grant", "invalid_request", "invalid_response", "redirect", "unreachable"}
 _REFUSED = "check the credentials and TOKEN_ENDPOINT in {file}"
 _TROUBLE = "wait, or ask whoever runs the authorization server"
 
@@ -183,11 +180,10 @@ def failure(environment: Environment, error: NoToken | Failure, tokens: str = ""
 
 def advice(environment: Environment, error: NoToken | Failure, tokens: str = "") -> str:
     """What to do about it."""
-    if error.code == "invalid_client":
+    todo = login_advice.advice(error) if environment.token_request.grant_type == login_recipe.GRANT else None
+    if todo is None and error.code == "invalid_client":
         todo = client_auth.advice(environment.token_request)
-    elif environment.token_request.grant_type == login_recipe.GRANT and error.code not in _ADVICE.keys() - _LOGIN:
-        todo = "check LOGIN_URL, LOGIN_BODY, USERNAME and PASSWORD in {file}"
-    else:
+    elif todo is None:
         todo = _ADVICE.get(error.code, _REFUSED if error.lasting else _TROUBLE)
     return todo.format(file=environment.file, name=environment.name, options=_options(environment, tokens))
 

@@ -27,6 +27,7 @@ PERSON = replace(QA, token_request=replace(REQUEST, grant_type="authorization_co
 STATIC = replace(QA, token_request=TokenRequest(grant_type="static"))
 BASIC = replace(QA, token_request=TokenRequest(grant_type="basic", values=(("PASSWORD", "c4nary-password"),)),
                 prefix="Basic")  # fmt: skip
+LOGIN = replace(QA, token_request=TokenRequest(f"{API}/session", grant_type="login"), header="", cookie="sid")
 OPAQUE = "0paque-T0ken-C4nary"
 
 

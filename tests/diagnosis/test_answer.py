@@ -1,10 +1,13 @@
 """Causes that the answer's status and headers show."""
 
+from dataclasses import replace
+
 import pytest
 
 from credential_injector.diagnosis.doctor import diagnose
 from credential_injector.diagnosis.evidence import Evidence
-from tests.diagnosis.cases import case, told
+from credential_injector.oauth.request import TokenRequest
+from tests.diagnosis.cases import API, LOGIN, case, told
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,10 @@ from tests.diagnosis.cases import case, told
          "the API redirects to a login page, as it does for a browser without a session",
          "ask whoever runs the API under which host and path it takes tokens, and write that into HOST in "
          "envs/qa.env"),
+        (case(303, {"Location": "/session?next=%2Forders"}, LOGIN),
+         "login_page", "login page",
+         "the API redirects to a login page, as it does for a browser without a session",
+         "check USERNAME, PASSWORD, TOKEN_AT and COOKIE in envs/qa.env, and whether LOGIN_URL is that page"),
         (case(200, page="http://localhost:3000"),
          "cors", "CORS",
          "the answer has no Access-Control-Allow-Origin, which would allow http://localhost:3000, so the page sees "
@@ -93,6 +100,9 @@ def test_named(evidence: Evidence, code: str, word: str, cause: str, advice: str
         (case(302, {"Location": "/login?response_type=code"}, url="https://api.qa.example.com/authorize"), None),
         (case(302, {"Location": "https://[::1/login"}), None),
         (case(302), None),
+        (case(302, {"Location": "/session"}), None),
+        (case(302, {"Location": "https://other.example.com/session"}, LOGIN), None),
+        (case(302, {"Location": "/"}, replace(LOGIN, token_request=TokenRequest(API, grant_type="login"))), None),
         (case(304, {"Location": "/login"}), None),
         (case(201, {"Location": "/login"}), None),
         (case(200), None),

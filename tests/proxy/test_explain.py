@@ -208,6 +208,17 @@ def test_token_endpoint(tmp_path: Path) -> None:
     assert explanation.cause.startswith("it goes to the token endpoint")
 
 
+def test_login_url(tmp_path: Path) -> None:
+    """A login's file has LOGIN_URL for a token endpoint."""
+    text = f"HOST={API}\nGRANT_TYPE=login\nLOGIN_URL={API}/login?tenant=canary\nTOKEN_AT=/token"
+    for path, verdict, mark in (("/orders", "injected", "passed"), ("/login", "skipped", "failed")):
+        explanation = explained(tmp_path, text, written(API + path))
+        told = [line.replace(f"{tmp_path}/", "") for line in lines(explanation)]
+        assert explanation.verdict == verdict
+        assert f"{mark}: it does not go to the token endpoint: LOGIN_URL={API}/login in qa.env" in told
+        assert "TOKEN_ENDPOINT" not in "".join(told)
+
+
 def test_query(tmp_path: Path) -> None:
     """People see where the credential goes, and what keeps the client's own."""
     text = "HOST=https://127.0.0.1\nQUERY=api_key\nOVERWRITE=never"

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 from credential_injector.diagnosis.diagnosis import Diagnosis
 from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.diagnosis.objection import Objection
-from credential_injector.oauth.login_page import LOGOUTS, last_segment
+from credential_injector.oauth.login_page import LOGOUTS, is_front_page, last_segment, leads_to
 from credential_injector.origins.origin import DEFAULT_PORTS
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -69,7 +69,9 @@ def login_page(evidence: Evidence, _: Objection) -> Diagnosis | None:
         host = parts.hostname or ""
     except ValueError:
         return None
-    if not _LOGIN_PARAMETERS & parameters and last_segment(location) not in _LOGIN_PAGES:
+    own = evidence.login_url
+    leads_there = bool(own) and not is_front_page(own) and leads_to(own, location, evidence.url)
+    if not _LOGIN_PARAMETERS & parameters and last_segment(location) not in _LOGIN_PAGES and not leads_there:
         return None
     at = f" at {host}" if evidence.is_repeatable(host) else ""
     return Diagnosis(

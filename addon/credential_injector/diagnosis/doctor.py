@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from credential_injector import messages
-from credential_injector.diagnosis import answer, challenged, claimed, objection
+from credential_injector.diagnosis import answer, challenged, claimed, logins, objection
 from credential_injector.diagnosis.diagnosis import Diagnosis
 from credential_injector.diagnosis.evidence import Evidence
 from credential_injector.diagnosis.objection import Objection
@@ -54,7 +54,8 @@ def diagnose(evidence: Evidence) -> Diagnosis | None:
         rules += OF_CHALLENGES
         rules += OF_TOKENS if claimed.is_rejected(evidence, said) else ()
         rules += (challenged.metadata, unknown)
-    return next(filter(None, (rule(evidence, said) for rule in rules)), None)
+    found = next(filter(None, (rule(evidence, said) for rule in rules)), None)
+    return logins.advised(found, evidence) if found is not None and evidence.login_url else found
 
 
 def unknown(evidence: Evidence, said: Objection) -> Diagnosis:
@@ -92,6 +93,11 @@ def _advice(evidence: Evidence, said: Objection) -> str:
         return "set this machine's clock by network time, and ask whoever runs the API to look at theirs"
     if request.grant_type == "basic":
         return f"check USERNAME and PASSWORD in {file}, and ask whoever runs the API what this user may do"
+    if evidence.login_url:
+        checked = (
+            "" if evidence.status == 403 else f"check TOKEN_AT and {evidence.environment.place[1]} in {file}, and "
+        )
+        return f"{checked}ask whoever runs the API what the user that logs in by {file} may do"
     if evidence.status == 403:
         return f"ask whoever runs the API which scope or role it wants, and compare SCOPE in {file}"
     if evidence.fixed:

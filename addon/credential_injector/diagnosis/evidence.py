@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Protocol
 
 from credential_injector.environments.environment import Environment
+from credential_injector.oauth import login_recipe
 from credential_injector.oauth.dates import http_date
 from credential_injector.oauth.grants import FIXED
 from credential_injector.oauth.jwt_claims import JwtClaims
@@ -73,6 +74,12 @@ class Evidence:
     def fixed(self) -> bool:
         """The credential stands in the file: there is no other."""
         return self.environment.token_request.grant_type in FIXED
+
+    @property
+    def login_url(self) -> str:
+        """Where the token comes from, if that is a login that is no OAuth2; else empty."""
+        request = self.environment.token_request
+        return request.endpoint if request.grant_type == login_recipe.GRANT else ""
 
     @property
     def scheme(self) -> str:

@@ -28,8 +28,13 @@ def is_refused(login_url: str, location: str) -> bool:
 
     One to the front page, without a query, does not: many sites send there whoever has logged in.
     """
-    front_page = urlsplit(login_url).path in ("", "/") and "?" not in login_url + location
+    front_page = is_front_page(login_url) and "?" not in login_url + location
     return not front_page and leads_to(login_url, location, login_url)
+
+
+def is_front_page(login_url: str) -> bool:
+    """Whether a LOGIN_URL is a site's first page, to which it may redirect for any reason."""
+    return urlsplit(login_url).path in ("", "/")
 
 
 def last_segment(url: str) -> str:

@@ -8,6 +8,8 @@ from credential_injector import messages
 from credential_injector.environments.environment import DEFAULT_TOKEN_PATH, Environment
 from credential_injector.environments.file_names import printable
 from credential_injector.environments.spelling import closest
+from credential_injector.oauth import login_recipe
+from credential_injector.oauth.request import TokenRequest
 from credential_injector.origins.hosts import is_name
 from credential_injector.origins.index import Destination, Destinations, difference
 from credential_injector.origins.origin import DEFAULT_PORTS, Origin
@@ -164,7 +166,7 @@ def _steps(policy: Policy, request: Request, environment: Environment | None, fa
             continue
         if rule.kind == "as" != failed and (environment is None or not (environment.asked_as or environment.default)):
             continue
-        key = "ISSUER" if rule.key == "TOKEN_ENDPOINT" and "ISSUER" in values else rule.key
+        key = next((one for one in ("ISSUER", "LOGIN_URL") if rule.key == "TOKEN_ENDPOINT" and one in values), rule.key)
         file = environment.file if environment is not None and key.isupper() and values else None
         yield Step(rule.kind, rule.kind != failed, rule.words, key, values.get(key), file)
         if rule.kind == failed:
@@ -177,7 +179,7 @@ def _values(policy: Policy, request: Request, environment: Environment) -> dict[
     origins = Destinations((origin, str(origin)) for origin in environment.origins)
     return {
         "HOST": origins.find(*request.destination),
-        "TOKEN_ENDPOINT" if asked.endpoint or not asked.issuer else "ISSUER": asked.server_url or None,
+        _server_key(asked): asked.server_url or None,
         "ORIGINS": ",".join(sorted(environment.page_origins)) or None,
         "AS": ",".join(environment.asked_as) or None,
         "METHODS": str(methods) if methods is not None else None,
@@ -186,6 +188,13 @@ def _values(policy: Policy, request: Request, environment: Environment) -> dict[
         "ssl_insecure": str(policy.ssl_insecure).lower(),
         "mode": f"upstream:{request.proxy}" if request.proxy is not None else None,
     }
+
+
+def _server_key(request: TokenRequest) -> str:
+    """The key that names where its tokens come from."""
+    if request.grant_type == login_recipe.GRANT:
+        return "LOGIN_URL"
+    return "TOKEN_ENDPOINT" if request.endpoint or not request.issuer else "ISSUER"
 
 
 def _setting(step: Step) -> str:
