@@ -180,13 +180,72 @@ def test_name(tmp_path: Path, name: str) -> None:
     assert environment_name(name).isascii()
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "..", "", "a b", "a\nb"])
+@pytest.mark.parametrize("name", ["../x", "{outside}/x", "a/b", "..", "", "a b", "a\nb", "~/x", "C:\\x"])
 def test_name_given(tmp_path: Path, name: str) -> None:
     """Nor does one that is given."""
-    (tmp_path / "c.json").write_text(json.dumps(collection({})))
-    result = run(tmp_path, str(tmp_path / "c.json"), "--name", name)
+    folder = outside(tmp_path)
+    (folder / "c.json").write_text(json.dumps(collection({})))
+    given_name = name.format(outside=tmp_path / "outside")
+    result = run(folder, str(folder / "c.json"), "--name", given_name, "--force")
     assert (result.exit_code, "cannot name an environment" in result.output) == (1, True)
-    assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
+    assert [path.name for path in folder.iterdir()] == ["c.json"]
+    untouched(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x", "{outside}/x", "../../outside/x", "x/../../outside/x"])
+@pytest.mark.parametrize("kind", ["postman", "jetbrains", "insomnia", "openapi"])
+def test_name_in_a_file(tmp_path: Path, kind: str, name: str) -> None:
+    """An environment is never a file outside of --envs, whatever a file calls it and the folder holds."""
+    folder, name = outside(tmp_path), name.format(outside=tmp_path / "outside")
+    path = folder / ("http-client.env.json" if kind == "jetbrains" else "c.json")
+    bearer = {"type": "bearer", "token": "t"}
+    scheme = {"type": "http", "scheme": "bearer"}
+    said: dict[str, Any] = {
+        "postman": collection({}, name),
+        "jetbrains": {name: {"api": API, "Security": {"Auth": {"one": {"Type": "Mock", "Token": "t"}}}}},
+        "insomnia": {
+            "type": "collection.insomnia.rest/5.0",
+            "collection": [{"url": API, "name": name, "authentication": bearer}],
+            "environments": {"name": name},
+        },
+        "openapi": {
+            "openapi": "3.0.0",
+            "servers": [{"url": API, "description": name}],
+            "components": {"securitySchemes": {"k": scheme}},
+        },
+    }[kind]
+    path.write_text(json.dumps(said))
+    result = run(folder, str(path), "--force")
+    assert result.exit_code == 0, result.output
+    (made_file,) = (folder / "envs").iterdir()
+    assert made_file.suffix == ".env"
+    untouched(tmp_path)
+
+
+def outside(folder: Path) -> Path:
+    """A folder for --envs, and beside it one that an import could reach, with files that it could replace."""
+    for name in ("outside", "imports"):
+        (folder / name).mkdir()
+        (folder / name / "x.env").write_text("before")
+    (folder / "x.env").write_text("before")
+    (folder / "imports" / "x.env").unlink()
+    return folder / "imports"
+
+
+def untouched(folder: Path) -> None:
+    """Nothing outside of --envs is new or other than before."""
+    found = {path for path in folder.rglob("*") if path.is_file() and "imports" not in path.relative_to(folder).parts}
+    assert found == {folder / "x.env", folder / "outside" / "x.env"}
+    assert {path.read_text() for path in found} == {"before"}
+
+
+def test_beside_of_others(tmp_path: Path) -> None:
+    """The private file beside one that is named is not read where others can change it, unless it is named, too."""
+    (public,) = made("jetbrains", tmp_path)
+    private = Path(public).with_name("http-client.private.env.json")
+    private.chmod(0o666)
+    assert "other users of this machine can change it; name it, too" in refused(tmp_path, public)
+    assert run(tmp_path, public, str(private)).exit_code == 0
 
 
 def basic(name: str, user: str) -> dict[str, Any]:

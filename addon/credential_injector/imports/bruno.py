@@ -2,15 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from credential_injector.imports.bru import Block, read_bru
+from credential_injector.imports.bru import Block
+from credential_injector.imports.bruno_folder import BrunoFolder
 from credential_injector.imports.draft import Draft, environment_name
 from credential_injector.imports.settings import Settings
-from credential_injector.imports.source import Source, open_source
+from credential_injector.imports.source import Source
 from credential_injector.imports.variables import Variables
 
-MOST_FILES = 2000
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "http")
+
+
+class _Covered(NamedTuple):
+    """Requests with the same auth."""
+
+    where: str
+    """Where it stands: `the collection`, `folder orders`."""
+    blocks: dict[str, Block]
+    urls: list[str]
 
 
 def is_bruno(source: Source) -> bool:
@@ -20,14 +30,15 @@ def is_bruno(source: Source) -> bool:
 
 def drafts_of_bruno(source: Source, others: Sequence[Source]) -> list[Draft]:
     """A draft for each environment of the collection and each auth in it. Raises NotImportable."""
-    root = _root(source.path.parent)
+    folder = BrunoFolder([source, *others])
+    root = folder.root
     only = [one.path for one in (source, *others) if one.path.parent.name == "environments"]
-    environments = only or sorted((root / "environments").glob("*.bru"))[:MOST_FILES]
-    collection = _blocks(root / "collection.bru")
-    auths = list(_auths(root, collection))
+    environments = only or folder.environments()
+    collection = folder.blocks(root / "collection.bru", keep=True)
+    auths = list(_auths(folder, collection))
     drafts = []
     for path in (*environments, *([] if environments else [None])):
-        own = _blocks(path) if path is not None else {}
+        own = folder.blocks(path) if path is not None else {}
         variables = Variables({**collection.get("vars:pre-request", {}), **own.get("vars", {})})
         name = environment_name(path.stem if path is not None else root.name)
         for number, (where, blocks, urls) in enumerate(auths):
@@ -46,63 +57,38 @@ def drafts_of_bruno(source: Source, others: Sequence[Source]) -> list[Draft]:
     return drafts
 
 
-def _root(folder: Path) -> Path:
-    """The collection's folder."""
-    for one in (folder, *folder.absolute().parents):
-        if (one / "bruno.json").is_file() or (one / "collection.bru").is_file():
-            return one
-    return folder
-
-
-def _blocks(path: Path) -> dict[str, Block]:
-    """The blocks of a file; none where there is no file. Raises NotImportable."""
-    if not path.is_file():
-        return {}
-    source = open_source(path)
-    try:
-        return read_bru(source.text)
-    except ValueError as error:
-        place, _, what = str(error).partition(": ")
-        raise source.wrong(place, what) from None
-
-
-def _auths(root: Path, collection: dict[str, Block]) -> Iterator[tuple[str, dict[str, Block], list[str]]]:
-    """Where an auth is, the blocks in which it stands, and the URLs of the requests that it counts for."""
+def _auths(folder: BrunoFolder, collection: dict[str, Block]) -> Iterator[_Covered]:
     inherited: list[str] = []
-    own: list[tuple[str, dict[str, Block], list[str]]] = []
-    for path in sorted(root.rglob("*.bru"))[:MOST_FILES]:
-        if path.name in ("collection.bru", "folder.bru") or path.parent.name == "environments":
-            continue
-        blocks = _blocks(path)
+    found: dict[str, _Covered] = {}
+    for path in folder.requests():
+        blocks = folder.blocks(path)
         request = next((blocks[method] for method in _METHODS if method in blocks), None)
         if request is None:
             continue
         mode, url = request.get("auth", "none"), request.get("url", "")
+        where = f"request {path.stem}"
         if mode == "inherit":
-            folder, said = _of_folder(root, path.parent)
-            if folder:
-                own.append((f"folder {folder}", said, [url]))
-            else:
+            called, blocks = _of_folder(folder, path.parent)
+            if not called:
                 inherited.append(url)
-        elif mode != "none":
-            own.append((f"request {path.stem}", {**blocks, "auth": {"mode": mode}}, [url]))
-    if collection.get("auth", {}).get("mode", "none") not in ("none", "inherit"):
-        yield "the collection", collection, inherited
-    found: dict[str, tuple[str, dict[str, Block], list[str]]] = {}
-    for where, blocks, urls in own:
-        mode = blocks["auth"]["mode"]
+                continue
+            where, mode = f"folder {called}", blocks["auth"]["mode"]
         if mode != "none":
-            found.setdefault(repr((mode, blocks.get(f"auth:{mode}"))), (where, blocks, []))[2].extend(urls)
+            auth = {name: block for name, block in blocks.items() if name.startswith("auth:")}
+            one = _Covered(where, {**auth, "auth": {"mode": mode}}, [])
+            found.setdefault(repr(one.blocks), one).urls.append(url)
+    if collection.get("auth", {}).get("mode", "none") not in ("none", "inherit"):
+        yield _Covered("the collection", collection, inherited)
     yield from found.values()
 
 
-def _of_folder(root: Path, folder: Path) -> tuple[str, dict[str, Block]]:
+def _of_folder(folder: BrunoFolder, below: Path) -> tuple[str, dict[str, Block]]:
     """The nearest folder below the collection's that says an auth, and its blocks."""
-    while folder not in (root, folder.parent):
-        blocks = _blocks(folder / "folder.bru")
+    while below not in (folder.root, below.parent):
+        blocks = folder.blocks(below / "folder.bru", keep=True)
         if blocks.get("auth", {}).get("mode", "inherit") != "inherit":
-            return folder.name, blocks
-        folder = folder.parent
+            return below.name, blocks
+        below = below.parent
     return "", {}
 
 

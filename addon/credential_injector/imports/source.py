@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from credential_injector.environments.file_names import printable
+from credential_injector.permissions import Look
 
 LARGEST = 20 << 20  # bytes; the largest collections that people share have a few MB
 LARGEST_YAML = 2 << 20  # bytes; a reader of YAML in Python takes seconds for each
@@ -43,7 +44,15 @@ class Source(NamedTuple):
     def beside(self, name: str) -> "Source | None":
         """Another file of the same folder; None where there is none. Raises NotImportable."""
         path = self.path.with_name(name)
-        return open_source(path) if self.path != STDIN and path.is_file() else None
+        if self.path == STDIN or not path.is_file():
+            return None
+        if Look().objection(path) is not None:  # what it says decides where the secrets of this file go
+            raise NotImportable(
+                path,
+                "",
+                f"is beside {self.name}, and other users of this machine can change it; name it, too, if you trust it",
+            )
+        return open_source(path)
 
     def wrong(self, place: str, what: str) -> NotImportable:
         """The mistake at this place."""

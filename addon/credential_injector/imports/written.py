@@ -38,11 +38,7 @@ class Written(NamedTuple):
 def write(drafts: Sequence[Draft], folder: Path, *, secrets: Secrets = "file", force: bool = False) -> list[Written]:
     """Write a file for each draft, which only this user can read. Raises NotWritten; then nothing is written."""
     drafts = _told_apart(drafts)
-    for draft in drafts:  # before the name is part of any path
-        if not re.fullmatch(r"\w[\w.-]*", draft.name):
-            raise NotWritten(
-                f"{printable(draft.name)}: cannot name an environment; expected letters, digits, '-', '_' and '.'"
-            )
+    paths = [_path(folder, draft.name) for draft in drafts]
     names = [draft.name.lower() for draft in drafts]  # some disks take QA.env for qa.env
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise NotWritten(
@@ -50,10 +46,9 @@ def write(drafts: Sequence[Draft], folder: Path, *, secrets: Secrets = "file", f
         )
     texts: list[tuple[Written, str]] = []
     mistakes: list[str] = []
-    for draft in drafts:
+    for path, draft in zip(paths, drafts, strict=True):
         try:
             blank = to_fill_in(draft)
-            path = folder / f"{draft.name}.env"
             texts.append((Written(path, draft, tuple(blank)), env_text(draft, secrets, to_fill_in=blank)))
         except ValueError as error:
             mistakes += [f"{printable(draft.source)}: environment {printable(draft.name)}: {one}" for one in error.args]
@@ -65,6 +60,13 @@ def write(drafts: Sequence[Draft], folder: Path, *, secrets: Secrets = "file", f
         raise NotWritten(f"{', '.join(there)}: exists already; choose another --name, or overwrite it with --force")
     _write_all([(one.path, text) for one, text in texts], folder, force=force)
     return [one for one, _ in texts]
+
+
+def _path(folder: Path, name: str) -> Path:
+    """The file of an environment. No path is made of a name in another way. Raises NotWritten."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise NotWritten(f"{printable(name)}: cannot name an environment; expected letters, digits, '-', '_' and '.'")
+    return folder / f"{name}.env"
 
 
 def _told_apart(drafts: Sequence[Draft]) -> list[Draft]:
