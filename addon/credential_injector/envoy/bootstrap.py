@@ -6,6 +6,8 @@ from credential_injector.envoy.paths import Paths
 from credential_injector.envoy.typed import Message, extension, from_file, typed
 
 MOST_CONNECTIONS = 100_000
+MOST_OF_A_REGEX = 100_000
+"""The size of an expression. Envoy's limit, 100, is for what strangers write: METHODS and ORIGINS make larger ones."""
 
 # Nobody who can send a request to a loopback port, as a page in a browser, may end Envoy or change its log.
 _READABLE = ("/stats", "/clusters", "/listeners", "/certs", "/server_info", "/ready", "/memory", "/config_dump")
@@ -24,6 +26,9 @@ def bootstrap(admin_port: int, paths: Paths) -> Message:
             "lds_config": from_file(paths.of("listeners.json")),
         },
         "bootstrap_extensions": [extension("envoy.bootstrap.internal_listener", "InternalListener")],
+        "layered_runtime": {
+            "layers": [{"name": "ours", "static_layer": {"re2.max_program_size.error_level": MOST_OF_A_REGEX}}]
+        },
         "overload_manager": {
             "resource_monitors": [
                 extension(
