@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import tempfile
 from collections.abc import Sequence
@@ -13,17 +12,17 @@ from typing import TYPE_CHECKING
 import click
 
 from credential_injector.cli.environments import complete, envs_option, find_folder, run_with_store, tokens_option
+from credential_injector.cli.envoy_options import MOST_GROUPS, check_places, number, own_folder, wanted_by
 from credential_injector.cli.output import WrongCall
 from credential_injector.environments.folder import Folder
 from credential_injector.envoy.configuration import Wanted
 from credential_injector.envoy.engine import Engine
 from credential_injector.envoy.files import Files
 from credential_injector.envoy.limits import GENERAL
-from credential_injector.envoy.listeners import FORWARD, Address, Reverse, networks
+from credential_injector.envoy.listeners import FORWARD
 from credential_injector.launch.envoy import LOOK, PATIENCE, Envoy, find
 from credential_injector.launch.programs import NotStarted
 from credential_injector.launch.trusted import certificates, trusted
-from credential_injector.origins.clients import Network, parse_networks
 from credential_injector.proxy.routes import Routes
 from credential_injector.threads import in_thread
 
@@ -91,13 +90,10 @@ def envoy(  # noqa: PLR0917 - click gives each by its name
     try:
         if not config_only:
             find()
-        wanted = Wanted(
-            _address("--listen", listen),
-            tuple(_reverse(one) for one in reverses),
-            tuple(networks(_clients(clients))),
-            admin,
-        )
-        where = _folder(directory, config_only=config_only)
+        wanted = wanted_by(listen, reverses, clients, admin, folder.names())
+        check_places(wanted, config_only=config_only)
+        number("--group", group or 0, MOST_GROUPS)
+        where = own_folder(directory, config_only=config_only)
     except NotStarted as error:
         raise WrongCall(str(error)) from None
     if upstream_ca is not None and not certificates(Path(upstream_ca)):
@@ -130,12 +126,19 @@ class _Command:
         from credential_injector.proxy.leaf import Authority  # here, as it imports mitmproxy
 
         ends = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, ends.set)
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(one, ends.set)
         changed = asyncio.Event()
         routes = Routes(changed=changed.set)
         try:
             authority = await in_thread(lambda: Authority(self._confdir), "mitmproxy's CA")
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is malformed"
+            raise WrongCall(
+                f"--confdir: mitmproxy's CA in {self._confdir} cannot be used ({why}); name another folder, or mend"
+                " mitmproxy-ca.pem there"
+            ) from None
+        try:
             routes.load(self._folder, store)
             engine = Engine(
                 routes,
@@ -195,6 +198,7 @@ class _Command:
         try:
             admin = await self._ready(running, asked)
             if admin is not None:
+                await in_thread(lambda: running.check(admin), "Envoy's configuration")
                 places = await in_thread(lambda: running.listeners(admin), "Envoy's listeners")
                 _say(f"the proxy is http://{places.get(FORWARD, self._wanted.listen)}; clients trust {ca}")
                 for one in self._wanted.reverse:
@@ -224,44 +228,6 @@ class _Command:
                     await asyncio.sleep(LOOK)
                 return None
         raise NotStarted(f"Envoy did not serve within {PATIENCE:.0f} s; what it says about that is above")
-
-
-def _address(option: str, text: str) -> Address:
-    host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise WrongCall(f"{option} {text}: is malformed; expected an address such as 127.0.0.1:8080")
-    host = host.strip("[]") or "127.0.0.1"
-    return Address("127.0.0.1" if host == "localhost" else host, int(port))
-
-
-def _reverse(text: str) -> Reverse:
-    name, equals, address = text.partition("=")
-    if not equals or not name:
-        raise WrongCall(f"--reverse {text}: is malformed; expected NAME=ADDRESS such as qa=127.0.0.1:9001")
-    return Reverse(name, _address(f"--reverse {name}", address))
-
-
-def _clients(text: str) -> list[Network]:
-    try:
-        found = parse_networks(text)
-    except ValueError as error:
-        raise WrongCall(f"--clients: {error}") from None
-    if not found:
-        raise WrongCall("--clients: names no network; expected loopback or a CIDR such as 192.168.1.23/32")
-    return found
-
-
-def _folder(given: str | None, *, config_only: bool) -> Path | None:
-    if given is None:
-        if config_only:
-            raise WrongCall("--config-only: name the folder that the other Envoy reads: --dir DIR")
-        return None
-    path = Path(given).absolute()
-    if any(character in str(path) for character in ':()%"\n'):
-        raise WrongCall(f"--dir {given}: Envoy cannot read a path with one of : ( ) % in it; name another folder")
-    if path.exists() and (not path.is_dir() or path.stat().st_uid != os.geteuid()):
-        raise WrongCall(f"--dir {given}: is no folder of this user's; name another one")
-    return path
 
 
 def _tell_log(*, verbose: bool) -> None:

