@@ -127,7 +127,7 @@ class Feeder:
         secrets |= {
             paths.header(name, header): text if token is not None else "" for header, text in environment.extra_headers
         }
-        self._files.write(paths.reason(name), f"{environment.title}: request blocked: {reason}\n")
+        self._files.write(paths.reason(name), f"{environment.title}: request blocked: {reason}")
         for path, text in secrets.items():
             self._files.write(path, bootstrap.resources([bootstrap.secret(filters.NAME, text)]))
         ends = filters.lives_until(name, until)

@@ -13,6 +13,8 @@ GENERAL = (
     _IN_FLIGHT,
     "no flow is shown, marked or commented, no diagnosis is made, and no inject_log is written",
     "a client that is not in --clients is not served at all",
+    "an HTTP/1 message goes on as it came, but that trailers are in lower case, X-Forwarded-Proto stands last, and an"
+    " answer without Date gets one",
     "a TLS client that names no host (SNI), or another one than its CONNECT, is not served",
 )
 """What holds for every environment."""

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from credential_injector.envoy import filters, routes, servers
+from credential_injector.envoy import answers, filters, messages, routes, servers
 from credential_injector.envoy.paths import Paths
 from credential_injector.envoy.sites import Site
 from credential_injector.envoy.typed import Message, extension, from_file, typed
@@ -95,7 +95,6 @@ def forward_routes(sites: Sequence[Site]) -> Message:
             led.append({"match": {"prefix": ""}, "route": to})
         hosts.append({"name": site.name, "domains": site.names if not site.is_tls else [site.authority], "routes": led})
     to = {"cluster": servers.ANYWHERE, "timeout": "0s"}
-    removed = ["x-forwarded-proto"]
     others = [
         {"match": {"connect_matcher": {}}, "route": {**to, **connect}},
         # A client that wants TLS without a CONNECT, which Envoy would send on in clear.
@@ -103,7 +102,7 @@ def forward_routes(sites: Sequence[Site]) -> Message:
             routes.Where({"prefix": ""}).and_headers({"name": ":scheme", "string_match": {"exact": "https"}}),
             "request blocked: it asks the proxy for an https URL without CONNECT; use a client that sends CONNECT",
         ),
-        {"match": {"prefix": ""}, "route": to, "request_headers_to_remove": removed},
+        {"match": {"prefix": ""}, "route": to},
     ]
     hosts.append({"name": "any", "domains": ["*"], "routes": others})
     return typed("RouteConfiguration", name=FORWARD, virtual_hosts=hosts)
@@ -192,57 +191,10 @@ def _site_manager(name: str, site: Site, before: Sequence[Message], paths: Paths
         paths,
         [*before, *filters.of(served, paths)],
         upgrade_configs=[{"upgrade_type": "websocket"}],
-        local_reply_config={
-            "mappers": [_disagreement(), *(one for each in served for one in _refusals(each.name, each.title, paths))]
-        },
+        mappers=answers.of(served, paths),
+        scheme_header_transformation={"match_upstream": True},
         access_log=[_told_of_refusals(paths)],
     )
-
-
-def _refusals(name: str, title: str, paths: Paths) -> list[Message]:
-    """The add-on's words for what Envoy answers where it has no credential."""
-    ended = (
-        f"{title}: request blocked: its token has ended, and no other one has come; if credential-injector envoy does"
-        " not run any more, start it again\n"
-    )
-    file = extension("envoy.formatter.file_content", "FileContent")
-    missing = _answer(
-        _of_route(name, "failed_to_inject_credential"), f"%FILE_CONTENT({paths.reason(name)})%", formatters=[file]
-    )
-    return [missing, _answer(_of_route(name, filters.denied(filters.ENDED)), ended)]
-
-
-def _disagreement() -> Message:
-    differ = f"response.code_details == '{filters.denied(filters.NAMES_DIFFER)}'"
-    return _answer(differ, "request blocked: its CONNECT, TLS and Host name different servers\n")
-
-
-def _answer(expression: str, text: str, **more: object) -> Message:
-    """A 502 with this text, for Envoy's own answers for which the expression (CEL) holds."""
-    return {
-        "filter": _where(expression),
-        "status_code": 502,
-        "headers_to_add": [
-            {"header": {"key": "Cache-Control", "value": "no-store"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        ],
-        "body_format_override": {
-            "content_type": "text/plain; charset=utf-8",
-            "text_format_source": {"inline_string": text},
-            **more,
-        },
-    }
-
-
-def _of_route(name: str, details: str) -> str:
-    return f"xds.route_name == '{name}' && response.code_details == '{details}'"
-
-
-def _where(expression: str) -> Message:
-    return {
-        "extension_filter": extension(
-            "envoy.access_loggers.extension_filters.cel", "ExpressionFilter", expression=expression
-        )
-    }
 
 
 def _told_of_refusals(paths: Paths) -> Message:
@@ -255,11 +207,13 @@ def _told_of_refusals(paths: Paths) -> Message:
             path=paths.refusals,
             log_format={"text_format_source": {"inline_string": "%START_TIME(%s.%6f)% %ROUTE_NAME%\n"}},
         ),
-        "filter": _where(expression),
+        "filter": answers.where(expression),
     }
 
 
-def _manager(name: str, paths: Paths, http_filters: Sequence[Message], **more: object) -> Message:
+def _manager(
+    name: str, paths: Paths, http_filters: Sequence[Message], mappers: Sequence[Message] = (), **more: object
+) -> Message:
     """What speaks HTTP. It adds and changes nothing that a server or a client would see.
 
     Its routes come from a file of their own, so that no connection ends when they change.
@@ -272,11 +226,16 @@ def _manager(name: str, paths: Paths, http_filters: Sequence[Message], **more: o
         server_header_transformation="PASS_THROUGH",
         generate_request_id=False,
         skip_xff_append=True,
-        common_http_protocol_options={"idle_timeout": _IDLE},
+        forward_client_cert_details="ALWAYS_FORWARD_ONLY",
+        early_header_mutation_extensions=[messages.aside()],
+        proxy_100_continue=True,
+        max_request_headers_kb=messages.MOST_KILOBYTES,
+        common_http_protocol_options={"idle_timeout": _IDLE, "max_headers_count": messages.MOST_HEADERS},
         stream_idle_timeout=_IDLE,
-        http_protocol_options={"allow_absolute_url": True},
+        http_protocol_options={"allow_absolute_url": True, "accept_http_10": True, **messages.as_sent()},
         http2_protocol_options={"allow_connect": True},
-        http_filters=[*http_filters, router],
+        http_filters=[*http_filters, messages.back(), router],
+        local_reply_config={"mappers": [*mappers, *answers.of_all()]},
         rds={"config_source": from_file(paths.routes(name)), "route_config_name": name},
         **more,
     )

@@ -209,10 +209,9 @@ class _Rules:
         action: Message = {"cluster": self._way.cluster, "timeout": "0s"}
         if self._way.host:
             action["host_rewrite_literal"] = self._way.host
-        removed = ["x-forwarded-proto"]  # Envoy adds it
-        if any(one.asked_as for one in self._site.environments):
-            removed.append("x-inject-as")
-        return {"match": where.match(), "route": action, "request_headers_to_remove": removed}
+        asked = any(one.asked_as for one in self._site.environments)
+        removed = {"request_headers_to_remove": ["x-inject-as"]} if asked else {}
+        return {"match": where.match(), "route": action, **removed}
 
 
 def _blocked_at(environment: Environment, where: Where, why: str) -> Message:
@@ -223,7 +222,7 @@ def answer(where: Where, line: str) -> Message:
     """The add-on's 502."""
     return {
         "match": where.match(),
-        "direct_response": {"status": 502, "body": {"inline_string": f"{line}\n"}},
+        "direct_response": {"status": 502, "body": {"inline_string": line}},
         "response_headers_to_add": [
             {"header": {"key": "Cache-Control", "value": "no-store"}},
             {

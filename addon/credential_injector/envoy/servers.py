@@ -1,5 +1,6 @@
 """The servers as Envoy's clusters: how it connects to them. Pure."""
 
+from credential_injector.envoy import messages
 from credential_injector.envoy.sites import Site
 from credential_injector.envoy.typed import Message, extension, typed
 
@@ -8,6 +9,8 @@ ANYWHERE = "anywhere"
 
 _CACHE = {"name": "names", "dns_lookup_family": "V4_PREFERRED", "max_hosts": 65536}
 _CONNECT_TIMEOUT = "10s"
+_NAMED = {"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}}
+_HTTP1 = {"http_protocol_options": messages.as_sent()}
 
 
 def looked_up() -> Message:
@@ -17,23 +20,23 @@ def looked_up() -> Message:
 
 def anywhere() -> Message:
     """Any host, as the client names it."""
-    return typed("Cluster", name=ANYWHERE, **_looked_up_for_each_request())
+    return typed(
+        "Cluster", name=ANYWHERE, **_options(**_NAMED, explicit_http_config=_HTTP1), **_looked_up_for_each_request()
+    )
 
 
 def of(site: Site, trusted: str) -> Message:
     """A site's own server; `trusted` is the file of the authorities that may have issued its certificate."""
     how = _looked_up_for_each_request() if site.origin.wildcard else _at(site)
-    # Idle connections are closed before most servers do.
-    http: Message = {"common_http_protocol_options": {"idle_timeout": "50s"}}
+    http: Message = {}
     if site.is_tls:
-        http["auto_config"] = {"http2_protocol_options": {}}
+        http["auto_config"] = {**_HTTP1, "http2_protocol_options": {}}
         how["transport_socket"] = _tls(site, trusted)
     else:
-        http["explicit_http_config"] = {"http_protocol_options": {}}
+        http["explicit_http_config"] = _HTTP1
     if site.origin.wildcard and site.is_tls:
-        http["upstream_http_protocol_options"] = {"auto_sni": True, "auto_san_validation": True}
-    options = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed("HttpProtocolOptions", **http)}
-    return typed("Cluster", name=site.name, typed_extension_protocol_options=options, **how)
+        http |= _NAMED
+    return typed("Cluster", name=site.name, **_options(**http), **how)
 
 
 def inside(listener: str) -> Message:
@@ -41,6 +44,7 @@ def inside(listener: str) -> Message:
     return typed(
         "Cluster",
         name=listener,
+        **_options(explicit_http_config=_HTTP1),
         load_assignment=_endpoint(listener, {"envoy_internal_address": {"server_listener_name": listener}}),
         transport_socket=extension(
             "envoy.transport_sockets.internal_upstream",
@@ -48,6 +52,17 @@ def inside(listener: str) -> Message:
             transport_socket=extension("envoy.transport_sockets.raw_buffer", "RawBuffer"),
         ),
     )
+
+
+def _options(**http: Message) -> Message:
+    """How a server is spoken to."""
+    common = {
+        "idle_timeout": "50s",  # idle connections are closed before most servers do
+        "max_headers_count": messages.MOST_HEADERS,
+        "max_response_headers_kb": messages.MOST_KILOBYTES,
+    }
+    options = typed("HttpProtocolOptions", common_http_protocol_options=common, **http)
+    return {"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}}
 
 
 def _at(site: Site) -> Message:
