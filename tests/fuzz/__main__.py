@@ -16,6 +16,7 @@ PROPERTIES = {
     "test_answers": "test_every_answer_is_a_token_that_can_be_sent_or_a_refusal_without_a_secret",
     "test_diagnosis": "test_answer",
     "test_env_files": "test_env_file",
+    "test_imports": "test_files",
     "test_stored_tokens": "test_file",
     "test_requests": "test_hooks",
 }

@@ -36,6 +36,7 @@ def drafts_of_bruno(source: Source, others: Sequence[Source]) -> list[Draft]:
     environments = only or folder.environments()
     collection = folder.blocks(root / "collection.bru", keep=True)
     auths = list(_auths(folder, collection))
+    source.check_size(environments=len(environments), auths=len(auths))
     drafts = []
     for path in (*environments, *([] if environments else [None])):
         own = folder.blocks(path) if path is not None else {}

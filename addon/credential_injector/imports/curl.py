@@ -14,12 +14,13 @@ from credential_injector.imports.source import Source
 from credential_injector.imports.variables import Variables
 
 _COMMAND = re.compile(r"(?:\s*#[^\n]*\n)*\s*(?:\$\s+)?curl(?:\.exe)?\s")
+LARGEST_COMMAND = 1 << 18  # characters
 _GRANTS = {"urn:ietf:params:oauth:grant-type:token-exchange": "token_exchange", "refresh_token": "refresh_token"}
 
 
 def is_curl(source: Source) -> bool:
     """Whether it is a curl command."""
-    return source.document is None and _COMMAND.match(source.text) is not None
+    return source.document is None and _COMMAND.match(source.text[:LARGEST_COMMAND]) is not None
 
 
 def drafts_of_curl(source: Source, others: Sequence[Source]) -> list[Draft]:
@@ -61,7 +62,9 @@ def drafts_of_curl(source: Source, others: Sequence[Source]) -> list[Draft]:
 
 
 def _words(source: Source) -> list[tuple[str, str]]:
-    """The options, by what they are for, with their values."""
+    """The options, by what they are for, with their values. Raises NotImportable."""
+    if len(source.text) > LARGEST_COMMAND:
+        raise source.wrong("the command", f"is longer than {LARGEST_COMMAND >> 10} KB; expected a token request")
     try:
         given = words(_COMMAND.sub("", source.text, count=1))
     except ValueError:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+LONGEST_NAME = 200  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -23,4 +25,4 @@ class Draft:
 
 def environment_name(text: str, default: str = "imported") -> str:
     """A name for an environment, from whatever another program calls it: `QA (EU)` -> `qa-eu`."""
-    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-_")[:40].strip("-_") or default
+    return re.sub(r"[^a-z0-9_]+", "-", text[:LONGEST_NAME].lower()).strip("-_")[:40].strip("-_") or default

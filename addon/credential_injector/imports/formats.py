@@ -6,7 +6,11 @@ from typing import NamedTuple
 
 from credential_injector.imports import bruno, curl, insomnia, jetbrains, openapi, postman
 from credential_injector.imports.draft import Draft
+from credential_injector.imports.settings import TooMuch
 from credential_injector.imports.source import NotImportable, Source
+
+LONGEST_LINE = 400  # characters of what is told of a draft
+MOST_LINES = 50
 
 
 class Format(NamedTuple):
@@ -37,7 +41,10 @@ def drafts_of(sources: Sequence[Source]) -> list[Draft]:
     first, *others = sources
     for one in FORMATS:
         if one.recognises(first):
-            return _apart(one.drafts(first, others))
+            try:
+                return _apart([_short(draft) for draft in one.drafts(first, others)])
+            except TooMuch as error:
+                raise first.wrong("", str(error)) from None
     raise NotImportable(
         first.path, "", f"is of no known format; expected one of {', '.join(one.name for one in FORMATS)}"
     )
@@ -53,3 +60,12 @@ def _apart(drafts: Sequence[Draft]) -> list[Draft]:
             name = f"{draft.name}-{number}"
         named[name] = replace(draft, name=name)
     return list(named.values())
+
+
+def _short(draft: Draft) -> Draft:
+    """The same, with as much to read as a person would."""
+    left_out = [line[:LONGEST_LINE] for line in draft.left_out[:MOST_LINES]]
+    if (more := len(draft.left_out) - MOST_LINES) > 0:
+        left_out.append(f"{more} more")
+    notes = {key: note[:LONGEST_LINE] for key, note in draft.notes.items()}
+    return replace(draft, source=draft.source[:LONGEST_LINE], left_out=tuple(left_out), notes=notes)

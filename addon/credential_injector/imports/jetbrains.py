@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from credential_injector.imports.draft import Draft, environment_name
-from credential_injector.imports.settings import Settings, texts
+from credential_injector.imports.draft import LONGEST_NAME, Draft, environment_name
+from credential_injector.imports.settings import MOST_HOSTS, Settings, texts
 from credential_injector.imports.source import Source
 from credential_injector.imports.variables import Variables, text_of
 
@@ -36,6 +36,9 @@ def drafts_of_jetbrains(source: Source, others: Sequence[Source]) -> list[Draft]
             raise file.wrong("", 'is no object of environments; expected such as {"dev": {...}}')
         merged = _merged(merged, file.document)
     shared = texts(merged.get(SHARED))
+    source.check_size(environments=len(merged))
+    auths = {len(texts(texts(_merged(shared, texts(own)).get("Security")).get("Auth"))) for own in merged.values()}
+    source.check_size(environments=len(merged), auths=max(auths, default=0))
     drafts = []
     for name, own in merged.items():
         if name != SHARED:
@@ -47,15 +50,15 @@ def drafts_of_jetbrains(source: Source, others: Sequence[Source]) -> list[Draft]
 def _drafts(name: str, said: Mapping[str, Any], files: str) -> list[Draft]:
     auths = texts(texts(said.get("Security")).get("Auth"))
     variables = Variables({key: value for key, value in said.items() if key != "Security"})
+    api_urls = [value for key, value in said.items() if isinstance(value, str) and _names_api(key)][:MOST_HOSTS]
     drafts = []
     for number, (called, auth) in enumerate(auths.items()):
         settings = Settings(variables)
         _take(settings, texts(auth))
         used = {settings.values.get("TOKEN_ENDPOINT", ""), settings.values.get("AUTHORIZATION_ENDPOINT", "")}
-        urls = [value for key, value in said.items() if isinstance(value, str) and _names_api(key)]
         # The login's server is the API's only where no other one is named.
-        others = [url for url in urls if not any(one.startswith(variables.resolved(url)) for one in used)]
-        settings.hosts(others or urls)
+        others = [url for url in api_urls if not any(one.startswith(variables.resolved(url)) for one in used)]
+        settings.hosts(others or api_urls)
         if "HOST" not in settings.values:
             settings.notes["HOST"] = "no variable of the environment looks like the API's URL"
         own = environment_name(name)
@@ -73,7 +76,7 @@ def _drafts(name: str, said: Mapping[str, Any], files: str) -> list[Draft]:
 
 def _names_api(key: str) -> bool:
     """Whether a variable's name says that its value is the API's URL: `api_url`, `baseUrl`, `host`."""
-    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", key)}
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", key[:LONGEST_NAME])}
     return bool(words & _HOSTS) and not words & _NO_HOSTS
 
 

@@ -52,7 +52,9 @@ def drafts_of_collection(source: Source, others: Sequence[Source]) -> list[Draft
     wrong = next((one for one in others if not is_environment(one)), None)
     if wrong is not None:
         raise wrong.wrong("", "is no environment of Postman's; expected one beside the collection")
-    covered = [one for one in _covered(document) if one.auth.get("type") not in (None, "noauth") or one.script]
+    source.check_size(environments=len(environments))
+    covered = [one for one in _covered(source) if one.auth.get("type") not in (None, "noauth") or one.script]
+    source.check_size(environments=len(environments), auths=len(covered))
     drafts = []
     for environment, values in environments or [(None, {})]:
         variables = Variables({**collection, **values})
@@ -123,11 +125,13 @@ def _variables(values: Any) -> dict[str, Any]:
     }
 
 
-def _covered(document: dict[str, Any]) -> Iterator[_Covered]:
-    """The requests of a collection, by the auth that counts for them."""
+def _covered(source: Source) -> Iterator[_Covered]:
+    """The requests of a collection, by the auth that counts for them. Raises NotImportable."""
     found: dict[str, _Covered] = {}
+    document, requests = source.document, 0
 
     def walk(item: dict[str, Any], where: str, auth: dict[str, Any], script: ScriptedRequest | None) -> None:
+        nonlocal requests
         own = item.get("auth", texts(item.get("request")).get("auth"))
         if isinstance(own, dict) and own.get("type"):
             auth = own
@@ -139,6 +143,8 @@ def _covered(document: dict[str, Any]) -> Iterator[_Covered]:
             if isinstance(inner, dict):
                 walk(inner, where, auth, script)
         if "request" in item:
+            requests += 1
+            source.check_size(requests=requests)
             request = item["request"]
             url = request if isinstance(request, str) else texts(request).get("url")
             token = _bearer_variable(auth, request)

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from credential_injector.imports.variables import Variables, text_of
+from credential_injector.imports.variables import LONGEST, Variables, text_of
 from credential_injector.origins.origin import parse_origin
 
 MOST_HOSTS = 50
+MOST_KEYS = 200
+LONGEST_HOST = 2000  # characters in which a URL's host ends
 _GRANTS = {
     "": "client_credentials",
     "authorization_code": "authorization_code",
@@ -50,6 +52,10 @@ FORM_FIELDS = (
 )
 
 
+class TooMuch(ValueError):
+    """What an auth has more of than anybody uses."""
+
+
 class Settings:
     """Gathers the values of one environment file, with the variables that have no value."""
 
@@ -61,7 +67,11 @@ class Settings:
 
     def set(self, key: str, text: Any) -> None:
         """Take a value; nothing of it where a variable has none, but a note."""
-        if value := self.variables.value(text):
+        if len({*self.values, *self.notes}) >= MOST_KEYS:
+            raise TooMuch(f"an auth has more than {MOST_KEYS} settings; expected a few")
+        if len(text_of(text)) > LONGEST:
+            self.notes[key] = f"it is longer than {LONGEST} characters; write it to a file, and name that in {key}_FILE"
+        elif value := self.variables.value(text):
             self.values[key] = value
         elif missing := self.variables.without(text):
             self.notes[key] = f"it is the variable {missing}, to which no file gives a value"
@@ -120,7 +130,7 @@ class Settings:
         origins: dict[str, None] = {}
         for url in urls:
             # What follows the host may have variables of a request's own.
-            resolved = self.variables.resolved(url)
+            resolved = self.variables.resolved(text_of(url)[:LONGEST_HOST])
             start = resolved.find("://") + 3 if "://" in resolved else 0
             host = resolved[: start + len(re.split(r"[/?#]", resolved[start:])[0])]
             if "{{" not in host and (origin := origin_of(host)):
@@ -139,9 +149,10 @@ def origin_of(url: str) -> str:
     """The origin of a URL as HOST has it; empty where it has none that can stand there."""
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
-        if not parts.hostname or (
-            "." not in parts.hostname and parts.hostname != "localhost" and ":" not in parts.hostname
-        ):
+        if not parts.hostname:
+            return ""
+        # A name without dots may be a host of a container's network, where a scheme says that it is a URL.
+        if "://" not in url and not re.search(r"[.:]|^localhost$", parts.hostname):
             return ""
         return str(parse_origin(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"))
     except ValueError:

@@ -13,8 +13,12 @@ from credential_injector.environments.file_names import printable
 from credential_injector.permissions import Look
 
 LARGEST = 20 << 20  # bytes; the largest collections that people share have a few MB
-LARGEST_YAML = 2 << 20  # bytes; a reader of YAML in Python takes seconds for each
 DEEPEST = 100  # objects and lists within one another
+MOST_VALUES = 500_000  # in a document, whatever they are
+MOST_BRACKETS = 2_000_000  # in its text, also within strings
+MOST_REQUESTS = 20_000
+MOST_ENVIRONMENTS = 50
+MOST_DRAFTS = 200  # environments, each with an auth
 STDIN = Path("-")
 
 
@@ -54,6 +58,16 @@ class Source(NamedTuple):
             )
         return open_source(path)
 
+    def check_size(self, *, requests: int = 0, environments: int = 0, auths: int = 0) -> None:
+        """Raises NotImportable where a file has more than any that people share: to read it would take long."""
+        for most, found, what in (
+            (MOST_REQUESTS, requests, "requests"),
+            (MOST_ENVIRONMENTS, environments, "environments"),
+            (MOST_DRAFTS, max(environments, 1) * auths, "auths in its environments"),
+        ):
+            if found > most:
+                raise self.wrong("", f"has more than {most} {what}; import a part of it")
+
     def wrong(self, place: str, what: str) -> NotImportable:
         """The mistake at this place."""
         return NotImportable(self.path, place, what)
@@ -76,7 +90,7 @@ def open_source(path: Path) -> Source:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise NotImportable(path, f"byte {error.start}", "is not UTF-8; expected text that is saved as UTF-8") from None
-    return Source(path, text, _document(path, text))
+    return Source(path, text, document_of(path, text))
 
 
 def _stdin() -> bytes:
@@ -98,19 +112,28 @@ def _content(path: Path) -> bytes:
         raise NotImportable(path, "", f"cannot be read ({reason}); expected an exported file") from None
 
 
-def _document(path: Path, text: str) -> Any:
+def document_of(path: Path, text: str) -> Any:
+    """What JSON or, in a file of that name, YAML says; None where it is neither. Raises NotImportable."""
     if re.match(r"\s*[\[{]", text):
         document = _json(path, text)
     elif path.suffix.lower() in (".yaml", ".yml"):
         document = _yaml(path, text)
     else:
         return None
-    _check_depth(path, document)
+    _check_shape(path, document)
     return document
 
 
 def _json(path: Path, text: str) -> Any:
+    if text.count("[") + text.count("{") > MOST_BRACKETS:  # an empty list takes 30 times the memory of its text
+        raise _too_many(path)
+    found = 0
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal found
+        found += len(pairs) + 1
+        if found > MOST_VALUES:  # while it is read: each takes many times the memory of its text
+            raise _too_many(path)
         made = dict(pairs)
         if len(made) != len(pairs):
             raise NotImportable(path, "", "gives one key of an object twice, and programs differ in which one counts")
@@ -134,35 +157,24 @@ def _json(path: Path, text: str) -> Any:
 
 
 def _yaml(path: Path, text: str) -> Any:
-    from ruamel.yaml import YAML  # late, as are all of these: it takes a while
-    from ruamel.yaml.error import YAMLError
-    from ruamel.yaml.events import AliasEvent
+    from credential_injector.imports.yaml_text import NoYaml, read_yaml  # late: it takes a while
 
-    if len(text) > LARGEST_YAML:
-        raise NotImportable(path, "", f"is larger than {LARGEST_YAML >> 20} MB; expected JSON for a file of this size")
-    yaml = YAML(typ="safe", pure=True)
     try:
-        # A name of YAML's may begin with nearly any character, so the parser says what is an alias.
-        if "*" in text and any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
-            raise NotImportable(path, "", "uses aliases of YAML (*name); expected a file without them")
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise NotImportable(path, place, "is no YAML; expected an exported file") from None
+        return read_yaml(text)
+    except NoYaml as error:
+        raise NotImportable(path, error.place, str(error)) from None
     except RecursionError:
         raise _too_deep(path) from None
-    except NotImportable:
-        raise
-    # An impossible date, `!!bool maybe`, `!!int ''`: the reader makes one of them, and fails in its own ways.
-    except (ValueError, LookupError, AttributeError, TypeError):
-        raise NotImportable(path, "", "holds a value that YAML cannot be; expected an exported file") from None
 
 
-def _check_depth(path: Path, document: Any) -> None:
+def _check_shape(path: Path, document: Any) -> None:
     """Readers of formats recurse. Raises NotImportable."""
     layer: list[Any] = [document]
+    found = 0
     for _ in range(DEEPEST):
+        found += len(layer)
+        if found + sum(len(part) for part in layer if isinstance(part, dict | list)) > MOST_VALUES:
+            raise _too_many(path)
         nested = [part for part in layer if isinstance(part, dict | list)]
         layer = [inner for part in nested for inner in (part.values() if isinstance(part, dict) else part)]
         if not layer:
@@ -172,3 +184,7 @@ def _check_depth(path: Path, document: Any) -> None:
 
 def _too_deep(path: Path) -> NotImportable:
     return NotImportable(path, "", f"nests more than {DEEPEST} objects and lists; expected an exported file")
+
+
+def _too_many(path: Path) -> NotImportable:
+    return NotImportable(path, "", f"holds more than {MOST_VALUES} values; expected an exported file of a few thousand")

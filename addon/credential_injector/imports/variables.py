@@ -1,11 +1,13 @@
 """Variables of other programs: `{{name}}`. Pure."""
 
 import re
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
 
 DEEPEST = 10  # variables whose values are variables
 LONGEST = 1 << 16  # characters that a value may come to
+MOST_SHOWN = 80  # characters of a name
 
 _VARIABLE = re.compile(r"\{\{\s*(?:_\.|process\.env\.)?([^{}\s]+)\s*\}\}")
 
@@ -14,11 +16,19 @@ class Variables:
     """Values by name. What has none stays as it is."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = {name: text_of(value) for name, value in values.items()}
+        self._values: ChainMap[str, str] = ChainMap(_texts(values))
+
+    def over(self, values: Mapping[str, Any]) -> "Variables":
+        """These with others, which count more."""
+        new = Variables({})
+        new._values = self._values.new_child(_texts(values))
+        return new
 
     def resolved(self, text: Any) -> str:
         """A text with the variables' values."""
         now = text_of(text)
+        if len(now) > LONGEST:
+            return now
         for _ in range(DEEPEST):
             # Counted first: a few variables in one another come to more than there is memory.
             length = len(now) + sum(len(self._values.get(name, "")) for name in names_in(now))
@@ -37,7 +47,11 @@ class Variables:
 
     def without(self, text: Any) -> str:
         """The variables in a text that have no value, as a comment names them; empty where all have one."""
-        return ", ".join(names_in(self.resolved(text)))
+        return ", ".join(name[:MOST_SHOWN] for name in names_in(self.resolved(text))[:5])
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: text_of(value) for name, value in values.items()}
 
 
 def names_in(text: str) -> list[str]:
