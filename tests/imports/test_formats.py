@@ -250,7 +250,6 @@ def test_openapi_servers(tmp_path: Path) -> None:
                 "Custom Request Parameters": {
                     "audience": {"Value": "a", "Use": "In Token Request"},
                     "org": "b",
-                    "no": {"Value": "c", "Use": "In Auth Request"},
                     "resource": {"Value": ["x", "y"]},
                 },
             },
@@ -489,3 +488,70 @@ def test_jetbrains_hosts(tmp_path: Path) -> None:
     (draft,) = drafts(written(tmp_path, "http-client.env.json", {"dev": said}))
     assert draft.values["HOST"] == API
     assert "canary" not in repr(open_source(written(tmp_path, "c.json", {"a": "canary"})))
+
+
+ADVICE = ("REDIRECT_URI", "each login here makes a new one", "access token", "no parameters of one's own")
+
+
+@pytest.mark.parametrize(
+    ("program", "names"),
+    [
+        ("postman", ["redirect_uri", "state", "useIdToken", "authRequestParams", "code_verifier", "invented"]),
+        ("postman object", ["redirect_uri", "tokenRequestParams"]),
+        ("postman token", ["redirect_uri", "state"]),
+        (
+            "jetbrains",
+            ["Redirect URL", "Use ID Token", "Revoke URL", "State", "parameter nonce in auth request", "Invented"],
+        ),
+        ("bruno", ["callback_url", "state", "token_source", "parameter nonce of auth_req in queryparams", "invented"]),
+        ("insomnia", ["redirectUrl", "state", "pkceMethod", "invented"]),
+    ],
+)
+def test_settings_without_equal(tmp_path: Path, program: str, names: list[str]) -> None:
+    """A setting that is not taken over is told, by its name and not by its value; what was not set is not."""
+    values = {name: "canary" for name in names if not name.startswith("parameter")}
+    unset: dict[str, Any] = {"u1": "", "u2": None, "u3": False, "u4": []}
+    grant = {"grant_type": "authorization_code", "authUrl": f"{LOGIN}/a"}
+    if program == "postman":
+        extra: Any = {"useIdToken": True, "authRequestParams": [{"key": "prompt", "value": "canary"}]}
+        extra |= {"challengeAlgorithm": "S256", "refreshTokenUrl": OAUTH["accessTokenUrl"], "tokenName": "x"}
+        path = postman(tmp_path, listed("oauth2", **{**OAUTH, **grant, **values, **extra, **unset}))
+    elif program == "postman object":
+        params = {"tokenRequestParams": {"a": "canary"}}
+        path = postman(tmp_path, {"type": "oauth2", "oauth2": {**OAUTH, **grant, **values, **params, **unset}})
+    elif program == "postman token":
+        path = postman(tmp_path, listed("oauth2", accessToken="t", **values, **unset))
+    elif program == "jetbrains":
+        auth = {"Type": "OAuth2", "Grant Type": "Authorization Code", "PKCE": True, **values, **unset}
+        auth["Custom Request Parameters"] = {"nonce": {"Value": "canary", "Use": "In Auth Request"}}
+        path = written(tmp_path, "http-client.env.json", {"dev": {"api": API, "Security": {"Auth": {"x": auth}}}})
+    elif program == "bruno":
+        lines = "\n".join(f"  {name}: {value}" for name, value in values.items())
+        more = "\nauth:oauth2:additional_params:auth_req:queryparams {\n  nonce: canary\n}\n"
+        block = f"  grant_type: authorization_code\n{lines}\n  u1:\n  u2: false\n  refresh_token_url: \n  pkce: true"
+        (draft,) = bruno(tmp_path, "oauth2", block, more)
+        path = tmp_path / "bruno.json"
+    else:
+        auth = {"type": "oauth2", "grantType": "authorization_code", "usePkce": True, **values, **unset}
+        item = {"url": f"{API}/a", "name": "a", "authentication": auth}
+        path = written(tmp_path, "insomnia.json", {"type": "collection.insomnia.rest/5.0", "collection": [item]})
+    (draft,) = drafts(path)
+    told = [line.partition(":")[0].removeprefix("the setting ").removeprefix("the ") for line in draft.left_out]
+    assert {name.split(" in ")[0] for name in names} <= {one.split(" in ")[0] for one in told}
+    assert len(told) == len(names), told
+    assert "canary" not in "".join(draft.left_out)
+    assert sum(any(one in line for one in ADVICE) for line in draft.left_out) >= 1
+
+
+@pytest.mark.parametrize("program", ["postman", "insomnia", "bruno"])
+def test_aws(tmp_path: Path, program: str) -> None:
+    """AWS signatures have an equal, which is named."""
+    if program == "postman":
+        (draft,) = drafts(postman(tmp_path, listed("awsv4", accessKey="a")))
+    elif program == "bruno":
+        (draft,) = bruno(tmp_path, "awsv4", "  accessKeyId: a")
+    else:
+        item = {"url": f"{API}/a", "name": "a", "authentication": {"type": "iam", "accessKeyId": "a"}}
+        said = {"type": "collection.insomnia.rest/5.0", "collection": [item]}
+        (draft,) = drafts(written(tmp_path, "insomnia.json", said))
+    assert any("GRANT_TYPE=aws_sigv4" in line for line in draft.left_out)

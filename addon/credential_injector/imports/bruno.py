@@ -7,10 +7,17 @@ from typing import NamedTuple
 from credential_injector.imports.bru import Block
 from credential_injector.imports.bruno_folder import BrunoFolder
 from credential_injector.imports.draft import Draft, environment_name
+from credential_injector.imports.no_equal import auth_without_equal, settings_without_equal
 from credential_injector.imports.settings import Settings
 from credential_injector.imports.source import Source
 from credential_injector.imports.variables import Variables
 
+_TAKEN = {
+    *("grant_type", "access_token_url", "authorization_url", "client_id", "client_secret", "scope", "username"),
+    *("password", "credentials_placement", "token_placement", "token_header_prefix", "token_query_key"),
+    *("credentials_id", "auto_fetch_token", "auto_refresh_token", "pkce"),  # as here
+}
+_PARAMETERS = "auth:oauth2:additional_params:"
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "http")
 
 
@@ -106,7 +113,7 @@ def _take(settings: Settings, blocks: dict[str, Block], where: str) -> None:
         case "apikey":
             settings.api_key(said.get("key"), said.get("value"), said.get("placement", "header"))
         case _:
-            settings.left_out.append(f"{where}: the auth {mode[:40]} has no equal here; leave it to the client")
+            settings.left_out.append(f"{where}: {auth_without_equal(mode)}")
 
 
 def _oauth2(settings: Settings, said: Block, blocks: dict[str, Block]) -> None:
@@ -125,7 +132,18 @@ def _oauth2(settings: Settings, said: Block, blocks: dict[str, Block]) -> None:
     settings.oauth2(said.get("grant_type"), given, basic=in_header, prefix=prefix)
     if in_query:
         settings.set("QUERY", said.get("token_query_key") or "access_token")
-    for kind, key in (("body", "TOKEN_PARAM_"), ("headers", "TOKEN_HEADER_")):
-        for name, value in blocks.get(f"auth:oauth2:additional_params:access_token_req:{kind}", {}).items():
-            known = kind == "body" and name.lower() in ("audience", "resource")
-            settings.set(name.upper() if known else f"{key}{name}", value)
+    same = {"token_source": "access_token", "refresh_token_url": said.get("access_token_url", "")}
+    others = {name: value for name, value in said.items() if same.get(name) != value}
+    settings.left_out += settings_without_equal(others, _TAKEN)
+    kinds = {"body": "TOKEN_PARAM_", "headers": "TOKEN_HEADER_"}
+    for block in (block for block in blocks if block.startswith(_PARAMETERS)):
+        of, _, kind = block.removeprefix(_PARAMETERS).partition(":")
+        for name, value in blocks[block].items():
+            if of == "access_token_req" and kind in kinds:
+                known = kind == "body" and name.lower() in ("audience", "resource")
+                settings.set(name.upper() if known else f"{kinds[kind]}{name}", value)
+            else:
+                settings.left_out.append(
+                    f"the parameter {name[:80]} of {of[:40]} in {kind[:40]}: only the token request has parameters,"
+                    " in its form and headers"
+                )

@@ -4,12 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from credential_injector.imports.draft import Draft, environment_name
+from credential_injector.imports.no_equal import auth_without_equal, settings_without_equal
 from credential_injector.imports.openapi import drafts_of_openapi, is_openapi
 from credential_injector.imports.settings import LONGEST_HOST, MOST_KEYS, Settings, TooMuch, listed, texts
 from credential_injector.imports.source import MOST_ENVIRONMENTS, Source, document_of
 from credential_injector.imports.variables import Variables, text_of
 
-_NO_EQUAL = ("asap", "digest", "hawk", "netrc", "ntlm", "oauth1", "singletoken")
+_TAKEN = {
+    *("type", "grantType", "accessTokenUrl", "authorizationUrl", "clientId", "clientSecret", "scope", "audience"),
+    *("resource", "username", "password", "credentialsInBody", "tokenPrefix"),
+    *("disabled", "usePkce", "useDefaultBrowser"),  # both are so here
+}
 MOST_FOLDERS = 100  # in one another
 
 
@@ -231,8 +236,7 @@ def _take(settings: Settings, said: Mapping[str, Any], where: str) -> None:
         case "apikey":
             settings.api_key(said.get("key"), said.get("value"), text_of(said.get("addTo")) or "header")
         case kind:
-            known = kind if kind in _NO_EQUAL else "its auth"
-            settings.left_out.append(f"{where}: {known} has no equal here; leave it to the client")
+            settings.left_out.append(f"{where}: {auth_without_equal(kind)}")
 
 
 def _oauth2(settings: Settings, said: Mapping[str, Any]) -> None:
@@ -250,3 +254,9 @@ def _oauth2(settings: Settings, said: Mapping[str, Any]) -> None:
     in_header = said.get("credentialsInBody") is not True
     prefix = text_of(said.get("tokenPrefix")) or "Bearer"
     settings.oauth2(said.get("grantType"), given, basic=in_header, prefix="" if prefix == "NO_PREFIX" else prefix)
+    others = {
+        name: value
+        for name, value in said.items()
+        if (name, value) not in (("pkceMethod", "S256"), ("responseType", "code"))
+    }
+    settings.left_out += settings_without_equal(others, _TAKEN)

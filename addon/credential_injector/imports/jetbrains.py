@@ -5,12 +5,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from credential_injector.imports.draft import LONGEST_NAME, Draft, environment_name
+from credential_injector.imports.no_equal import settings_without_equal
 from credential_injector.imports.settings import MOST_HOSTS, Settings, texts
 from credential_injector.imports.source import Source
 from credential_injector.imports.variables import Variables, text_of
 
 PUBLIC, PRIVATE = "http-client.env.json", "http-client.private.env.json"
 SHARED = "$shared"
+_TAKEN = {
+    *(
+        "Type",
+        "Grant Type",
+        "Token URL",
+        "Auth URL",
+        "Device Auth URL",
+        "Client ID",
+        "Client Secret",
+        "Scope",
+        "Audience",
+    ),
+    *("Username", "Password", "Client Credentials", "Custom Request Parameters"),
+    *("Acquire Automatically", "Start Page", "Token"),
+}
 _HOSTS = {"api", "base", "baseurl", "apiurl", "host", "server", "url"}
 _NO_HOSTS = {"auth", "callback", "key", "login", "password", "redirect", "secret", "token"}
 
@@ -112,6 +128,12 @@ def _take(settings: Settings, auth: Mapping[str, Any]) -> None:
             values = value if isinstance(value, list) else [value]
             known = name.lower() in ("audience", "resource")
             settings.set(name.upper() if known else f"TOKEN_PARAM_{name}", ",".join(map(text_of, values)))
+        else:
+            place = "in auth request" if use == "in auth request" else "elsewhere"
+            settings.left_out.append(f"the parameter {name[:80]} {place}: only the token request has parameters here")
+    # PKCE is used here always, as with `true` or S256.
+    pkce = {"PKCE": auth["PKCE"]} if texts(auth.get("PKCE")) else {}
+    settings.left_out += settings_without_equal({**auth, "PKCE": "", **pkce}, _TAKEN)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

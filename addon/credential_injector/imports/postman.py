@@ -1,23 +1,19 @@
 """Postman's collections (v2.0 and v2.1) and environments -> drafts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from credential_injector.imports.draft import Draft, environment_name
+from credential_injector.imports.no_equal import auth_without_equal, settings_without_equal
 from credential_injector.imports.postman_script import ScriptedRequest, read_script
 from credential_injector.imports.settings import BASIC, Settings, listed, texts
 from credential_injector.imports.source import Source
 from credential_injector.imports.variables import Variables, names_in
 
-_NO_EQUAL = {
-    "awsv4": "AWS signatures: write GRANT_TYPE=aws_sigv4 by hand",
-    "digest": "digest authentication: leave it to the client",
-    "hawk": "Hawk: leave it to the client",
-    "ntlm": "NTLM: leave it to the client",
-    "edgegrid": "Akamai EdgeGrid: leave it to the client",
-    "oauth1": "OAuth 1: leave it to the client",
-    "jwt": "a JWT that Postman signs: write GRANT_TYPE=jwt_bearer by hand, or leave it to the client",
-    "asap": "Atlassian ASAP: leave it to the client",
+_TAKEN = {
+    *("accessTokenUrl", "authUrl", "clientId", "clientSecret", "scope", "audience", "resource", "username", "password"),
+    *("client_authentication", "grant_type", "headerPrefix", "addTokenTo", "tokenRequestParams"),
+    *("tokenName", "useBrowser"),  # for the person, and the browser is used here always
 }
 
 
@@ -210,7 +206,7 @@ def _settings(one: _Covered, variables: Variables) -> Settings:
     elif kind == "apikey":
         settings.api_key(fields.get("key"), fields.get("value"), str(fields.get("in", "header")))
     else:
-        settings.left_out.append(f"{one.where}: {_NO_EQUAL.get(str(kind), 'its auth: leave it to the client')}")
+        settings.left_out.append(f"{one.where}: {auth_without_equal(str(kind))}")
         return settings
     settings.hosts(one.urls)
     return settings
@@ -230,6 +226,7 @@ def _from_script(settings: Settings, script: ScriptedRequest) -> None:
 def _from_oauth2(settings: Settings, fields: dict[str, Any]) -> None:
     if not fields.get("accessTokenUrl") and fields.get("accessToken"):
         settings.bearer(fields["accessToken"], str(fields.get("headerPrefix", "Bearer")).strip())
+        _left_out(settings, fields, {*_TAKEN, "accessToken"})
         return
     in_query = fields.get("addTokenTo") == "queryParams"
     said = {
@@ -248,9 +245,28 @@ def _from_oauth2(settings: Settings, fields: dict[str, Any]) -> None:
     settings.oauth2(fields.get("grant_type"), said, basic=in_header, prefix=prefix)
     if in_query:
         settings.values["QUERY"] = "access_token"  # RFC 6750 section 2.3, as Postman sends it
+    _left_out(
+        settings,
+        fields,
+        _TAKEN if isinstance(fields.get("tokenRequestParams"), list) else _TAKEN - {"tokenRequestParams"},
+    )
     for one in listed(fields.get("tokenRequestParams")):
         if isinstance(one, dict) and one.get("enabled") is not False and one.get("key"):
             _token_parameter(settings, str(one["key"]), one)
+
+
+def _left_out(settings: Settings, fields: dict[str, Any], taken: Container[str]) -> None:
+    """Tell what has no equal."""
+    same = {
+        "challengeAlgorithm": fields.get("challengeAlgorithm") == "S256",
+        "refreshTokenUrl": fields.get("refreshTokenUrl") == fields.get("accessTokenUrl"),
+        "tokenType": str(fields.get("tokenType", "")).lower().replace(" ", "_") in ("access_token", "bearer"),
+    }
+    others = {name: value for name, value in fields.items() if not same.get(name)}
+    for name in ("authRequestParams", "refreshRequestParams"):
+        if isinstance(others.get(name), list):
+            others[name] = [one for one in others[name] if texts(one).get("enabled") is not False]
+    settings.left_out += settings_without_equal(others, taken)
 
 
 def _token_parameter(settings: Settings, name: str, one: dict[str, Any]) -> None:
