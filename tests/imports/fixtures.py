@@ -147,6 +147,88 @@ def bruno(folder: Path, login: str, api: str) -> list[str]:
     return [str(folder / "bruno")]
 
 
+def opencollection(folder: Path, login: str, api: str) -> list[str]:
+    text = f"""\
+opencollection: 1.0.0
+info:
+  name: orders
+config:
+  environments:
+    - name: QA
+      variables:
+        - name: host
+          value: {login}
+        - name: api
+          value:
+            - title: one
+              value: https://other.example.com
+            - title: two
+              selected: true
+              value: {{type: string, data: "{api}"}}
+        - name: client_secret
+          value: {SECRET}
+        - name: scope
+          value: read
+        - name: scope
+          value: switched-off
+          disabled: true
+        - secret: true
+          name: unused
+request:
+  auth:
+    type: oauth2
+    flow: client_credentials
+    accessTokenUrl: "{{{{host}}}}/oauth2/v2.0/token"
+    credentials:
+      clientId: {CLIENT}
+      clientSecret: "{{{{client_secret}}}}"
+      placement: body
+    scope: "{{{{scope}}}}"
+    tokenConfig:
+      id: credentials
+      placement: {{header: Bearer}}
+    settings: {{autoFetchToken: true, autoRefreshToken: false}}
+items:
+  - info: {{name: all, type: folder}}
+    items:
+      - info: {{name: list, type: http}}
+        http: {{method: GET, url: "{{{{api}}}}/orders", auth: inherit}}
+      - info: {{name: health, type: http}}
+        http: {{method: GET, url: "https://without.example.com/health"}}
+bundled: true
+"""
+    return [_write(folder, "orders.yml", text)]
+
+
+def bruno_json(folder: Path, login: str, api: str) -> list[str]:
+    oauth2 = {
+        "grantType": "client_credentials",
+        "accessTokenUrl": "{{host}}/oauth2/v2.0/token",
+        "refreshTokenUrl": "",
+        "clientId": CLIENT,
+        "clientSecret": "{{client_secret}}",
+        "scope": "read",
+        "credentialsPlacement": "body",
+        "credentialsId": "credentials",
+        "tokenPlacement": "header",
+        "tokenHeaderPrefix": "Bearer",
+        "autoFetchToken": True,
+    }
+    request = {"url": "{{api}}/orders", "method": "GET", "auth": {"mode": "inherit"}}
+    values = {"host": login, "api": api, "client_secret": SECRET}
+    document = {
+        "name": "orders",
+        "version": "1",
+        "items": [{"type": "folder", "name": "all", "items": [{"type": "http", "name": "list", "request": request}]}],
+        "environments": [
+            {"name": "QA", "variables": [{"name": name, "value": one, "enabled": True} for name, one in values.items()]}
+        ],
+        "root": {"request": {"auth": {"mode": "oauth2", "oauth2": oauth2, "basic": None}}},
+        "brunoConfig": {"version": "1", "name": "orders", "type": "collection"},
+    }
+    return [_write(folder, "bruno.json", document)]
+
+
 def insomnia_4(folder: Path, login: str, api: str) -> list[str]:
     auth = {
         "type": "oauth2",
@@ -230,6 +312,8 @@ FORMATS: dict[str, Callable[[Path, str, str], list[str]]] = {
     "postman_alone": postman_alone,
     "jetbrains": jetbrains,
     "bruno": bruno,
+    "opencollection": opencollection,
+    "bruno_json": bruno_json,
     "insomnia_4": insomnia_4,
     "insomnia_5": insomnia_5,
     "openapi": openapi,

@@ -67,6 +67,33 @@ FILES: dict[str, tuple[str, Callable[[], str], str]] = {
         ),
         "has more than 200 auths in its environments",
     ),
+    "long auth of many": (
+        "x.json",
+        lambda: collection(
+            numbered('{"request": "a.test"}', 20_000),
+            filled('{"type": "bearer", "bearer": {"token": "@"}}', "x" * 15 * MB),
+        ),
+        "fill in VALUE",
+    ),
+    "long auth of many in Bruno": (
+        "x.json",
+        lambda: filled(
+            '{"opencollection": "1.0.0", "items": [@], "request": {"auth": {"type": "bearer", "token": "@"}}}',
+            numbered('{"http": {"url": "a.test", "auth": "inherit"}}', 20_000),
+            "x" * 15 * MB,
+        ),
+        "fill in VALUE",
+    ),
+    "long auth of many in Insomnia": (
+        "x.json",
+        lambda: filled(
+            '{"type": "collection.insomnia.rest/5.0", "collection": [{"authentication":'
+            ' {"type": "bearer", "token": "@"}, "children": [@]}]}',
+            "x" * 15 * MB,
+            numbered('{"url": "a.test"}', 20_000),
+        ),
+        "fill in VALUE",
+    ),
     "settings": (
         "x.json",
         lambda: collection('{"request": "a.b"}', filled(PARAMETERS, numbered('{"key": "k#", "value": "v"}', 50_000))),

@@ -21,7 +21,7 @@ _PARAMETERS = "auth:oauth2:additional_params:"
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "http")
 
 
-class _Covered(NamedTuple):
+class Covered(NamedTuple):
     """Requests with the same auth."""
 
     where: str
@@ -51,7 +51,7 @@ def drafts_of_bruno(source: Source, others: Sequence[Source]) -> list[Draft]:
         name = environment_name(path.stem if path is not None else root.name)
         for number, (where, blocks, urls) in enumerate(auths):
             settings = Settings(variables)
-            _take(settings, blocks, where)
+            take(settings, blocks, where)
             settings.hosts(urls)
             drafts.append(
                 Draft(
@@ -65,28 +65,36 @@ def drafts_of_bruno(source: Source, others: Sequence[Source]) -> list[Draft]:
     return drafts
 
 
-def _auths(folder: BrunoFolder, collection: dict[str, Block]) -> Iterator[_Covered]:
+def _auths(folder: BrunoFolder, collection: dict[str, Block]) -> Iterator[Covered]:
     inherited: list[str] = []
-    found: dict[str, _Covered] = {}
+    found: dict[str, Covered] = {}
+    known: dict[int, Covered] = {}  # of folders, whose blocks are kept
     for path in folder.requests():
         blocks = folder.blocks(path)
         request = next((blocks[method] for method in _METHODS if method in blocks), None)
         if request is None:
             continue
         mode, url = request.get("auth", "none"), request.get("url", "")
-        where = f"request {path.stem}"
         if mode == "inherit":
             called, blocks = _of_folder(folder, path.parent)
             if not called:
                 inherited.append(url)
                 continue
             where, mode = f"folder {called}", blocks["auth"]["mode"]
-        if mode != "none":
+        else:
+            where = f"request {path.stem}"
+        if mode == "none":
+            continue
+        one = known.get(id(blocks))
+        if one is None:
             auth = {name: block for name, block in blocks.items() if name.startswith("auth:")}
-            one = _Covered(where, {**auth, "auth": {"mode": mode}}, [])
-            found.setdefault(repr(one.blocks), one).urls.append(url)
+            one = Covered(where, {**auth, "auth": {"mode": mode}}, [])
+            one = found.setdefault(repr(one.blocks), one)
+            if where.startswith("folder "):
+                known[id(blocks)] = one
+        one.urls.append(url)
     if collection.get("auth", {}).get("mode", "none") not in ("none", "inherit"):
-        yield _Covered("the collection", collection, inherited)
+        yield Covered("the collection", collection, inherited)
     yield from found.values()
 
 
@@ -100,7 +108,8 @@ def _of_folder(folder: BrunoFolder, below: Path) -> tuple[str, dict[str, Block]]
     return "", {}
 
 
-def _take(settings: Settings, blocks: dict[str, Block], where: str) -> None:
+def take(settings: Settings, blocks: dict[str, Block], where: str) -> None:
+    """Take the auth of these blocks."""
     mode = blocks["auth"]["mode"]
     said = blocks.get(f"auth:{mode}", {})
     match mode:

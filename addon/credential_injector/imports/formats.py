@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from credential_injector.imports import bruno, curl, insomnia, jetbrains, openapi, postman
+from credential_injector.imports import bruno, bruno_export, curl, insomnia, jetbrains, openapi, postman
 from credential_injector.imports.draft import Draft
 from credential_injector.imports.settings import TooMuch
 from credential_injector.imports.source import NotImportable, Source
@@ -29,6 +29,7 @@ FORMATS: tuple[Format, ...] = (
     Format("Postman environment", postman.is_environment, postman.drafts_of_environment),
     Format("Insomnia export", insomnia.is_insomnia, insomnia.drafts_of_insomnia),
     Format("OpenAPI document", openapi.is_openapi, openapi.drafts_of_openapi),
+    Format("Bruno export", bruno_export.is_bruno_export, bruno_export.drafts_of_bruno_export),
     Format("Bruno collection", bruno.is_bruno, bruno.drafts_of_bruno),
     Format("http-client.env.json", jetbrains.is_jetbrains, jetbrains.drafts_of_jetbrains),
     Format("curl command", curl.is_curl, curl.drafts_of_curl),

@@ -8,7 +8,7 @@ from credential_injector.imports.no_equal import auth_without_equal, settings_wi
 from credential_injector.imports.postman_script import ScriptedRequest, read_script
 from credential_injector.imports.settings import BASIC, Settings, listed, texts
 from credential_injector.imports.source import Source
-from credential_injector.imports.variables import Variables, names_in
+from credential_injector.imports.variables import LONGEST, Variables, names_in, text_of
 
 _TAKEN = {
     *("accessTokenUrl", "authUrl", "clientId", "clientSecret", "scope", "audience", "resource", "username", "password"),
@@ -124,6 +124,7 @@ def _variables(values: Any) -> dict[str, Any]:
 def _covered(source: Source) -> Iterator[_Covered]:
     """The requests of a collection, by the auth that counts for them. Raises NotImportable."""
     found: dict[str, _Covered] = {}
+    known: dict[tuple[int, int], tuple[Any, Any, _Covered]] = {}
     document, requests = source.document, 0
 
     def walk(item: dict[str, Any], where: str, auth: dict[str, Any], script: ScriptedRequest | None) -> None:
@@ -145,9 +146,12 @@ def _covered(source: Source) -> Iterator[_Covered]:
             url = request if isinstance(request, str) else texts(request).get("url")
             token = _bearer_variable(auth, request)
             used = script if token and script and (token in script.sets or not script.sets) else None
-            kind = auth if used is None else {}
-            one = found.setdefault(f"{kind!r}{used!r}", _Covered(where, dict(kind), used, []))
-            one.urls.append(_text_of_url(url))
+            pair = (id(auth), id(used))
+            if pair not in known:  # to write out a long auth for each of many requests would take long
+                kind = auth if used is None else {}
+                one = found.setdefault(f"{kind!r}{used!r}", _Covered(where, dict(kind), used, []))
+                known[pair] = auth, used, one
+            known[pair][2].urls.append(_text_of_url(url))
 
     walk(document, "the collection", {}, None)
     yield from found.values()
@@ -176,13 +180,13 @@ def _script(item: dict[str, Any]) -> ScriptedRequest | None:
 
 def _bearer_variable(auth: dict[str, Any], request: Any) -> str:
     """The variable that stands in the request's Authorization header."""
-    sent = [str(_fields(auth).get("token", ""))] if auth.get("type") == "bearer" else []
+    sent = [text_of(_fields(auth).get("token"))] if auth.get("type") == "bearer" else []
     sent += [
-        str(header.get("value", ""))
+        text_of(header.get("value"))
         for header in listed(texts(request).get("header"))
         if isinstance(header, dict) and str(header.get("key", "")).lower() == "authorization"
     ]
-    return next((name for value in sent for name in names_in(value)), "")
+    return next((name for value in sent if len(value) <= LONGEST for name in names_in(value)), "")
 
 
 def _fields(auth: dict[str, Any]) -> dict[str, Any]:
