@@ -79,8 +79,9 @@ def written(environments: Sequence[Environment], files: Files, authority: Author
     built = configuration.build(environments, wanted, files.paths, certificate)
     for one in environments:
         Feeder(one, TokenSource(no_token), files, lambda: None).withhold("no token yet")
-    for path, text in {**built.files, files.paths.of("envoy.yaml"): configuration.start((), 0, files.paths)}.items():
-        files.write(path, text)
+    files.write(files.paths.of("envoy.yaml"), configuration.start((), 0, files.paths))
+    for path, message in built.files.items():
+        files.write(path, message)
 
 
 def whole(files: Files) -> str:
