@@ -7,7 +7,7 @@ from typing import NamedTuple
 from credential_injector.envoy import answers, filters, messages, routes, servers
 from credential_injector.envoy.paths import Paths
 from credential_injector.envoy.sites import Site
-from credential_injector.envoy.typed import Message, extension, from_file, typed
+from credential_injector.envoy.typed import Message, extension, figures, from_file, typed
 from credential_injector.origins.hosts import is_loopback
 
 FORWARD = "proxy"
@@ -113,7 +113,7 @@ def of(site: Site, certificate: str, paths: Paths) -> Message:
     before = [filters.agreement(), servers.looked_up()] if site.origin.wildcard else []
     manager = _site_manager(inside(site), site, before, paths)
     if not site.is_tls:
-        return typed("Listener", name=inside(site), internal_listener={}, filter_chains=[_chain(manager)])
+        return _inside(site, filter_chains=[_chain(manager)])
     tls = extension(
         "envoy.transport_sockets.tls",
         "DownstreamTls",
@@ -127,9 +127,12 @@ def of(site: Site, certificate: str, paths: Paths) -> Message:
         match["server_names"] = [site.host]
     chain = {**_chain(manager), "transport_socket": tls, "filter_chain_match": match}
     inspector = extension("envoy.filters.listener.tls_inspector", "TlsInspector")
-    return typed(
-        "Listener", name=inside(site), internal_listener={}, listener_filters=[inspector], filter_chains=[chain]
-    )
+    return _inside(site, listener_filters=[inspector], filter_chains=[chain])
+
+
+def _inside(site: Site, **more: object) -> Message:
+    name = inside(site)
+    return typed("Listener", name=name, stat_prefix=figures(name), internal_listener={}, **more)
 
 
 def of_routes(site: Site) -> Message:
@@ -177,7 +180,7 @@ def networks(clients: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -
 def _listener(name: str, manager: Message, *, address: Address, clients: Iterable[Message]) -> Message:
     """Whoever is not one of the clients is not served: no filter chain is theirs."""
     chain = {**_chain(manager), "filter_chain_match": {"source_prefix_ranges": list(clients)}}
-    return typed("Listener", name=name, address=address.message, filter_chains=[chain])
+    return typed("Listener", name=name, stat_prefix=figures(name), address=address.message, filter_chains=[chain])
 
 
 def _chain(manager: Message) -> Message:
@@ -222,7 +225,7 @@ def _manager(
     return extension(
         "envoy.filters.network.http_connection_manager",
         "HttpConnectionManager",
-        stat_prefix=name,
+        stat_prefix=figures(name),
         server_header_transformation="PASS_THROUGH",
         generate_request_id=False,
         skip_xff_append=True,

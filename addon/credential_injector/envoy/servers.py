@@ -2,7 +2,7 @@
 
 from credential_injector.envoy import messages
 from credential_injector.envoy.sites import Site
-from credential_injector.envoy.typed import Message, extension, typed
+from credential_injector.envoy.typed import Message, extension, figures, typed
 
 ANYWHERE = "anywhere"
 """The cluster of every host that no environment names."""
@@ -36,7 +36,7 @@ def of(site: Site, trusted: str) -> Message:
         http["explicit_http_config"] = _HTTP1
     if site.origin.wildcard and site.is_tls:
         http |= _NAMED
-    return typed("Cluster", name=site.name, **_options(**http), **how)
+    return typed("Cluster", name=site.name, alt_stat_name=figures(site.name), **_options(**http), **how)
 
 
 def inside(listener: str) -> Message:
@@ -44,6 +44,7 @@ def inside(listener: str) -> Message:
     return typed(
         "Cluster",
         name=listener,
+        alt_stat_name=figures(listener),
         **_options(explicit_http_config=_HTTP1),
         load_assignment=_endpoint(listener, {"envoy_internal_address": {"server_listener_name": listener}}),
         transport_socket=extension(

@@ -1,5 +1,6 @@
 """Envoy's messages (protobuf in JSON), which say their own type."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,11 @@ _TYPES: Mapping[str, str] = {
     "TlsInspector": "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
     "UpstreamTls": "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
 }
+
+
+def figures(name: str) -> str:
+    """What statistics call something of this name: at a dot, Envoy would cut Prometheus's label in two."""
+    return re.sub("[^A-Za-z0-9*-]+", "_", name)
 
 
 def url(name: str) -> str:
