@@ -1,10 +1,12 @@
 """Environments, and an Envoy's folder, as these tests make them."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from credential_injector.environments.environment import Environment
+from credential_injector.launch.envoy import LOOK, Envoy
 from tests.environments.files import WHOLE, read
 
 ENDPOINT = "https://login.qa.example.com/token"
@@ -32,3 +34,10 @@ def credential(path: str | Path) -> str:
     """What a file of a credential puts into requests."""
     (resource,) = content(path)["resources"]
     return str(resource["generic_secret"]["secret"]["inline_string"])
+
+
+def ready(running: Envoy) -> str:
+    """The address of a started Envoy's admin page, once it serves."""
+    while (admin := running.address()) is None:
+        time.sleep(LOOK)
+    return admin

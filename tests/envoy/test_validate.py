@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from credential_injector.tokens.source import TokenSource
 from tests.certificates import Authority as Root
 from tests.environments import test_providers
 from tests.environments.files import WHOLE
-from tests.envoy.made import content
+from tests.envoy.made import content, ready
 
 EXAMPLE = (Path(__file__).parents[2] / "envs" / "dev.env.example").read_text(encoding="utf-8")
 EXAMPLES = dict(test_providers.FILES)
@@ -178,8 +177,7 @@ def test_together(beside: Path, authority: Authority, files: Files, tmp_path: Pa
     said: list[str] = []
     running = Envoy(files.paths.of("envoy.yaml"), Path(files.paths.of("admin")), said.append)
     try:
-        while (admin := running.address()) is None:
-            time.sleep(0.05)
+        admin = ready(running)
         assert running.listeners(admin).keys() == {"proxy", "reverse e0"}
         with urllib.request.urlopen(f"http://{admin}/stats?format=json&usedonly") as answer:
             stats = {one["name"]: one["value"] for one in json.load(answer)["stats"] if "name" in one}
