@@ -20,7 +20,7 @@ from credential_injector.envoy.engine import Engine
 from credential_injector.envoy.files import Files
 from credential_injector.envoy.limits import GENERAL
 from credential_injector.envoy.listeners import FORWARD
-from credential_injector.launch.envoy import LOOK, PATIENCE, Envoy, find
+from credential_injector.launch.envoy import LOOK, PATIENCE, Envoy, check, find
 from credential_injector.launch.programs import NotStarted
 from credential_injector.launch.trusted import certificates, trusted
 from credential_injector.proxy.routes import Routes
@@ -198,7 +198,7 @@ class _Command:
         try:
             admin = await self._ready(running, asked)
             if admin is not None:
-                await in_thread(lambda: running.check(admin), "Envoy's configuration")
+                await in_thread(lambda: check(admin), "Envoy's configuration")
                 places = await in_thread(lambda: running.listeners(admin), "Envoy's listeners")
                 _say(f"the proxy is http://{places.get(FORWARD, self._wanted.listen)}; clients trust {ca}")
                 for one in self._wanted.reverse:

@@ -189,11 +189,12 @@ def _chain(manager: Message) -> Message:
 
 def _site_manager(name: str, site: Site, before: Sequence[Message], paths: Paths) -> Message:
     served = [one for one in site.environments if routes.is_served(one)]
+    http_filters = [*before, *filters.of(served, paths)]
     return _manager(
         name,
         paths,
-        [*before, *filters.of(served, paths)],
-        upgrade_configs=[{"upgrade_type": "websocket"}],
+        http_filters,
+        upgrade_configs=[{"upgrade_type": "websocket", "filters": _ended([servers.by_http1(), *http_filters])}],
         mappers=answers.of(served, paths),
         scheme_header_transformation={"match_upstream": True},
         access_log=[_told_of_refusals(paths)],
@@ -221,7 +222,6 @@ def _manager(
 
     Its routes come from a file of their own, so that no connection ends when they change.
     """
-    router = extension("envoy.filters.http.router", "Router", suppress_envoy_headers=True)
     return extension(
         "envoy.filters.network.http_connection_manager",
         "HttpConnectionManager",
@@ -237,8 +237,14 @@ def _manager(
         stream_idle_timeout=_IDLE,
         http_protocol_options={"allow_absolute_url": True, "accept_http_10": True, **messages.as_sent()},
         http2_protocol_options={"allow_connect": True},
-        http_filters=[*http_filters, messages.back(), router],
+        http_filters=_ended(http_filters),
         local_reply_config={"mappers": [*mappers, *answers.of_all()]},
         rds={"config_source": from_file(paths.routes(name)), "route_config_name": name},
         **more,
     )
+
+
+def _ended(http_filters: Sequence[Message]) -> list[Message]:
+    """With the filters that stand last in each chain."""
+    router = extension("envoy.filters.http.router", "Router", suppress_envoy_headers=True)
+    return [*http_filters, messages.back(), router]

@@ -18,6 +18,18 @@ def looked_up() -> Message:
     return extension("envoy.filters.http.dynamic_forward_proxy", "DynamicForwardProxy", dns_cache_config=_CACHE)
 
 
+def by_http1() -> Message:
+    """The HTTP filter that lets a request go by HTTP/1.1 alone.
+
+    A WebSocket needs it: few servers of HTTP/2 know RFC 8441, and Envoy does not ask whether one does.
+    """
+    protocols = {
+        "object_key": "envoy.network.application_protocols",
+        "format_string": {"text_format_source": {"inline_string": "http/1.1"}},
+    }
+    return extension("by_http1", "SetFilterState", on_request_headers=[protocols])
+
+
 def anywhere() -> Message:
     """Any host, as the client names it."""
     return typed(

@@ -50,6 +50,13 @@ def not_free(host: str, port: int) -> str | None:
     return None
 
 
+def check(address: str) -> None:
+    """Look whether the Envoy with this admin page took all of its configuration. Raises NotStarted."""
+    lines = _get(f"http://{address}/stats?filter=update_rejected").splitlines()
+    if any(not line.endswith(": 0") for line in lines):
+        raise NotStarted("Envoy does not take its configuration; what it says about that is above")
+
+
 class Envoy:
     """A running Envoy. What it writes is told, a line each."""
 
@@ -96,12 +103,6 @@ class Envoy:
             if address and _get(f"http://{address}/ready").strip() == "LIVE":
                 return address
         return None
-
-    def check(self, address: str) -> None:
-        """Look whether it took all of its configuration. Raises NotStarted."""
-        lines = _get(f"http://{address}/stats?filter=update_rejected").splitlines()
-        if any(not line.endswith(": 0") for line in lines):
-            raise NotStarted("Envoy does not take its configuration; what it says about that is above")
 
     def listeners(self, address: str) -> dict[str, str]:
         """Where it listens, by the listener's name."""

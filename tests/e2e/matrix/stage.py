@@ -121,7 +121,7 @@ def matrix(stage: Stage, certificate: Path) -> Iterator[Matrix]:
     with ExitStack() as stack:
         http = stack.enter_context(serve(api(stage.authorization_server, folder)))
         port = http.rpartition(":")[2]
-        https_port = stack.enter_context(_server(tool("node", package="nodejs"), NODE / "front.mjs", certificate, port))
+        https_port = stack.enter_context(server(tool("node", package="nodejs"), NODE / "front.mjs", certificate, port))
         origins = {
             "http": f"http://api.qa.test:{port}",
             "https": f"https://api.qa.test:{https_port}",
@@ -131,13 +131,13 @@ def matrix(stage: Stage, certificate: Path) -> Iterator[Matrix]:
         grpc = ""
         if LIBRARIES.exists():
             words = (CLIENTS / "python", PROGRAMS / "grpc_server.py", certificate, f"{http}/orders")
-            grpc = f"https://api.qa.test:{stack.enter_context(_server(*words))}"
+            grpc = f"https://api.qa.test:{stack.enter_context(server(*words))}"
         stage.env(",".join(filter(None, [*origins.values(), grpc])))
         yield Matrix(stage, folder, origins, grpc)
 
 
 @contextmanager
-def _server(*words: str | Path) -> Iterator[str]:
+def server(*words: str | Path) -> Iterator[str]:
     """A program that prints its port and serves until its input ends. Its port."""
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
