@@ -231,13 +231,13 @@ def test_wildcard(scene: Scene, curl: Curl) -> None:
 async def test_websocket(stage: Stage) -> None:
     """Frames and the close code pass, also where the server would rather speak HTTP/2."""
     stage.tls.set_alpn_protocols(["h2", "http/1.1"])
-    trust = ssl.create_default_context(cafile=str(stage.mitmproxy_ca))
     async with echoing(stage, None) as ws, echoing(stage, stage.tls) as wss:
         plain = ws.replace("127.0.0.1", "localhost")
         stage.env(f"{wss.replace('ws', 'http', 1)}, {plain.replace('ws', 'http', 1)}")
         with ExitStack() as stack:
             options = ["--reverse", f"qa=127.0.0.1:{free_port()}"]
             proxy = await asyncio.to_thread(stack.enter_context, envoy(stage, *options))
+            trust = ssl.create_default_context(cafile=str(stage.mitmproxy_ca))
             await echoes(plain, proxy=proxy.proxy)
             await echoes(wss, proxy=proxy.proxy, ssl=trust)
             await echoes(proxy.reverse("qa").replace("http", "ws", 1), proxy=None)
