@@ -99,28 +99,6 @@ def test_serves(fake: Callable[[str], None], tmp_path: Path) -> None:
     assert said == ["warning something"]
 
 
-@pytest.mark.parametrize(
-    ("stats", "takes"),
-    [("listener_manager.lds.update_rejected: 0\n", True), ("a: 0\nsds.x.update_rejected: 1\n", False)],
-)
-def test_rejected(
-    fake: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stats: str, takes: bool
-) -> None:
-    """A configuration of which it takes a part only is none."""
-    fake(SERVES)
-    monkeypatch.setenv("STATS", stats)
-    running = started(tmp_path)
-    admin = address(running)
-    try:
-        if takes:
-            running.check(admin)
-        else:
-            with pytest.raises(NotStarted, match="does not take"):
-                running.check(admin)
-    finally:
-        running.end()
-
-
 def test_ends_at_once(fake: Callable[[str], None], tmp_path: Path) -> None:
     """Its own words come before the message that it has ended."""
     fake(ENDS)
