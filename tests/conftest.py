@@ -38,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 LONG = [
     "test_attacks",
     "test_client_matrix",
+    "test_import_large",
     "test_start",
     "test_main_job",
     "test_differential",
