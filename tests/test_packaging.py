@@ -21,6 +21,7 @@ RUNTIME = [
     *PROJECT["dependencies"],
     *PROJECT["optional-dependencies"]["redis"],
     *PROJECT["optional-dependencies"]["aws"],
+    *PROJECT["optional-dependencies"]["envoy"],
 ]
 SECRETS = [
     ".env",
