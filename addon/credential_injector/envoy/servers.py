@@ -1,5 +1,7 @@
 """The servers as Envoy's clusters: how it connects to them. Pure."""
 
+import sys
+
 from credential_injector.envoy import messages
 from credential_injector.envoy.sites import Site
 from credential_injector.envoy.typed import Message, extension, figures, typed
@@ -9,6 +11,13 @@ ANYWHERE = "anywhere"
 
 _CACHE = {"name": "names", "dns_lookup_family": "V4_PREFERRED", "max_hosts": 65536}
 _CONNECT_TIMEOUT = "10s"
+# Envoy serves nobody before it has looked up each name once. Without these, a name server that does not answer, as
+# where a VPN is off, takes longer than the command waits for it (measured: 11 s with them, more than 30 s without).
+_RESOLVER: Message = {}
+if sys.platform == "linux":  # elsewhere the system's own one is used
+    _RESOLVER["typed_dns_resolver_config"] = extension(
+        "envoy.network.dns_resolver.cares", "CaresResolver", query_timeout_seconds=2, query_tries=2
+    )
 _NAMED = {"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}}
 _HTTP1 = {"http_protocol_options": messages.as_sent()}
 
@@ -83,6 +92,7 @@ def _at(site: Site) -> Message:
     return {
         "type": "STATIC" if site.is_address else "STRICT_DNS",
         "dns_lookup_family": "V4_PREFERRED",
+        **_RESOLVER,
         "connect_timeout": _CONNECT_TIMEOUT,
         "load_assignment": _endpoint(site.name, address),
     }

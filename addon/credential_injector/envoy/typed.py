@@ -8,6 +8,7 @@ Message = dict[str, Any]
 
 _TYPES: Mapping[str, str] = {
     "Action": "envoy.config.rbac.v3.Action",
+    "CaresResolver": "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
     "CelMatchInput": "xds.type.matcher.v3.HttpAttributesCelMatchInput",
     "CelMatcher": "xds.type.matcher.v3.CelMatcher",
     "Cluster": "envoy.config.cluster.v3.Cluster",
