@@ -171,6 +171,7 @@ def test_large(tmp_path: Path, name: str) -> None:
     path.write_text(content())
     command = [sys.executable, "-c", PROGRAM, "import", str(path), "--envs", str(tmp_path / "envs")]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, preexec_fn=limit)
+    path.unlink()  # pytest keeps the folders of three runs
     assert "Traceback" not in done.stderr
     assert told in done.stdout + done.stderr
     if done.returncode:

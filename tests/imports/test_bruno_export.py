@@ -106,3 +106,11 @@ def test_beside(tmp_path: Path) -> None:
     path = written(tmp_path, "x.json", opencollection({"type": "bearer", "token": "t"}))
     with pytest.raises(NotImportable, match="given beside"):
         drafts(path, path)
+
+
+def test_folder(tmp_path: Path) -> None:
+    """The file of a collection that is a folder holds no requests: it is told what to import."""
+    with pytest.raises(
+        NotImportable, match=r"opencollection\.yml: items: is missing or empty; expected a collection tha"
+    ):
+        drafts(written(tmp_path, "opencollection.yml", "opencollection: 1.0.0\ninfo: {name: x}\nrequest: {}\n"))

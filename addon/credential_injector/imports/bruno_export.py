@@ -39,6 +39,8 @@ def drafts_of_bruno_export(source: Source, others: Sequence[Source]) -> list[Dra
             "", "is given beside a collection that Bruno exported; expected that alone, which has all"
         )
     document = texts(source.document)
+    if not listed(document.get("items")):  # as in opencollection.yml of a folder, whose requests are files
+        raise source.wrong("items", "is missing or empty; expected a collection that Bruno exported into one file")
     top = texts(document.get("request")) or texts(texts(document.get("root")).get("request"))
     name = text_of(texts(document.get("info")).get("name")) or text_of(document.get("name"))
     said = listed(texts(document.get("config")).get("environments")) or listed(document.get("environments"))
