@@ -163,6 +163,7 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU, CPU))
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FILES)
 def test_large(tmp_path: Path, name: str) -> None:
     """It is told, or what can be used of it is written; the rest of an environment's file stays short."""
