@@ -20,7 +20,7 @@ from credential_injector.envoy.engine import Engine
 from credential_injector.envoy.files import Files
 from credential_injector.envoy.limits import GENERAL
 from credential_injector.envoy.listeners import FORWARD
-from credential_injector.launch.envoy import LOOK, PATIENCE, Envoy, check, find
+from credential_injector.launch.envoy import LOOK, PATIENCE, WORDS, Envoy, check, find
 from credential_injector.launch.programs import NotStarted
 from credential_injector.launch.trusted import certificates, trusted
 from credential_injector.proxy.routes import Routes
@@ -29,6 +29,7 @@ from credential_injector.threads import in_thread
 if TYPE_CHECKING:
     from credential_injector.tokens.store import TokenStore
 
+NAMED = 20  # environments that are named one by one
 _CONFDIR = "~/.mitmproxy"
 
 
@@ -148,20 +149,29 @@ class _Command:
                 authority=authority,
                 trusted=self._trusted,
             )
-            _say(f"asking for the tokens of {', '.join(routes.names())}")
-            await engine.begin()
         except (OSError, ValueError) as error:
             raise click.ClickException(_what(error)) from None
+        tasks: list[asyncio.Task[bool] | asyncio.Task[None]] = [asyncio.create_task(ends.wait())]
         try:
+            names = routes.names()
+            _say(
+                f"asking for the tokens of {', '.join(names) if len(names) <= NAMED else f'{len(names)} environments'}"
+            )
+            tasks.append(asyncio.create_task(engine.begin()))
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if ends.is_set():
+                return 0
+            await tasks[1]
             if self._tell_lacks(engine.lacks):
                 return 2
             routes.watch()
-            following = asyncio.create_task(engine.run())
-            try:
-                return await (self._feed(ends) if self.config_only else self._serve(ends, authority.file))
-            finally:
-                following.cancel()
+            tasks.append(asyncio.create_task(engine.run()))
+            return await (self._feed(ends) if self.config_only else self._serve(ends, authority.file))
+        except (OSError, ValueError) as error:
+            raise click.ClickException(_what(error)) from None
         finally:
+            for task in tasks:
+                task.cancel()
             engine.end()
             routes.close()
             if not self.config_only:
@@ -179,7 +189,7 @@ class _Command:
         return False
 
     async def _feed(self, ends: asyncio.Event) -> int:
-        _say(f"feeding {self._files.folder}; start: envoy -c {self._files.paths.of('envoy.yaml')}")
+        _say(f"feeding {self._files.folder}; start: envoy -c {self._files.paths.of('envoy.yaml')} {' '.join(WORDS)}")
         await ends.wait()
         return 0
 

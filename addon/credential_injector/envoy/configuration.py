@@ -10,6 +10,7 @@ from credential_injector.envoy.listeners import Address, Reverse
 from credential_injector.envoy.paths import Paths
 from credential_injector.envoy.sites import Site, sites
 from credential_injector.envoy.typed import Message
+from credential_injector.launch.envoy import WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def start(lacks: Sequence[str], admin_port: int, paths: Paths) -> str:
     """The file with which Envoy starts: YAML, with what it does not do as comments."""
     lines = [
         "Written by credential-injector envoy, which keeps the files it names fresh while it runs.",
-        f"Start: envoy -c {paths.of('envoy.yaml')}",
+        f"Start: envoy -c {paths.of('envoy.yaml')} {' '.join(WORDS)}",
         "What Envoy does otherwise than mitmproxy with the add-on:",
         *(f"- {line}" for line in (*limits.GENERAL, *lacks)),
     ]

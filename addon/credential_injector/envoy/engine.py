@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from functools import partial
+from itertools import groupby
+from pathlib import Path
 
 from credential_injector.envoy import bootstrap, configuration, filters, listeners, metrics
 from credential_injector.envoy.configuration import Wanted
@@ -20,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_TOKENS = 15.0  # seconds that the start waits for tokens
 CERTIFICATES_FOR = 86400.0  # seconds after which leaf certificates are made anew: they live for a year
+FIGURES = 0.2  # seconds until figures that have changed are written
+TRY_AGAIN = 5.0  # seconds until files are written again that could not be written
 TAKE_UP = 0.3  # seconds between the files of servers, listeners and routes, which name each other
 
 
@@ -51,6 +56,7 @@ class Engine:
         self._feeders: dict[str, Feeder] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._refusals: Refusals | None = None
+        self._figures: asyncio.TimerHandle | None = None
         self._changed = changed
         self._written: dict[str, Message] = {}
         """The files of the configuration that Envoy has."""
@@ -70,6 +76,7 @@ class Engine:
 
     async def run(self) -> None:
         """Follow the environments until it is cancelled."""
+        said = ""
         while True:
             try:
                 async with asyncio.timeout(CERTIFICATES_FOR):
@@ -82,7 +89,15 @@ class Engine:
             except ValueError as error:
                 logger.error(f"{error}; keeping the previous configuration")
             except OSError as error:
-                logger.error(f"the folder {self._files.folder} cannot be written ({error.strerror}); it stays as it is")
+                where = error.filename or self._files.folder
+                what = f"{where}: cannot be written ({error.strerror}); Envoy goes on as it is until that is mended"
+                if what != said:
+                    logger.error(what)
+                said = what
+                await asyncio.sleep(TRY_AGAIN)
+                self._changed.set()
+            else:
+                said = ""
 
     async def follow(self) -> None:
         """Write what the environments are now. Raises OSError and ValueError."""
@@ -103,8 +118,10 @@ class Engine:
                 self._files.write(path, bootstrap.resources([listeners.withdrawn(routing)]))
             await asyncio.sleep(TAKE_UP)
         await self._feed()
-        for path, content in built.files.items():
-            if self._files.write(path, content):
+        # Files of one kind do not name each other.
+        for _, kind in groupby(built.files.items(), key=lambda one: Path(one[0]).name.partition("-")[0]):
+            said = [self._files.write(path, content) for path, content in kind]
+            if any(said):
                 await asyncio.sleep(TAKE_UP)
         self._written = built.files
 
@@ -113,7 +130,11 @@ class Engine:
         if self._refusals is not None:
             self._refusals.close()
         for name in list(self._feeders):
-            self._stop(name).withhold("credential-injector envoy has ended; start it again")
+            with suppress(OSError):  # the token's end is known to Envoy
+                self._stop(name).withhold("credential-injector envoy has ended; start it again")
+        if self._figures is not None:
+            self._figures.cancel()
+        self._write_figures()
 
     async def _feed(self) -> None:
         """Feed each environment as it is now, and wait for a while until the new ones have a token or none."""
@@ -132,12 +153,15 @@ class Engine:
             else:
                 feeder.failures = self._stop(name).failures
             self._feeders[name] = feeder
-            self._tasks[name] = asyncio.create_task(_kept(feeder), name=f"feeder of {name}")
+            self._tasks[name] = asyncio.create_task(feeder.run(), name=f"feeder of {name}")
             new.append(asyncio.create_task(feeder.looked.wait()))
         if new:
             _, late = await asyncio.wait(new, timeout=FIRST_TOKENS)
             for task in late:
                 task.cancel()
+            for feeder in self._feeders.values():
+                if not feeder.looked.is_set():  # what Envoy has is its predecessor's
+                    feeder.withhold("no token yet; send the request again")
 
     def _stop(self, name: str) -> Feeder:
         self._tasks.pop(name).cancel()
@@ -145,18 +169,26 @@ class Engine:
         feeder.end()
         return feeder
 
-    def _refused(self, name: str, began: float) -> None:
+    def _refused(self, name: str, mark: str) -> None:
         if (feeder := self._feeders.get(name)) is not None:
-            feeder.refused(began)
+            feeder.refused(mark)
 
     def _tell_figures(self) -> None:
-        figures = []
+        """Write them soon: other environments' figures may change at the same time."""
+        if self._figures is None:
+            self._figures = asyncio.get_running_loop().call_later(FIGURES, self._write_figures)
+
+    def _write_figures(self) -> None:
+        figures, self._figures = [], None
         for name, feeder in self._feeders.items():
             route, token = self._routes.named(name), feeder.token
             ends = token.expires_at if token is not None and token.expires_at != float("inf") else None
             requests = route.counts.token_requests if route is not None else 0
             figures.append(Figures(name, requests, feeder.failures, ends, token is not None))
-        self._files.write(self._files.paths.of("metrics.prom"), metrics.text(figures))
+        try:
+            self._files.write(self._files.paths.of("metrics.prom"), metrics.text(figures))
+        except OSError:
+            self._tell_figures()  # the feeders say so, whose tokens matter more
 
     def _certificate(self, site: Site) -> str:
         path = self._certificates.get(site.name)
@@ -166,10 +198,3 @@ class Engine:
             self._files.write(path, bootstrap.resources([bootstrap.leaf(listeners.LEAF, *made)]))
             self._certificates[site.name] = path
         return path
-
-
-async def _kept(feeder: Feeder) -> None:
-    try:
-        await feeder.run()
-    except OSError as error:
-        logger.error(f"{feeder.environment.name}: its files cannot be written ({error.strerror}); no token is renewed")

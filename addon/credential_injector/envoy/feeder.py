@@ -3,23 +3,22 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
+from secrets import token_hex
 
 from credential_injector import messages
 from credential_injector.environments.environment import Environment
 from credential_injector.envoy import bootstrap, filters
 from credential_injector.envoy.files import Files
 from credential_injector.oauth.token import AccessToken, NoToken
-from credential_injector.tokens.source import TokenSource
+from credential_injector.tokens.source import COOL_DOWN, TokenSource
 
 logger = logging.getLogger(__name__)
 
 # Seconds.
 LOOK = 0.2  # between looks for a token that a refresh in the background brings
-LONGEST_REST = 30.0  # between looks at the clock: it may be set, and a laptop may sleep
+LONGEST_REST = 2.0  # between looks at the clock: it may be set, and a laptop may sleep
 RETRY = 1.0  # at least, between tries where there is no token
-TAKEN_UP = 1.0  # until Envoy uses a new file (measured: within a second)
 
 _FOREVER = "9999-12-31T23:59:59Z"
 
@@ -36,20 +35,27 @@ class Feeder:
         """Token requests that brought no token, so far as they kept Envoy without one."""
         self.token: AccessToken | None = None
         """What Envoy has."""
-        self.written_at = 0.0
         self.looked = asyncio.Event()
         """Envoy has a token, or the reason why there is none."""
         self._files = files
         self._changed = changed
         self._said = ""
+        self._mark = ""
         self._renewing: asyncio.Task[None] | None = None
+        self._replacement = ("", 0.0)
+        """The fingerprint of what replaced a refused token, and until when its own refusal says that no token helps."""
+        self._cools_until = 0.0
 
     async def run(self) -> None:
         """Keep it fresh until it is cancelled."""
         rest = 0.0
         while True:
             await asyncio.sleep(rest)
-            rest = await self.step()
+            try:
+                rest = await self.step()
+            except Exception as error:  # noqa: BLE001 - nobody else would feed this environment
+                self._say(_unwritten(error) if isinstance(error, OSError) else messages.own_error(error))
+                rest = RETRY
 
     async def step(self) -> float:
         """Look once, and return for how many seconds nothing has to be done. Raises OSError."""
@@ -58,9 +64,12 @@ class Feeder:
         try:
             token = (await self.source.token()).token
         except NoToken as error:
-            self._empty(error)
-            self.looked.set()
-            return max(RETRY, min(error.next_try, LONGEST_REST))
+            # Where no other one could be had, the source goes on with one that the API has refused.
+            if (served := self.source.cached()) is None:
+                self._empty(error)
+                self.looked.set()
+                return max(RETRY, min(error.next_try, LONGEST_REST))
+            token = served.token
         self._take(token)
         self.looked.set()
         now = self.source.now()
@@ -68,12 +77,11 @@ class Feeder:
             return min(token.refresh_from - now, LONGEST_REST)
         return max(min(token.usable_until - now, LOOK), 0.01)
 
-    def refused(self, began: float) -> None:
-        """The API refused the token of a request that began then, in unix seconds."""
-        token = self.token
-        late = began < self.written_at + TAKEN_UP
-        if token is not None and not late and (self._renewing is None or self._renewing.done()):
-            self._renewing = asyncio.create_task(self._renew(token.fingerprint))
+    def refused(self, mark: str) -> None:
+        """The API refused the token that Envoy had under this mark. A late refusal says nothing about its successor."""
+        renews = self._renewing is not None and not self._renewing.done()
+        if self.token is not None and mark == self._mark and not renews and _time() >= self._cools_until:
+            self._renewing = asyncio.create_task(self._renew(self.token.fingerprint))
 
     def end(self) -> None:
         """Renew nothing any more."""
@@ -85,36 +93,46 @@ class Feeder:
         self._write(None, reason)
 
     async def _renew(self, fingerprint: str) -> None:
-        with suppress(NoToken):  # the next step says so, if there is none
-            if (served := await self.source.renewed(fingerprint)) is not None:
-                logger.info(f"{self.environment.name}: the API refused the token, which is replaced")
+        name, (replacement, until) = self.environment.name, self._replacement
+        if fingerprint == replacement and _time() < until:
+            self.source.cool_down()
+        try:
+            served = await self.source.renewed(fingerprint)
+            if served is not None:
+                logger.info(f"{name}: the API refused the token, which is replaced")
+                self._replacement = served.token.fingerprint, _time() + COOL_DOWN
                 self._take(served.token)
-            else:
-                logger.warning(
-                    f"{self.environment.name}: the API refuses a new token, too, so it is not replaced for a while;"
-                    f" run: credential-injector check --probe / {self.environment.name}"
-                )
+                return
+            what = (
+                "the API refuses a new token, too, so it is not replaced for a while;"
+                f" run: credential-injector check --probe / {name}"
+            )
+            self._cools_until = _time() + COOL_DOWN
+        except NoToken as error:
+            reason = messages.failure(self.environment, error, self.source.kept_in)
+            what = f"the API refuses the token, and there is no other one: {reason}"
+            self._cools_until = _time() + max(RETRY, error.next_try)
+        except OSError as error:
+            what = _unwritten(error)
+        logger.warning(f"{name}: {what}")
 
     def _take(self, token: AccessToken) -> None:
-        if self.token is token or (self.token is not None and self.token.fingerprint == token.fingerprint):
-            self._say("")
-            return
-        self._write(token, "no token")
+        # A server may hand out the same token again, with another end.
+        had = (self.token.fingerprint, self.token.usable_until) if self.token is not None else None
+        if had != (token.fingerprint, token.usable_until):
+            self._write(token, "a token has come just now; send the request again")
         self._say("")
 
     def _empty(self, error: NoToken) -> None:
         reason = messages.failure(self.environment, error, self.source.kept_in)
-        if reason != self._said:
+        if reason != self._said or self.token is not None:
             self.failures += 1
-        self._write(None, reason)
+            self._write(None, reason)
         self._say(reason)
 
     def _say(self, reason: str) -> None:
         if reason != self._said:
-            name = self.environment.name
-            logger.log(
-                logging.WARNING if reason else logging.INFO, f"{name}: {reason}" if reason else f"{name}: has a token"
-            )
+            logger.warning(f"{self.environment.name}: {reason or 'has a token again'}")
         self._said = reason
 
     def _write(self, token: AccessToken | None, reason: str) -> None:
@@ -127,13 +145,24 @@ class Feeder:
         secrets |= {
             paths.header(name, header): text if token is not None else "" for header, text in environment.extra_headers
         }
-        self._files.write(paths.reason(name), f"{environment.title}: request blocked: {reason}")
+        self._files.overwrite(paths.reason(name), f"{environment.title}: request blocked: {reason}")
         for path, text in secrets.items():
             self._files.write(path, bootstrap.resources([bootstrap.secret(filters.NAME, text)]))
-        ends = filters.lives_until(name, until)
+        self._mark = token_hex(4)  # Envoy has it last, so that it tells of no older token under it
+        ends = filters.lives_until(name, until, self._mark)
         self._files.write(paths.until(name), bootstrap.resources([bootstrap.extension_config(ends)]))
-        self.token, self.written_at = token, self.source.now()
+        self.token = token
         self._changed()
+
+
+def _time() -> float:
+    """Seconds, whatever the wall clock is set to."""
+    return asyncio.get_running_loop().time()
+
+
+def _unwritten(error: OSError) -> str:
+    where = error.filename or "its folder"
+    return f"{where}: cannot be written ({error.strerror}), so Envoy gets no new token until that is mended"
 
 
 def _rfc3339(seconds: float) -> str:

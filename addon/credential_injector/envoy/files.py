@@ -1,7 +1,9 @@
 """The files in Envoy's folder. The only module of this package that writes."""
 
+import fcntl
 import json
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,14 +19,19 @@ class Files:
         self.paths = Paths(str(folder))
         self._group = group
         self._made: set[Path] = set()
+        self._lock = -1
 
     def make(self) -> None:
-        """Make the folder and the pipe. Raises OSError."""
+        """Make the folder and the pipe. Raises OSError; ValueError where another run feeds the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._protect(self.folder, 0o700)
+        if self._lock < 0:
+            self._lock = self._locked()
         pipe = Path(self.paths.refusals)
-        pipe.unlink(missing_ok=True)
-        os.mkfifo(pipe, 0o600)
+        # An Envoy that somebody else has started goes on writing into the one that it has opened.
+        if not (pipe.exists() and stat.S_ISFIFO(pipe.lstat().st_mode)):
+            pipe.unlink(missing_ok=True)
+            os.mkfifo(pipe, 0o600)
         self._protect(pipe, 0o600, writes=True)
         self._made.add(pipe)
 
@@ -53,11 +60,35 @@ class Files:
         self._made.add(file)
         return True
 
+    def overwrite(self, path: str, text: str) -> None:
+        """Write into a file in its place: Envoy notices that only, of a file that is no resource. Raises OSError."""
+        file = Path(path)
+        if not file.is_file() or file.is_symlink():
+            self.write(path, text)
+        elif file.read_text("utf-8") != text:
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "w", encoding="utf-8") as same:
+                same.write(text)
+        self._made.add(file)
+
     def end(self) -> None:
-        """Remove everything that was written."""
+        """Remove everything that was written, and give the folder free."""
         for path in self._made:
             with suppress(OSError):
                 path.unlink()
+        if self._lock >= 0:
+            Path(self.paths.of("admin")).unlink(missing_ok=True)  # which Envoy itself writes
+            os.close(self._lock)
+            self._lock = -1
+
+    def _locked(self) -> int:
+        """The open folder, which no other run has until this process closes it or ends."""
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(folder)
+            raise ValueError(f"{self.folder}: another credential-injector envoy feeds it; name another --dir") from None
+        return folder
 
     def _protect(self, path: Path, mode: int, *, writes: bool = False) -> None:
         """Give it this mode; the group gets what its owner has, but does not write."""

@@ -90,14 +90,17 @@ def _connected() -> Message:
     return _call("_[_]", _identifier("filter_state"), _constant("connect"))
 
 
-def lives_until(environment: str, time: str) -> Message:
-    """Lets requests pass until then (RFC 3339), so that nothing has to be alive for a token to end."""
+def lives_until(environment: str, time: str, mark: str) -> Message:
+    """Lets requests pass until then (RFC 3339), so that nothing has to be alive for a token to end.
+
+    `mark` is what the access log calls the token of those that pass.
+    """
     lives = _call("_<_", _select("request", "time"), _call("timestamp", _constant(time)))
-    return extension(_until(environment), "Rbac", matcher=_allows(lives, ENDED))
+    return extension(_until(environment), "Rbac", matcher=_allows(lives, ENDED, mark))
 
 
-def _allows(expression: Message, otherwise: str) -> Message:
-    """A matcher for RBAC that lets pass what the expression (CEL) holds for; `otherwise` is told of all else."""
+def _allows(expression: Message, otherwise: str, holds: str = "holds") -> Message:
+    """A matcher for RBAC that lets pass what the expression (CEL) holds for; what it calls that, and all else."""
 
     def action(name: str, what: str) -> Message:
         return {"action": extension(name, "Action", name=name, action=what)}
@@ -109,7 +112,7 @@ def _allows(expression: Message, otherwise: str) -> Message:
         }
     }
     return {
-        "matcher_list": {"matchers": [{"predicate": predicate, "on_match": action("holds", "ALLOW")}]},
+        "matcher_list": {"matchers": [{"predicate": predicate, "on_match": action(holds, "ALLOW")}]},
         "on_no_match": action(otherwise, "DENY"),
     }
 

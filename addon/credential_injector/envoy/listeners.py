@@ -13,6 +13,7 @@ from credential_injector.origins.hosts import is_loopback
 FORWARD = "proxy"
 LEAF = "leaf"
 """What the file of each leaf certificate names it."""
+_MARK = "%DYNAMIC_METADATA(envoy.filters.http.rbac:enforced_effective_policy_id)%"
 _IDLE = "3600s"  # an event stream may be silent for long
 
 
@@ -202,16 +203,18 @@ def _site_manager(name: str, site: Site, before: Sequence[Message], paths: Paths
 
 
 def _told_of_refusals(paths: Paths) -> Message:
-    """A line for each token that the API refuses: when the request began, and which environment's; no header."""
-    expression = "response.code_details == 'via_upstream' && (response.code == 401 || response.grpc_status == 16)"
+    """A line for each token that the API refuses: its mark, and which environment's; no header."""
+    # Cheap, as each request is asked: what is no gRPC counts as the gRPC status of its HTTP status.
+    refused = {"grpc_status_filter": {"statuses": ["UNAUTHENTICATED"]}}
+    of_the_api = answers.where("response.code_details == 'via_upstream'")
     return {
         **extension(
             "envoy.access_loggers.file",
             "FileAccessLog",
             path=paths.refusals,
-            log_format={"text_format_source": {"inline_string": "%START_TIME(%s.%6f)% %ROUTE_NAME%\n"}},
+            log_format={"text_format_source": {"inline_string": f"{_MARK} %ROUTE_NAME%\n"}},
         ),
-        "filter": answers.where(expression),
+        "filter": {"and_filter": {"filters": [refused, of_the_api]}},
     }
 
 

@@ -9,9 +9,9 @@ LONGEST = 65536  # bytes of a read
 
 
 class Refusals:
-    """Reads the pipe, and tells of each line: when the request began (unix seconds), and whose token it had."""
+    """Reads the pipe, and tells of each line: whose token it was, and its mark."""
 
-    def __init__(self, path: str, tell: Callable[[str, float], None]) -> None:
+    def __init__(self, path: str, tell: Callable[[str, str], None]) -> None:
         self._tell = tell
         # Also for writing, so that it does not end when Envoy does, and Envoy does not wait for a reader.
         self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -28,6 +28,5 @@ class Refusals:
             *lines, self._rest = (self._rest + os.read(self._pipe, LONGEST)).split(b"\n")
             self._rest = self._rest[-LONGEST:]
             for line in lines:
-                began, _, name = line.decode("utf-8", "replace").partition(" ")
-                with suppress(ValueError):
-                    self._tell(name, float(began))
+                mark, _, name = line.decode("utf-8", "replace").partition(" ")
+                self._tell(name, mark)

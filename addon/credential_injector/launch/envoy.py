@@ -22,6 +22,12 @@ LOOK = 0.05  # seconds between looks whether it listens
 # Each resource's own line comes before the one that holds all of them; the last one is of our own making.
 _SAID_AGAIN = re.compile(r"warning [lc]ds: |error listener '.*' failed to bind|warning caught ENVOY_SIGTERM$")
 _REJECTED = re.compile(r"warning (?:Filesystem config update rejected|[lcrs]ds: .*rejected): (.*)")
+WORDS = (
+    "--disable-hot-restart",  # else a second Envoy on this machine could not start
+    *("--drain-time-s", "10", "--drain-strategy", "immediate"),
+    *("--file-flush-interval-msec", "100"),  # until it tells of a refused token
+)
+"""The options that it needs, whoever starts it."""
 
 INSTALL = "pip install 'mitmproxy-credential-injector[envoy]'"
 
@@ -65,16 +71,7 @@ class Envoy:
         self._admin = admin
         admin.unlink(missing_ok=True)
         words = [find(), "-c", configuration, "--admin-address-path", str(admin), "--log-level", "warning"]
-        # Without --disable-hot-restart, a second Envoy on this machine could not start.
-        words += [
-            "--disable-hot-restart",
-            "--log-format",
-            "%l %v",
-            "--drain-time-s",
-            "10",
-            "--drain-strategy",
-            "immediate",
-        ]
+        words += ["--log-format", "%l %v", *WORDS]
         try:
             self._process = subprocess.Popen(
                 words,
