@@ -91,10 +91,11 @@ class Envoy:
             self._said.notify_all()
 
 
-def words(stage: Stage, *options: str) -> list[str]:
-    """The command, with the stage's CAs."""
+def words(stage: Stage, *options: str, hosts: str = "", inside: Sequence[str] = ()) -> list[str]:
+    """The command, with the stage's CAs, and further lines of /etc/hosts. `inside` are words that run it elsewhere."""
     return [
-        *_names(stage),
+        *inside,
+        *_names(stage, hosts),
         program("credential-injector"),
         *("envoy", "--listen", "127.0.0.1:0", "--confdir", str(stage.confdir), "--upstream-ca", str(stage.ca)),
         *options,
@@ -102,10 +103,12 @@ def words(stage: Stage, *options: str) -> list[str]:
 
 
 @contextmanager
-def envoy(stage: Stage, *options: str, ready: bool = True) -> Iterator[Envoy]:
+def envoy(
+    stage: Stage, *options: str, ready: bool = True, hosts: str = "", inside: Sequence[str] = ()
+) -> Iterator[Envoy]:
     """Run it until the block ends. What it wrote must hold no secret."""
     process = subprocess.Popen(
-        words(stage, *options),
+        words(stage, *options, hosts=hosts, inside=inside),
         cwd=stage.folder,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -128,10 +131,10 @@ def envoy(stage: Stage, *options: str, ready: bool = True) -> Iterator[Envoy]:
     assert not [secret for secret in secrets if secret in text]
 
 
-def _names(stage: Stage) -> Sequence[str]:
+def _names(stage: Stage, more: str) -> Sequence[str]:
     """Words that run a command with the names of HOSTS."""
     hosts = stage.folder / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost {' '.join(HOSTS)}\n::1 localhost\n")
+    hosts.write_text(f"127.0.0.1 localhost {' '.join(HOSTS)}\n::1 localhost\n{more}")
     # Who is not root is root in a namespace of users.
     own = [] if os.geteuid() == 0 else ["--map-root-user"]
     return [tool("unshare", package="util-linux"), "--mount", *own, *_IN_OWN_NAMES, str(hosts)]

@@ -6,11 +6,17 @@ from credential_injector.envoy.paths import Paths
 from credential_injector.envoy.typed import Message, extension, from_file, typed
 
 MOST_CONNECTIONS = 100_000
-MOST_OF_A_REGEX = 100_000
-"""The size of an expression. Envoy's limit, 100, is for what strangers write: METHODS and ORIGINS make larger ones."""
+LONGEST_EXPRESSION = 100_000  # instructions of RE2; by default 100
 
 # Nobody who can send a request to a loopback port, as a page in a browser, may end Envoy or change its log.
 _READABLE = ("/stats", "/clusters", "/listeners", "/certs", "/server_info", "/ready", "/memory", "/config_dump")
+
+_RUNTIME = {
+    "re2.max_program_size.error_level": LONGEST_EXPRESSION,
+    # A condition must hold for all values of a header together. By default (1.40) one of them is enough, so that a
+    # client could name an allowed method and another one.
+    "envoy.reloadable_features.match_headers_individually": False,
+}
 
 
 def bootstrap(admin_port: int, paths: Paths) -> Message:
@@ -26,9 +32,7 @@ def bootstrap(admin_port: int, paths: Paths) -> Message:
             "lds_config": from_file(paths.of("listeners.json")),
         },
         "bootstrap_extensions": [extension("envoy.bootstrap.internal_listener", "InternalListener")],
-        "layered_runtime": {
-            "layers": [{"name": "ours", "static_layer": {"re2.max_program_size.error_level": MOST_OF_A_REGEX}}]
-        },
+        "layered_runtime": {"layers": [{"name": "fixed", "static_layer": _RUNTIME}]},
         "overload_manager": {
             "resource_monitors": [
                 extension(

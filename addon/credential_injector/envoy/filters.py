@@ -71,23 +71,63 @@ def turned_on(environment: Environment) -> Message:
     return dict.fromkeys(names, on)
 
 
-def agreement() -> Message:
+def remembered(name: str, text: str, **more: str) -> Message:
+    """What a filter remembers of a request, for `agreement`."""
+    return {
+        "object_key": name,
+        "factory_key": "envoy.string",
+        "format_string": {"text_format_source": {"inline_string": text}},
+        **more,
+    }
+
+
+def agreement(port: int, default_port: int) -> list[Message]:
     """Blocks a request whose Host is another than that of TLS and of CONNECT, where a wildcard lets in several."""
-    host = _select("request", "host")
-    same = _call(
-        "_&&_",
-        _call("startsWith", _select("connection", "requested_server_name"), target=host),
-        _call(
-            "_||_",
-            _call("_==_", _call("bytes", host), _connected()),
-            _call("_==_", _call("bytes", _call("_+_", host, _constant(":443"))), _connected()),
-        ),
+    names = extension(
+        "names",
+        "SetFilterState",
+        on_request_headers=[remembered("host", "%REQ(:AUTHORITY)%"), remembered("short", f"%REQ(:AUTHORITY)%:{port}")],
     )
-    return extension("agreement", "Rbac", matcher=_allows(same, NAMES_DIFFER))
+    same = _call("_==_", _remembered("host"), _remembered("connect"))
+    if port == default_port:
+        same = _call("_||_", same, _call("_==_", _remembered("short"), _remembered("connect")))
+    named = _call("startsWith", _select("connection", "requested_server_name"), target=_select("request", "host"))
+    return [names, extension("agreement", "Rbac", matcher=_allows(_call("_&&_", named, same), NAMES_DIFFER))]
 
 
-def _connected() -> Message:
-    return _call("_[_]", _identifier("filter_state"), _constant("connect"))
+def not_back(own_port: int) -> Message:
+    """Blocks what would go on to this machine for somebody on another one, and what would go to the proxy itself.
+
+    Who is on another machine must not reach Envoy's admin page, nor whatever else this machine keeps to itself.
+    """
+    here = [_goes_to(network) for network in _HERE]
+    policies = {"here": {"permissions": [_any(here)], "principals": [{"not_id": {"or_ids": {"ids": _FROM_HERE}}}]}}
+    if own_port:
+        back = [_goes_to(network, own_port) for network in _HERE]
+        policies["back"] = {"permissions": [_any(back)], "principals": [{"any": True}]}
+    return extension("not back", "Rbac", rules={"action": "DENY", "policies": policies})
+
+
+_HERE = (("127.0.0.0", 8), ("0.0.0.0", 8), ("::", 127), ("::ffff:127.0.0.0", 104), ("::ffff:0.0.0.0", 104))  # noqa: S104
+_FROM_HERE = [
+    {"direct_remote_ip": {"address_prefix": address, "prefix_len": length}}
+    for address, length in (("127.0.0.0", 8), ("::1", 128), ("::ffff:127.0.0.0", 104))
+]
+
+
+def _any(permissions: list[Message]) -> Message:
+    return {"or_rules": {"rules": permissions}}
+
+
+def _goes_to(network: tuple[str, int], port: int = 0) -> Message:
+    address, length = network
+    ports: Message = {"upstream_port_range": {"start": port, "end": port + 1}} if port else {}
+    ip = {"address_prefix": address, "prefix_len": length}
+    return {"matcher": extension("goes to", "UpstreamIpPort", upstream_ip=ip, **ports)}
+
+
+def _remembered(name: str) -> Message:
+    return _call("_[_]", _identifier("filter_state"), _constant(name))
 
 
 def lives_until(environment: str, time: str, mark: str) -> Message:

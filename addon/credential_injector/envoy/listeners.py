@@ -9,6 +9,7 @@ from credential_injector.envoy.paths import Paths
 from credential_injector.envoy.sites import Site
 from credential_injector.envoy.typed import Message, extension, figures, from_file, typed
 from credential_injector.origins.hosts import is_loopback
+from credential_injector.origins.origin import DEFAULT_PORTS
 
 FORWARD = "proxy"
 LEAF = "leaf"
@@ -64,12 +65,7 @@ def forward(address: Address, clients: Iterable[Message], paths: Paths) -> Messa
         "connected",
         "SetFilterState",
         on_request_headers=[
-            {
-                "object_key": "connect",
-                "factory_key": "envoy.string",
-                "format_string": {"text_format_source": {"inline_string": "%REQ(:AUTHORITY)%"}},
-                "shared_with_upstream": "TRANSITIVE",
-            }
+            filters.remembered("connect", "%REQ(:AUTHORITY)%", shared_with_upstream="TRANSITIVE"),
         ],
     )
     return _listener(
@@ -77,7 +73,7 @@ def forward(address: Address, clients: Iterable[Message], paths: Paths) -> Messa
         _manager(
             FORWARD,
             paths,
-            [connected, servers.looked_up()],
+            [connected, servers.looked_up(), filters.not_back(address.port)],
             upgrade_configs=[{"upgrade_type": "CONNECT"}, {"upgrade_type": "websocket"}],
         ),
         address=address,
@@ -88,33 +84,42 @@ def forward(address: Address, clients: Iterable[Message], paths: Paths) -> Messa
 def forward_routes(sites: Sequence[Site]) -> Message:
     """Where the proxy leads requests: those to a site to its own listener, all others on."""
     connect = {"upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}], "timeout": "0s"}
-    hosts = []
-    for site in sites:
-        to = {"cluster": inside(site), "timeout": "0s"}
-        led = [{"match": {"connect_matcher": {}}, "route": {**to, **connect}}]
-        if not site.is_tls:
-            led.append({"match": {"prefix": ""}, "route": to})
-        hosts.append({"name": site.name, "domains": site.names if not site.is_tls else [site.authority], "routes": led})
     to = {"cluster": servers.ANYWHERE, "timeout": "0s"}
     others = [
         {"match": {"connect_matcher": {}}, "route": {**to, **connect}},
         # A client that wants TLS without a CONNECT, which Envoy would send on in clear.
         routes.answer(
-            routes.Where({"prefix": ""}).and_headers({"name": ":scheme", "string_match": {"exact": "https"}}),
+            routes.EVERYTHING.and_headers({"name": ":scheme", "string_match": {"exact": "https"}}),
             "request blocked: it asks the proxy for an https URL without CONNECT; use a client that sends CONNECT",
         ),
         {"match": {"prefix": ""}, "route": to},
     ]
+    led: dict[str, list[Message]] = {}
+    for site in sorted(sites, key=lambda site: not site.is_tls):  # a tunnel to a port of both is one for TLS
+        to = {"cluster": inside(site), "timeout": "0s"}
+        ways: list[Message] = [{"match": {"connect_matcher": {}}, "route": {**to, **connect}}]
+        if not site.is_tls:
+            ways.append({"match": {"prefix": ""}, "route": to})
+        for authority in site.authorities:
+            led.setdefault(authority, []).extend(ways)
+    hosts = [{"name": name, "domains": [name], "routes": [*ways, *others]} for name, ways in led.items()]
     hosts.append({"name": "any", "domains": ["*"], "routes": others})
     return typed("RouteConfiguration", name=FORWARD, virtual_hosts=hosts)
 
 
 def of(site: Site, certificate: str, paths: Paths) -> Message:
     """A site's own listener: it opens TLS, and puts the credential in."""
-    before = [filters.agreement(), servers.looked_up()] if site.origin.wildcard else []
+    before = []
+    if site.origin.wildcard:
+        before = [*filters.agreement(site.origin.port, DEFAULT_PORTS[site.origin.scheme]), servers.looked_up()]
     manager = _site_manager(inside(site), site, before, paths)
+    inspector = extension("envoy.filters.listener.tls_inspector", "TlsInspector")
     if not site.is_tls:
-        return _inside(site, filter_chains=[_chain(manager)])
+        chains = [_chain(manager)]
+        if not site.origin.wildcard:  # TLS to this port is none of ours
+            tunnel = extension("envoy.filters.network.tcp_proxy", "TcpProxy", stat_prefix="tls", cluster=site.name)
+            chains.append({**_chain(tunnel), "filter_chain_match": {"transport_protocol": "tls"}})
+        return _inside(site, listener_filters=[inspector], filter_chains=chains)
     tls = extension(
         "envoy.transport_sockets.tls",
         "DownstreamTls",
@@ -127,7 +132,6 @@ def of(site: Site, certificate: str, paths: Paths) -> Message:
     if not site.is_address:  # RFC 6066 section 3: there is no SNI for an address
         match["server_names"] = [site.host]
     chain = {**_chain(manager), "transport_socket": tls, "filter_chain_match": match}
-    inspector = extension("envoy.filters.listener.tls_inspector", "TlsInspector")
     return _inside(site, listener_filters=[inspector], filter_chains=[chain])
 
 
@@ -154,7 +158,7 @@ def reverse(one: Reverse, site: Site, clients: Iterable[Message], paths: Paths) 
 def reverse_routes(one: Reverse, site: Site) -> Message:
     """The routes of a reverse proxy."""
     own = frozenset(f"http://{name}" for name in one.names)
-    way = routes.Way(site.name, own, site.authority if len(site.names) == 1 else site.host)
+    way = routes.Way(site.name, own, site.said)
     wrong = (
         f"{one.environment}: request blocked: its Host is not one of {', '.join(one.names)}, so a page may have made it"
     )

@@ -6,29 +6,14 @@ The first route that matches decides.
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from credential_injector.environments.environment import Environment
-from credential_injector.envoy import limits
+from credential_injector.envoy import limits, patterns
 from credential_injector.envoy.filters import turned_on
 from credential_injector.envoy.sites import Site
 from credential_injector.envoy.typed import Message
-from credential_injector.origins.origin import DEFAULT_PORTS
+from credential_injector.origins.origin import Origin
 
-# RE2's form of origins.paths.AMBIGUOUS: servers read a path with one of these in different ways.
-_AMBIGUOUS = r"(?i).*(/\.{1,2}(/.*|$)|[\\;#\x00-\x20\x7f]|%([01][0-9a-f]|23|25|2e|2f|3b|5c|7f|c0|c1|e0%80|f0%80)).*"
-# A path that some server may read as another one: the token endpoint's is compared with the parts that remain.
-_DISGUISED = r"(?i).*(%|\\|;|//|/\.{1,2}(/|$)).*"
-_OVERRIDES = [
-    separator.join(words)
-    for words in (("x", "http", "method", "override"), ("x", "http", "method"), ("x", "method", "override"))
-    for separator in ("-", "_")
-]
-# A query that names a method as asked_methods.py finds it, or has a parameter whose name hides behind percent signs.
-_METHOD_IN_QUERY = (
-    r"(?i).*\?(.*[&;?#])?([^=&;?#]*%([0-46-9a-f][0-9a-f]|5[0-9ace-f])[^=&;?#]*"
-    r"|_method|x[-_. \[+]http[-_. \[+]method([-_. \[+]override)?|x[-_. \[+]method[-_. \[+]override)=.*"
-)
 _NOBODY = "several accounts share this host, and the header X-Inject-As names none of them; it may say"
 
 
@@ -60,6 +45,7 @@ class Where:
 
 
 ANYWHERE = Where({"prefix": "/"})
+EVERYTHING = Where({"prefix": ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +61,25 @@ class Way:
 
 def of(site: Site, way: Way) -> list[Message]:
     """The routes of a site's virtual host."""
-    groups: dict[str, list[Environment]] = {}
+    groups: dict[tuple[Origin, str], list[Environment]] = {}
     for claim in site.claims:
-        groups.setdefault(claim.path, []).append(claim.environment)
+        groups.setdefault((claim.origin, claim.path), []).append(claim.environment)
     rules, routes = _Rules(site, way), []
-    if any(groups):
-        ambiguous = Where({"safe_regex": {"regex": _AMBIGUOUS}})
-        routes += rules.of_group(groups.get("", []), ambiguous)
+    everywhere = next((group for (_, path), group in groups.items() if not path), [])
+    below = [(path, one) for (_, path), group in groups.items() if path and not everywhere for one in group]
+    if any(path for _, path in groups) or any(one.methods and one.methods.below for one in site.environments):
+        ambiguous = Where({"safe_regex": {"regex": patterns.AMBIGUOUS}})
+        routes += rules.of_group(everywhere, ambiguous)
+        for _, one in below:
+            routes += rules.guarded(one, ambiguous)
         routes.append(rules.untouched(ambiguous))
-    for path, group in groups.items():
+    for (_, path), group in groups.items():
         routes += rules.of_group(group, replace(ANYWHERE, path=_below(path), prefix=path) if path else ANYWHERE)
-    return [*routes, rules.untouched(Where({"prefix": ""}))]
+    for path, one in below:
+        routes += rules.guarded(one, Where({"safe_regex": {"regex": patterns.spelt(path, below=True)}}))
+    for one in everywhere:
+        routes += rules.guarded(one, EVERYTHING)  # as OPTIONS *
+    return [*routes, rules.untouched(EVERYTHING)]
 
 
 def is_served(environment: Environment) -> bool:
@@ -96,11 +90,8 @@ def is_served(environment: Environment) -> bool:
 def elsewhere(site: Site, way: Way) -> list[Message]:
     """The routes for a request whose Host is not that of its connection: no credential, and no write to production."""
     rules = _Rules(site, way)
-    guarded = [one for one in site.environments if one.production]
-    blocks = [
-        route for one in guarded for route in [*rules.overridden(one, ANYWHERE), *rules.other_methods(one, ANYWHERE)]
-    ]
-    return [*blocks, rules.untouched(Where({"prefix": ""}))]
+    blocks = [route for one in site.environments for route in rules.guarded(one, ANYWHERE)]
+    return [*blocks, rules.untouched(EVERYTHING)]
 
 
 class _Rules:
@@ -112,31 +103,43 @@ class _Rules:
 
     def of_group(self, group: Sequence[Environment], where: Where) -> list[Message]:
         """Those of the environments that share a path."""
-        if len(group) < 2:
-            return [route for one in group for route in self._of_one(one, where)]
+        if not any(one.asked_as for one in group):
+            return self._of_one(group[-1], where) if group else []
         named = [(name, one) for one in group for name in one.asked_as]
-        routes = [self.untouched(where.and_headers(*_PREFLIGHT))]
+        default = next((one for one in group if one.default), None)
+        routes = self._skipped(default or group[0], where.and_headers(*_PREFLIGHT))
         for name, one in named:
             routes += self._of_one(one, where.and_headers(_header("x-inject-as", exact=name)))
         wrong = f"{group[0].title}: request blocked: {_NOBODY} {' or '.join(name for name, _ in named)}"
-        routes.append(answer(where.and_headers(_present("x-inject-as")), wrong))
-        default = next((one for one in group if one.default), None)
-        return [*routes, *(self._of_one(default, where) if default is not None else [answer(where, wrong)])]
+        others = where.and_headers(_present("x-inject-as")) if default is not None else where
+        routes += [*self._skipped(default or group[0], others), answer(others, wrong)]
+        return [*routes, *(self._of_one(default, where) if default is not None else [])]
 
     def _of_one(self, environment: Environment, where: Where) -> list[Message]:
         if (why := limits.refusal(environment)) is not None:
             return [_blocked_at(environment, where, why)]
-        skipped = [where.and_headers(*_PREFLIGHT), *self._pages(environment, where)]
-        # No write goes on to production, with a credential or without one.
-        allowed = self._allowed(environment, where)
-        if environment.production:
-            skipped = [one for skip in skipped for one in self._allowed(environment, skip)]
-        skips = [self.untouched(one) for one in [*self._token_endpoint(environment, where), *skipped]]
-        guards = [*self.overridden(environment, where), *self._unconfirmed(environment, where)]
-        routes = [*guards, *skips] if environment.production else [*skips, *guards]
-        for one in allowed:
+        routes = self._skipped(environment, where)
+        if not environment.production:
+            routes += self.overridden(environment, where)
+        routes += self._unconfirmed(environment, where)
+        for one in self._allowed(environment, where):
             routes += self._injected(environment, one)
         return [*routes, *self.other_methods(environment, where)]
+
+    def _skipped(self, environment: Environment, where: Where) -> list[Message]:
+        """What gets no credential. No write goes on to production like that, either."""
+        pages = self._pages(environment, where)
+        if environment.production:
+            pages = [one for page in pages for one in self._allowed(environment, page)]
+        guards = self.overridden(environment, where) if environment.production else []
+        bare = [where.and_headers(*_PREFLIGHT), *pages]
+        return [*map(self.untouched, self._token_endpoints(where)), *guards, *map(self.untouched, bare)]
+
+    def guarded(self, environment: Environment, where: Where) -> list[Message]:
+        """What must not go on to production without a credential."""
+        if not environment.production:
+            return []
+        return [*self.overridden(environment, where), *self.other_methods(environment, where)]
 
     def _injected(self, environment: Environment, where: Where) -> list[Message]:
         """OVERWRITE, and then the credential."""
@@ -149,13 +152,10 @@ class _Rules:
         injected |= {"name": environment.name, "typed_per_filter_config": turned_on(environment)}
         return [*routes, injected]
 
-    def _token_endpoint(self, environment: Environment, where: Where) -> list[Where]:
+    def _token_endpoints(self, where: Where) -> list[Where]:
         """Clients bring their own credentials there."""
-        path = _path_at(environment.token_request.endpoint, self._site)
-        if path is None:
-            return []
-        exact = {"safe_regex": {"regex": f"(?i)/*{'/+'.join(map(re.escape, path.strip('/').split('/')))}/*"}}
-        return [replace(where, path=one) for one in (exact, {"safe_regex": {"regex": _DISGUISED}})]
+        paths = [patterns.spelt(path) for path in self._site.endpoints]
+        return [replace(where, path={"safe_regex": {"regex": one}}) for one in (*paths, patterns.CLIMBS) if paths]
 
     def _pages(self, environment: Environment, where: Where) -> list[Where]:
         """Requests that a page of another origin makes."""
@@ -173,16 +173,18 @@ class _Rules:
             return []
         why = "it asks for another method, which is not in METHODS"
         methods = environment.methods.anywhere
-        odd = [where.and_headers(_present(one), *_none_of(one, methods, around=" *")) for one in _OVERRIDES]
-        odd.append(where.and_headers(_header(":path", regex=_METHOD_IN_QUERY)))
-        return [_blocked_at(environment, one, why) for one in odd]
+        odd = [where.and_headers(_present(one), *_none_of(one, methods, around=" *")) for one in patterns.OVERRIDES]
+        return [_blocked_at(environment, one, why) for one in [*odd, where.and_headers(_METHOD_IN_QUERY)]]
 
     def _unconfirmed(self, environment: Environment, where: Where) -> list[Message]:
         if environment.confirm is None:
             return []
         methods = [*environment.confirm.anywhere, *(method for method, _ in environment.confirm.below)]
         why = "CONFIRM wants a person to agree, and Envoy asks nobody; use mitmproxy for it"
-        return [_blocked_at(environment, where.and_headers(_methods(methods)), why)] if methods else []
+        named = _one_of(methods)
+        odd = [_header(one, regex=rf"(?i)\C*({named})\C*") for one in patterns.OVERRIDES]
+        asked = [_methods(methods), *odd, _METHOD_IN_QUERY] if methods else []
+        return [_blocked_at(environment, where.and_headers(one), why) for one in asked]
 
     def _allowed(self, environment: Environment, where: Where) -> list[Where]:
         """METHODS, as conditions of which one must hold."""
@@ -237,15 +239,6 @@ def _below(path: str) -> Message:
     return {"safe_regex": {"regex": f"{re.escape(path)}(/.*)?"}} if path else {"prefix": "/"}
 
 
-def _path_at(url: str, site: Site) -> str | None:
-    """The path of a URL, if it is at this site."""
-    parts = urlsplit(url)
-    if not parts.hostname or parts.scheme != site.origin.scheme or not site.origin.covers(parts.hostname):
-        return None
-    port = parts.port or DEFAULT_PORTS[parts.scheme]
-    return parts.path if port == site.origin.port else None
-
-
 def _one_of(words: Iterable[str]) -> str:
     """An expression for these words."""
     return "|".join(map(re.escape, sorted(words)))
@@ -273,4 +266,5 @@ def _header(name: str, *, exact: str | None = None, regex: str = "") -> Message:
     return {"name": name, "string_match": value}
 
 
+_METHOD_IN_QUERY = _header(":path", regex=patterns.METHOD_IN_QUERY)
 _PREFLIGHT = (_methods(["OPTIONS"]), _present("access-control-request-method"))

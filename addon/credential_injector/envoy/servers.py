@@ -24,7 +24,12 @@ _HTTP1 = {"http_protocol_options": messages.as_sent()}
 
 def looked_up() -> Message:
     """The HTTP filter that looks up the host of a request which goes anywhere."""
-    return extension("envoy.filters.http.dynamic_forward_proxy", "DynamicForwardProxy", dns_cache_config=_CACHE)
+    return extension(
+        "envoy.filters.http.dynamic_forward_proxy",
+        "DynamicForwardProxy",
+        dns_cache_config=_CACHE,
+        save_upstream_address=True,
+    )
 
 
 def by_http1() -> Message:
@@ -57,6 +62,8 @@ def of(site: Site, trusted: str) -> Message:
         http["explicit_http_config"] = _HTTP1
     if site.origin.wildcard and site.is_tls:
         http |= _NAMED
+    if site.origin.wildcard and not site.is_tls:
+        how["cluster_type"]["typed_config"]["allow_insecure_cluster_options"] = True
     return typed("Cluster", name=site.name, alt_stat_name=figures(site.name), **_options(**http), **how)
 
 

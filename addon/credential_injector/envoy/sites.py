@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from credential_injector.environments.environment import Environment
-from credential_injector.origins.hosts import is_address
+from credential_injector.origins.hosts import is_address, normalise_host
 from credential_injector.origins.origin import DEFAULT_PORTS, Origin
 
 
@@ -14,6 +15,8 @@ class Claim:
 
     path: str
     environment: Environment
+    origin: Origin
+    """The site's, or a wildcard's that covers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,9 @@ class Site:
     origin: Origin
     """Without a path."""
     claims: tuple[Claim, ...]
-    """The longest path first."""
+    """The first whose path fits is that of a request: its own before a wildcard's, and the longest path first."""
+    endpoints: tuple[str, ...] = ()
+    """The paths of the token endpoints that are here."""
 
     @property
     def name(self) -> str:
@@ -57,11 +62,23 @@ class Site:
         return f"{self.host}:{self.origin.port}"
 
     @property
+    def said(self) -> str:
+        """Host and port, as a request's Host says them."""
+        return self.host if self.origin.port == DEFAULT_PORTS[self.origin.scheme] else self.authority
+
+    @property
+    def authorities(self) -> list[str]:
+        """How a proxy may be asked for it."""
+        port = self.origin.port
+        dotted = [] if self.origin.wildcard or self.is_address else [f"{self.host}."]
+        bare = [self.host, *dotted]
+        return [*(f"{host}:{port}" for host in bare), *(bare if port == DEFAULT_PORTS[self.origin.scheme] else [])]
+
+    @property
     def names(self) -> list[str]:
-        """What a request's Host may say."""
-        return (
-            [self.authority, self.host] if self.origin.port == DEFAULT_PORTS[self.origin.scheme] else [self.authority]
-        )
+        """What the Host of a request to it may say: no port is any port, unless Host decides where the request goes."""
+        bare = [] if self.origin.wildcard else [self.host, *([] if self.is_address else [f"{self.host}."])]
+        return list(dict.fromkeys([*self.authorities, *bare]))
 
     def page_origins(self, environment: Environment) -> set[str]:
         """The origins whose pages may ask it for something: its own, and those in ORIGINS."""
@@ -70,9 +87,37 @@ class Site:
 
 def sites(environments: Iterable[Environment]) -> list[Site]:
     """The servers of these environments."""
+    environments = tuple(environments)
     found: dict[Origin, list[Claim]] = {}
     for environment in environments:
         for origin in dict.fromkeys(environment.origins):
             server = Origin(origin.scheme, origin.host, origin.port, "", origin.wildcard)
-            found.setdefault(server, []).append(Claim(origin.path, environment))
-    return [Site(server, tuple(sorted(claims, key=lambda claim: -len(claim.path)))) for server, claims in found.items()]
+            found.setdefault(server, []).append(Claim(origin.path, environment, server))
+    endpoints = {environment.token_request.endpoint: None for environment in environments}
+    return [
+        Site(server, _claims(server, found), tuple(path for url in endpoints if (path := _path_at(url, server))))
+        for server in found
+    ]
+
+
+def _claims(server: Origin, found: dict[Origin, list[Claim]]) -> tuple[Claim, ...]:
+    """Those of a server: what is not below a path of its own is a wildcard's that covers it, as in `Destinations`."""
+    covering = [
+        one
+        for one in found
+        if one.wildcard and (one.scheme, one.port) == (server.scheme, server.port) and one.covers(server.host)
+    ]
+    claims: list[Claim] = []
+    for one in (server, *sorted(covering, key=lambda one: -len(one.host))):
+        claims += sorted(found[one], key=lambda claim: -len(claim.path))
+        if not claims[-1].path:
+            break
+    return tuple(claims)
+
+
+def _path_at(url: str, origin: Origin) -> str | None:
+    """The path of a URL, if it is at this origin."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.scheme != origin.scheme or not origin.covers(normalise_host(parts.hostname)):
+        return None
+    return (parts.path or "/") if (parts.port or DEFAULT_PORTS[parts.scheme]) == origin.port else None

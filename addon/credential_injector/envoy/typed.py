@@ -39,7 +39,9 @@ _TYPES: Mapping[str, str] = {
     "Router": "envoy.extensions.filters.http.router.v3.Router",
     "Secret": "envoy.extensions.transport_sockets.tls.v3.Secret",
     "SetFilterState": "envoy.extensions.filters.http.set_filter_state.v3.Config",
+    "TcpProxy": "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
     "TlsInspector": "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+    "UpstreamIpPort": "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher",
     "UpstreamTls": "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
 }
 
