@@ -1,11 +1,12 @@
 """What becomes of a request is compared with mitmproxy's in tests/e2e; here is what makes the routes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from credential_injector.envoy import routes
+from credential_injector.envoy import patterns, routes
 from credential_injector.envoy.routes import ANYWHERE, Way
 from credential_injector.envoy.sites import Site, sites
 from tests.envoy.made import environment, words
@@ -59,7 +60,8 @@ def test_overwrite(tmp_path: Path, lines: str, headers: dict[str, object]) -> No
 def test_methods(tmp_path: Path) -> None:
     """Only methods that METHODS names are injected, a path's below it only; all others are blocked."""
     (site,) = sites([environment(tmp_path, "METHODS=GET, POST /search\n")])
-    anywhere, below = injected(site)
+    ambiguous, anywhere, below = injected(site)
+    assert "GET" in words(ambiguous["match"])
     assert "GET" in words(anywhere["match"])
     assert "/search" in words(below["match"])
     assert "POST" in words(below["match"])
@@ -78,9 +80,10 @@ def test_production(tmp_path: Path) -> None:
 def test_confirm(tmp_path: Path) -> None:
     """What a person would have to agree to is blocked."""
     (site,) = sites([environment(tmp_path, "CONFIRM=DELETE\n")])
-    (one,) = [one for one in made(site) if "CONFIRM" in words(one)]
-    assert "DELETE" in words(one["match"])
-    assert "direct_response" in one
+    held, *asked = [one for one in made(site) if "CONFIRM" in words(one)]
+    assert "DELETE" in words(held["match"])
+    assert all("direct_response" in one for one in (held, *asked))
+    assert any("x-http-method-override" in words(one["match"]) for one in asked)
 
 
 def test_as(tmp_path: Path) -> None:
@@ -140,4 +143,9 @@ def test_token_endpoint(tmp_path: Path) -> None:
     (site,) = sites([environment(tmp_path, host="https://login.qa.example.com")])
     (site_without,) = sites([environment(tmp_path, name="other")])
     assert len(made(site)) > len(made(site_without))
-    assert any("/*token/*" in words(one["match"]) and "typed_per_filter_config" not in one for one in made(site))
+    expression = patterns.spelt("/token")
+    python = expression.replace(r"\C", r"[\s\S]")  # a byte of any kind
+    assert any(expression == one["match"].get("safe_regex", {}).get("regex") for one in made(site))
+    for spelling in ("/token", "//token/", "/TOKEN", "/%74oken", "/./token"):
+        assert re.fullmatch(python, spelling), spelling
+    assert not re.fullmatch(python, "/tokens")

@@ -30,15 +30,27 @@ def test_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("origin", "host", "authority", "names", "is_address"),
     [
-        ("https://a.example.com", "a.example.com", "a.example.com:443", ["a.example.com:443", "a.example.com"], False),
-        ("http://a.example.com:81", "a.example.com", "a.example.com:81", ["a.example.com:81"], False),
+        (
+            "https://a.test",
+            "a.test",
+            "a.test:443",
+            ["a.test:443", "a.test.:443", "a.test", "a.test."],
+            False,
+        ),
+        ("http://a.test:81", "a.test", "a.test:81", ["a.test:81", "a.test.:81", "a.test", "a.test."], False),
         ("https://*.example.com", "*.example.com", "*.example.com:443", ["*.example.com:443", "*.example.com"], False),
-        ("https://[2001:db8::1]:8443", "[2001:db8::1]", "[2001:db8::1]:8443", ["[2001:db8::1]:8443"], True),
-        ("http://127.0.0.1:9000", "127.0.0.1", "127.0.0.1:9000", ["127.0.0.1:9000"], True),
+        (
+            "https://[2001:db8::1]:81",
+            "[2001:db8::1]",
+            "[2001:db8::1]:81",
+            ["[2001:db8::1]:81", "[2001:db8::1]"],
+            True,
+        ),
+        ("http://127.0.0.1:9000", "127.0.0.1", "127.0.0.1:9000", ["127.0.0.1:9000", "127.0.0.1"], True),
     ],
 )
 def test_names(tmp_path: Path, origin: str, host: str, authority: str, names: list[str], is_address: bool) -> None:
-    """A Host may leave out the port only where it is the scheme's."""
+    """A Host may leave out the port, but for a wildcard: there it decides where the request goes."""
     (site,) = sites([environment(tmp_path, host=origin)])
     assert (site.host, site.authority, site.names, site.is_address) == (host, authority, names, is_address)
     assert site.is_tls == origin.startswith("https")

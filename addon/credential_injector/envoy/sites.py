@@ -93,19 +93,20 @@ def sites(environments: Iterable[Environment]) -> list[Site]:
         for origin in dict.fromkeys(environment.origins):
             server = Origin(origin.scheme, origin.host, origin.port, "", origin.wildcard)
             found.setdefault(server, []).append(Claim(origin.path, environment, server))
-    endpoints = {environment.token_request.endpoint: None for environment in environments}
-    return [
-        Site(server, _claims(server, found), tuple(path for url in endpoints if (path := _path_at(url, server))))
-        for server in found
-    ]
+    wildcards = [server for server in found if server.wildcard]
+    endpoints: dict[tuple[str, str, int], dict[str, None]] = {}
+    for url in {environment.token_request.endpoint: None for environment in environments}:
+        parts = urlsplit(url)
+        if parts.hostname:
+            at = parts.scheme, normalise_host(parts.hostname), parts.port or DEFAULT_PORTS[parts.scheme]
+            endpoints.setdefault(at, {})[parts.path or "/"] = None
+    return [Site(server, _claims(server, found, wildcards), tuple(_at(server, endpoints))) for server in found]
 
 
-def _claims(server: Origin, found: dict[Origin, list[Claim]]) -> tuple[Claim, ...]:
+def _claims(server: Origin, found: dict[Origin, list[Claim]], wildcards: Iterable[Origin]) -> tuple[Claim, ...]:
     """Those of a server: what is not below a path of its own is a wildcard's that covers it, as in `Destinations`."""
     covering = [
-        one
-        for one in found
-        if one.wildcard and (one.scheme, one.port) == (server.scheme, server.port) and one.covers(server.host)
+        one for one in wildcards if (one.scheme, one.port) == (server.scheme, server.port) and one.covers(server.host)
     ]
     claims: list[Claim] = []
     for one in (server, *sorted(covering, key=lambda one: -len(one.host))):
@@ -115,9 +116,13 @@ def _claims(server: Origin, found: dict[Origin, list[Claim]]) -> tuple[Claim, ..
     return tuple(claims)
 
 
-def _path_at(url: str, origin: Origin) -> str | None:
-    """The path of a URL, if it is at this origin."""
-    parts = urlsplit(url)
-    if not parts.hostname or parts.scheme != origin.scheme or not origin.covers(normalise_host(parts.hostname)):
-        return None
-    return (parts.path or "/") if (parts.port or DEFAULT_PORTS[parts.scheme]) == origin.port else None
+def _at(server: Origin, endpoints: dict[tuple[str, str, int], dict[str, None]]) -> Iterable[str]:
+    """The paths of the token endpoints at a server."""
+    if not server.wildcard:
+        return endpoints.get((server.scheme, server.host, server.port), ())
+    return (
+        path
+        for (scheme, host, port), paths in endpoints.items()
+        if (scheme, port) == (server.scheme, server.port) and server.covers(host)
+        for path in paths
+    )
