@@ -58,6 +58,7 @@ WAYS = {
 """`transparent` is in a network of its own; where the machine allows none, the original address is made up.
 In `tls` the client asks the proxy by TLS."""
 
+_LAST = re.compile(rb"(?i)\r\nconnection: close\r\n(?:[^\r\n]+\r\n)*\r\n")
 _ANSWER = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 
 
@@ -222,11 +223,11 @@ def tls(connection: socket.socket, sni: str | None, protocol: str) -> ssl.SSLSoc
 
 
 def http1(connection: socket.socket, request: bytes) -> list[Answer]:
-    """Send these bytes, and read until the proxy closes the connection."""
+    """Send these bytes, and read until the proxy closes the connection, or says that it will."""
     received = b""
     with suppress(OSError):
         connection.sendall(request)
-        while data := connection.recv(65536):
+        while not _LAST.search(received) and (data := connection.recv(65536)):
             received += data
     return [_answer(int(status), headers) for status, headers in _ANSWER.findall(received) if status != b"100"]
 
