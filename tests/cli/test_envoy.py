@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from credential_injector.cli.envoy_options import own_folder
 from credential_injector.cli.main import main
+from credential_injector.cli.output import WrongCall
 from tests.cli.conftest import Run, env, start
 
 ENDPOINT = "https://login.example.com/token"
@@ -60,6 +62,7 @@ CALLS = {
     "admin": (["--admin", "65536"], "--admin 65536: expected a number from 0 to 65535"),
     "group": (["--group", "4294967295"], "--group 4294967295: expected a number from 0 to 4294967294"),
     "a file": (["--dir", "envs/qa.env"], "--dir envs/qa.env: is no folder of this user's; name another one"),
+    "not empty": (["--dir", "."], "--dir .: holds files that are not Envoy's; name an empty folder, or a new one"),
     "odd": (["--dir", "a:b"], "--dir a:b: Envoy cannot read a path with one of : ( ) % in it; name another folder"),
     "no folder": (["--config-only"], "--config-only: name the folder that the other Envoy reads: --dir DIR"),
     "no CA": (["--upstream-ca", "none.pem"], "--upstream-ca: none.pem holds no certificate in PEM, or cannot be read"),
@@ -117,11 +120,28 @@ def test_broken_ca(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_killed(tmp_path: Path) -> None:
+    """What an earlier run left is no reason not to use a folder again."""
+    (tmp_path / "envoy.yaml").write_text("# Written by credential-injector envoy, which keeps the files\n")
+    assert own_folder(str(tmp_path), config_only=False) == tmp_path
+    (tmp_path / "envoy.yaml").write_text("static_resources: {}\n")
+    with pytest.raises(WrongCall, match="holds files that are not Envoy's"):
+        own_folder(str(tmp_path), config_only=False)
+
+
+def test_wildcard_only(run: Run, tmp_path: Path) -> None:
+    """A reverse proxy needs one host, and no token is asked for without."""
+    env(tmp_path, "qa", ENDPOINT)
+    ran = run("envoy", "--listen", "127.0.0.1:0", "--confdir", "conf", "--reverse", "qa=127.0.0.1:0")
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1] == "Error: --reverse qa: HOST of envs/qa.env names a wildcard only"
+
+
 def test_folder_not_writable(run: Run, tmp_path: Path) -> None:
     """A folder that cannot be made is told."""
     env(tmp_path, "qa", ENDPOINT)
     ran = run("envoy", "--listen", "127.0.0.1:0", "--dir", "envs/qa.env/folder")
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1] == (
-        f"Error: {tmp_path}/envs/qa.env/folder: cannot be written (Not a directory); check --dir and --confdir"
+        f"Error: {tmp_path}/envs/qa.env/folder: cannot be written (Not a directory); check --dir"
     )

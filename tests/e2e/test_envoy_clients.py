@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tests.conftest import missing, node_package, tool
 from tests.e2e import grpc_service, trickle
 from tests.e2e.conftest import Curl, Reply, Stage, on_stage
 from tests.e2e.envoy import Envoy, envoy
+from tests.e2e.envoy_origin import exchange
 from tests.e2e.matrix.clients import CLIENTS, NODE, NODE_24, PROGRAMS
 from tests.e2e.matrix.stage import server
 from tests.e2e.recorder import Recorder
@@ -342,6 +344,18 @@ def test_events(scene: Scene, way: str) -> None:
             follow(scene.trickle, client.stdout)
         finally:
             client.kill()
+
+
+def test_many(scene: Scene) -> None:
+    """1,100 connections to one API are open at once, and the last one is served."""
+    place = scene.origins["http"].removeprefix("http://")
+    with ExitStack() as stack:
+        for _ in range(1100):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", scene.proxy.port), PATIENCE))
+            connection.sendall(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode())
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        got = exchange(connection, f"GET /orders HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n".encode())
+        assert got.startswith(b"HTTP/1.1 200 ")
 
 
 def memory(pid: int, key: str) -> int:

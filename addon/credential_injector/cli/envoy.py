@@ -149,8 +149,8 @@ class _Command:
                 authority=authority,
                 trusted=self._trusted,
             )
-        except (OSError, ValueError) as error:
-            raise click.ClickException(_what(error)) from None
+        except ValueError as error:
+            raise WrongCall(str(error)) from None
         tasks: list[asyncio.Task[bool] | asyncio.Task[None]] = [asyncio.create_task(ends.wait())]
         try:
             names = routes.names()
@@ -167,7 +167,9 @@ class _Command:
             routes.watch()
             tasks.append(asyncio.create_task(engine.run()))
             return await (self._feed(ends) if self.config_only else self._serve(ends, authority.file))
-        except (OSError, ValueError) as error:
+        except ValueError as error:
+            raise WrongCall(str(error)) from None
+        except OSError as error:
             raise click.ClickException(_what(error)) from None
         finally:
             for task in tasks:
@@ -252,10 +254,8 @@ def _tell_log(*, verbose: bool) -> None:
     logger.addHandler(_Handler())
 
 
-def _what(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: cannot be written ({error.strerror}); check --dir and --confdir"
-    return str(error)
+def _what(error: OSError) -> str:
+    return f"{error.filename or 'a file'}: cannot be written ({error.strerror}); check --dir"
 
 
 def _say(text: str) -> None:

@@ -18,6 +18,8 @@ if sys.platform == "linux":  # elsewhere the system's own one is used
     _RESOLVER["typed_dns_resolver_config"] = extension(
         "envoy.network.dns_resolver.cares", "CaresResolver", query_timeout_seconds=2, query_tries=2
     )
+MOST_AT_ONCE = 1_000_000  # Envoy's own limit is 1024, which event streams and tunnels that are open soon reach
+_LIMITS = ("max_connections", "max_pending_requests", "max_requests")
 _NAMED = {"upstream_http_protocol_options": {"auto_sni": True, "auto_san_validation": True}}
 _HTTP1 = {"http_protocol_options": messages.as_sent()}
 
@@ -91,7 +93,10 @@ def _options(**http: Message) -> Message:
         "max_response_headers_kb": messages.MOST_KILOBYTES,
     }
     options = typed("HttpProtocolOptions", common_http_protocol_options=common, **http)
-    return {"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}}
+    return {
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+        "circuit_breakers": {"thresholds": [dict.fromkeys(_LIMITS, MOST_AT_ONCE)]},
+    }
 
 
 def _at(site: Site) -> Message:
