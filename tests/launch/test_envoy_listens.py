@@ -1,6 +1,8 @@
 """Whether Envoy listens where it should. What runs in it: tests/e2e/test_envoy.py."""
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -66,3 +68,20 @@ def test_not_free(host: str) -> None:
         port = one.getsockname()[1]
         assert not_free(host, port) == "Address already in use"
     assert not_free(host, port) is None
+
+
+LOW = """
+import resource
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+from credential_injector.launch.envoy import allow_files
+allow_files()
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] == most)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits differ")
+def test_files() -> None:
+    """The limit of a shell for open files is none for Envoy."""
+    done = subprocess.run([sys.executable, "-c", LOW], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

@@ -17,6 +17,7 @@ from credential_injector.launch.programs import NotStarted
 
 PATIENCE = 30.0  # seconds that Envoy may take to listen
 END_PATIENCE = 5.0  # seconds that it may take to end
+MOST_FILES = 1_048_576  # where the system says no number
 LOOK = 0.05  # seconds between looks whether it listens
 
 # Each resource's own line comes before the one that holds all of them; the last one is of our own making.
@@ -63,6 +64,15 @@ def check(address: str) -> None:
         raise NotStarted("Envoy does not take its configuration; what it says about that is above")
 
 
+def allow_files() -> None:
+    """Let what is started open as many files, and so connections, as this user may: shells allow 1024."""
+    import resource  # here, as it is not there on Windows, where the commands are loaded, too
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS has a limit of its own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES if most == resource.RLIM_INFINITY else most, most))
+
+
 class Envoy:
     """A running Envoy. What it writes is told, a line each."""
 
@@ -70,6 +80,7 @@ class Envoy:
         """Start it. `admin` is the file in which it writes where its admin page is. Raises NotStarted."""
         self._admin = admin
         admin.unlink(missing_ok=True)
+        allow_files()
         words = [find(), "-c", configuration, "--admin-address-path", str(admin), "--log-level", "warning"]
         words += ["--log-format", "%l %v", *WORDS]
         try:
