@@ -8,9 +8,11 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
+from credential_injector.envoy.typed import figures
 from tests.e2e.conftest import Curl, Stage
 from tests.e2e.envoy import envoy
 from tests.envoy.test_fleet import container
+from tests.ports import free_port
 from tests.test_docs import PAGES
 
 
@@ -62,3 +64,22 @@ def test_probe(stage: Stage) -> None:
         assert running.admin in words[-1]
         assert subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 0
     assert subprocess.run(words, capture_output=True, timeout=60, check=False).returncode != 0
+
+
+def test_apis_that_fail(stage: Stage, curl: Curl) -> None:
+    """An API that is down, and one that is not the host which the file names, look as the page says."""
+    closed, wrong = f"http://localhost:{free_port()}", f"https://api.uat.test:{stage.https_port}"
+    stage.env(f"{closed}, {wrong}")
+    with envoy(stage) as running:
+        proxied = ("--proxy", running.proxy, "--noproxy", "", "--cacert", str(stage.mitmproxy_ca))
+        for url, words in (
+            (closed, "Envoy cannot connect to the API"),
+            (wrong, "does not trust the API's certificate"),
+        ):
+            answer = curl(*proxied, f"{url}/orders")
+            assert (answer.status, words in answer.body) == (502, True)
+            assert words in PAGES["docs/fleet.md"]
+        with urllib.request.urlopen(f"{running.admin}/stats/prometheus?usedonly") as page:
+            known = samples(page.read().decode())
+    assert ("envoy_cluster_upstream_cx_connect_fail", frozenset({figures(closed)})) in known
+    assert ("envoy_cluster_ssl_fail_verify_san", frozenset({figures(wrong)})) in known
