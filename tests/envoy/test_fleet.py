@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from credential_injector.cli.main import main
 from credential_injector.environments.environment import Environment
 from credential_injector.environments.folder import Folder
+from credential_injector.envoy.configuration import start
 from credential_injector.envoy.paths import Paths
 from tests.conftest import tool
 from tests.environments.files import ENOUGH
@@ -93,6 +94,8 @@ def test_manifest_command() -> None:
     assert given["config_only"] == "True"
     assert f"{given['directory']}/envoy.yaml" in envoy["args"]
     assert f"{given['directory']}/envoy.yaml" in feeder["startupProbe"]["exec"]["command"]
+    (words,) = re.findall(r"^# Start: envoy -c \S+(.*)$", start((), 0, Paths(given["directory"])), re.MULTILINE)
+    assert set(words.split()) <= set(envoy["args"])
     (place,) = [one for one in feeder["volumeMounts"] if given["directory"].startswith(f"{one['mountPath']}/")]
     assert place in envoy["volumeMounts"]
     assert place["name"] not in [one["name"] for one in container("app")["volumeMounts"]]
