@@ -94,3 +94,13 @@ def test_end(files: Files) -> None:
     (files.folder / "other").write_text("of somebody else")
     files.end()
     assert [one.name for one in files.folder.iterdir()] == ["other"]
+
+
+def test_one_command(files: Files) -> None:
+    """A folder is one command's, until that ends."""
+    files.write(files.paths.of("a.json"), "text")
+    with pytest.raises(ValueError, match="another credential-injector envoy feeds it; end that one"):
+        Files(files.folder).make()
+    assert Path(files.paths.of("a.json")).exists()
+    files.end()
+    Files(files.folder).make()

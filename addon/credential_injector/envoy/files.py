@@ -1,6 +1,6 @@
 """The files in Envoy's folder. The only module of this package that writes."""
 
-import fcntl
+import errno
 import json
 import os
 import stat
@@ -19,14 +19,13 @@ class Files:
         self.paths = Paths(str(folder))
         self._group = group
         self._made: set[Path] = set()
-        self._lock = -1
+        self._lock: int | None = None
 
     def make(self) -> None:
-        """Make the folder and the pipe. Raises OSError; ValueError where another run feeds the folder."""
+        """Make the folder and the pipe. Raises OSError, and ValueError where another command feeds the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._take()
         self._protect(self.folder, 0o700)
-        if self._lock < 0:
-            self._lock = self._locked()
         pipe = Path(self.paths.refusals)
         # An Envoy that somebody else has started goes on writing into the one that it has opened.
         if not (pipe.exists() and stat.S_ISFIFO(pipe.lstat().st_mode)):
@@ -75,20 +74,29 @@ class Files:
         for path in self._made:
             with suppress(OSError):
                 path.unlink()
-        if self._lock >= 0:
+        self._made.clear()
+        if self._lock is not None:
             Path(self.paths.of("admin")).unlink(missing_ok=True)  # which Envoy itself writes
             os.close(self._lock)
-            self._lock = -1
+            self._lock = None
 
-    def _locked(self) -> int:
-        """The open folder, which no other run has until this process closes it or ends."""
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+    def _take(self) -> None:
+        """Take the folder for this process, however that ends: two would remove each other's files."""
+        import fcntl  # here, as Windows has none
+
+        if self._lock is not None:
+            return
+        self._lock = os.open(self.folder, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(folder)
-            raise ValueError(f"{self.folder}: another credential-injector envoy feeds it; name another --dir") from None
-        return folder
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            self._lock = None
+            if error.errno != errno.EWOULDBLOCK:
+                return  # this file system knows no locks
+            raise ValueError(
+                f"--dir {self.folder}: another credential-injector envoy feeds it; end that one, or name another folder"
+            ) from None
 
     def _protect(self, path: Path, mode: int, *, writes: bool = False) -> None:
         """Give it this mode; the group gets what its owner has, but does not write."""
