@@ -11,6 +11,7 @@ from credential_injector.origins.clients import parse_networks
 from tests.envoy.made import environment, words
 
 PATHS = Paths("/run/envoy")
+ADDRESS = Address("127.0.0.1", 8080)
 
 
 def site(folder: Path, host: str = "https://api.qa.example.com", lines: str = "") -> Site:
@@ -70,7 +71,9 @@ def test_sni(tmp_path: Path, host: str, names: list[str] | None) -> None:
 def test_forward_routes(tmp_path: Path) -> None:
     """CONNECT to a site leads to its own listener, and to any other host straight on; http needs no CONNECT."""
     found = [site(tmp_path), site(tmp_path, "http://api.qa.example.com:81")]
-    hosts = {domain: one for one in listeners.forward_routes(found)["virtual_hosts"] for domain in one["domains"]}
+    hosts = {
+        domain: one for one in listeners.forward_routes(found, ADDRESS)["virtual_hosts"] for domain in one["domains"]
+    }
     tls, plain, other = hosts["api.qa.example.com:443"], hosts["api.qa.example.com:81"], hosts["*"]
 
     def clusters(host: Message) -> list[str]:
@@ -79,6 +82,16 @@ def test_forward_routes(tmp_path: Path) -> None:
     assert clusters(tls) == ["inside https://api.qa.example.com", servers.ANYWHERE, servers.ANYWHERE]
     assert clusters(plain)[:2] == ["inside http://api.qa.example.com:81"] * 2
     assert set(clusters(other)) == {servers.ANYWHERE}
+    assert "127.0.0.1:8080 is the proxy itself" in words(hosts["localhost:8080"])
+
+
+def test_forward_routes_itself(tmp_path: Path) -> None:
+    """An environment may name the proxy's own address; each name is in one place only, or Envoy takes none."""
+    found = [site(tmp_path, "http://localhost:8080")]
+    hosts = listeners.forward_routes(found, Address("0.0.0.0", 8080))["virtual_hosts"]
+    names = [name for one in hosts for name in one["domains"]]
+    assert len(names) == len(set(names))
+    assert {"localhost:8080", "0.0.0.0:8080", "127.0.0.1:8080", "[::1]:8080", "*"} <= set(names)
 
 
 def test_no_secret(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def build(
         paths.of("clusters.json"): bootstrap.resources(clusters),
         **{paths.routes(one["name"]): bootstrap.resources([one]) for one in routing},
         paths.of("listeners.json"): bootstrap.resources(listening),
-        paths.routes(listeners.FORWARD): bootstrap.resources([listeners.forward_routes(found)]),
+        paths.routes(listeners.FORWARD): bootstrap.resources([listeners.forward_routes(found, wanted.listen)]),
     }
     return Configuration(files, tuple(lacks))
 
@@ -77,7 +77,10 @@ def start(lacks: Sequence[str], admin_port: int, paths: Paths) -> str:
 def _site_of(reverse: Reverse, environments: Sequence[Environment], found: Sequence[Site]) -> Site:
     environment = next((one for one in environments if one.name == reverse.environment), None)
     if environment is None:
-        raise ValueError(f"--reverse {reverse.environment}: there is no such environment")
+        raise ValueError(
+            f"--reverse {reverse.environment}: there is no such environment; write its file again, or start without"
+            " this option"
+        )
     origin = next((one for one in environment.origins if not one.wildcard), None)
     if origin is None:
         raise ValueError(f"--reverse {reverse.environment}: HOST of {environment.file} names a wildcard only")

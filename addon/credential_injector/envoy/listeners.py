@@ -28,6 +28,20 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def names(self) -> list[str]:
+        """What a client's Host says that means this address, as far as that is known here."""
+        hosts = [str(self).rpartition(":")[0]]
+        if is_loopback(self.host) or self.is_any:
+            hosts += ["localhost", "127.0.0.1", "[::1]"]
+        ends = [f":{self.port}", *([""] if self.port == 80 else [])]
+        return [f"{host}{end}" for host in dict.fromkeys(hosts) for end in ends]
+
+    @property
+    def is_any(self) -> bool:
+        """Whether it means all addresses of this machine."""
+        return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared only
+
+    @property
     def message(self) -> Message:
         """As Envoy takes it."""
         return {"socket_address": {"address": self.host, "port_value": self.port}}
@@ -47,11 +61,7 @@ class Reverse(NamedTuple):
     @property
     def names(self) -> list[str]:
         """What a client's Host may say: no name that somebody else's DNS may lead here."""
-        port = self.address.port
-        hosts = [str(self.address).rpartition(":")[0]]
-        if is_loopback(self.address.host.strip("[]")):
-            hosts += ["localhost", "127.0.0.1", "[::1]"]
-        return [name for host in dict.fromkeys(hosts) for name in (f"{host}:{port}", *([host] if port == 80 else []))]
+        return self.address.names
 
 
 def inside(site: Site) -> str:
@@ -81,18 +91,17 @@ def forward(address: Address, clients: Iterable[Message], paths: Paths) -> Messa
     )
 
 
-def forward_routes(sites: Sequence[Site]) -> Message:
+def forward_routes(sites: Sequence[Site], address: Address) -> Message:
     """Where the proxy leads requests: those to a site to its own listener, all others on."""
     connect = {"upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}], "timeout": "0s"}
-    to = {"cluster": servers.ANYWHERE, "timeout": "0s"}
-    others = [
-        {"match": {"connect_matcher": {}}, "route": {**to, **connect}},
-        # A client that wants TLS without a CONNECT, which Envoy would send on in clear.
+    anywhere = {"cluster": servers.ANYWHERE, "timeout": "0s"}
+    # What comes without CONNECT goes on, but for what wants TLS: Envoy would send that in clear.
+    straight = [
         routes.answer(
             routes.EVERYTHING.and_headers({"name": ":scheme", "string_match": {"exact": "https"}}),
             "request blocked: it asks the proxy for an https URL without CONNECT; use a client that sends CONNECT",
         ),
-        {"match": {"prefix": ""}, "route": to},
+        {"match": {"prefix": ""}, "route": anywhere},
     ]
     led: dict[str, list[Message]] = {}
     for site in sorted(sites, key=lambda site: not site.is_tls):  # a tunnel to a port of both is one for TLS
@@ -102,7 +111,12 @@ def forward_routes(sites: Sequence[Site]) -> Message:
             ways.append({"match": {"prefix": ""}, "route": to})
         for authority in site.authorities:
             led.setdefault(authority, []).extend(ways)
+    others = [{"match": {"connect_matcher": {}}, "route": {**anywhere, **connect}}, *straight]
     hosts = [{"name": name, "domains": [name], "routes": [*ways, *others]} for name, ways in led.items()]
+    if address.port and (own := [name for name in address.names if name not in led]):
+        # Envoy would ask itself, and then again, until the client gives up.
+        this = f"request blocked: {address} is the proxy itself, and no website; let the client use it as its proxy"
+        hosts.append({"name": "self", "domains": own, "routes": [routes.answer(routes.EVERYTHING, this)]})
     hosts.append({"name": "any", "domains": ["*"], "routes": others})
     return typed("RouteConfiguration", name=FORWARD, virtual_hosts=hosts)
 
@@ -164,7 +178,7 @@ def reverse_routes(one: Reverse, site: Site) -> Message:
     )
     hosts = [
         {"name": site.name, "domains": one.names, "routes": routes.of(site, way)},
-        {"name": "elsewhere", "domains": ["*"], "routes": [routes.answer(routes.Where({"prefix": ""}), wrong)]},
+        {"name": "elsewhere", "domains": ["*"], "routes": [routes.answer(routes.EVERYTHING, wrong)]},
     ]
     return typed("RouteConfiguration", name=one.name, virtual_hosts=hosts)
 
@@ -173,7 +187,7 @@ def withdrawn(routing: Message) -> Message:
     """What replaces the routes of a listener that goes, for the connections that are still open."""
     name = routing["name"]
     why = "request blocked: no environment file names this host any more; connect again"
-    hosts = [{"name": "withdrawn", "domains": ["*"], "routes": [routes.answer(routes.Where({"prefix": ""}), why)]}]
+    hosts = [{"name": "withdrawn", "domains": ["*"], "routes": [routes.answer(routes.EVERYTHING, why)]}]
     return typed("RouteConfiguration", name=name, virtual_hosts=hosts)
 
 
