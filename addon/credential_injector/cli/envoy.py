@@ -103,7 +103,7 @@ def envoy(  # noqa: PLR0917 - click gives each by its name
     _tell_log(verbose=verbose)
     with ExitStack() as stack:
         path = where or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="credential-injector-envoy-")))
-        command = _Command(folder, Files(path, group=group), wanted, text, Path(confdir).expanduser())
+        command = _Command(folder, Files(path, group=group), wanted, text, Path(confdir).expanduser().absolute())
         command.strict, command.verbose, command.config_only = strict, verbose, config_only
         raise SystemExit(run_with_store(command.run, tokens))
 
@@ -212,7 +212,7 @@ class _Command:
             if admin is not None:
                 await in_thread(lambda: check(admin), "Envoy's configuration")
                 places = await in_thread(lambda: running.listeners(admin), "Envoy's listeners")
-                _say(f"the proxy is http://{places.get(FORWARD, self._wanted.listen)}; clients trust {ca}")
+                _say(f"the proxy is http://{places.get(FORWARD, self._wanted.listen)}; clients must trust {ca}")
                 for one in self._wanted.reverse:
                     place = places.get(f"reverse {one.environment}", str(one.address))
                     _say(f"{one.environment} is at http://{place}, too")

@@ -136,6 +136,7 @@ class Envoy:
             self._process.wait()
         self._reader.join(END_PATIENCE)
         cast(IO[str], self._process.stdout).close()
+        self._admin.unlink(missing_ok=True)
 
     def _read(self) -> None:
         with suppress(ValueError):  # closed at the end
