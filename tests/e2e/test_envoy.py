@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Curl, Stage
 from tests.e2e.envoy import Envoy, envoy
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -43,6 +46,23 @@ def test_other_host(stage: Stage, running: Envoy, curl: Curl) -> None:
     assert curl(*through(running, stage), f"{stage.http}/orders").status == 401
     seen = curl("--proxy", running.proxy, "--noproxy", "", "--cacert", str(stage.ca), f"{stage.https}/orders")
     assert seen.status == 401
+
+
+def test_no_token(stage: Stage, running: Envoy, curl: Curl) -> None:
+    """Where there is no token any more, the client's 502 says why, and what to do, each time that this changes."""
+    host = f"https://api.qa.test:{stage.https_port}"
+    url = f"{host}/orders"
+    assert curl(*through(running, stage), url).status == 200
+    for line, why in (
+        ("CLIENT_SECRET=wrong", r"no token \(invalid_client\): .* answered 401; check CLIENT_ID"),
+        (f"TOKEN_ENDPOINT=http://127.0.0.1:{free_port()}/token", r"no token \(unreachable\): .*; check TOKEN_ENDPOINT"),
+    ):
+        stage.env(host, line)
+        running.wait_for(f"qa: {why}")
+        time.sleep(1)  # Envoy's own, to take it up
+        reply = curl(*through(running, stage), url)
+        assert reply.status == 502
+        assert re.match(f"qa: request blocked: {why}", reply.body), reply.body
 
 
 def test_admin(stage: Stage, running: Envoy) -> None:
