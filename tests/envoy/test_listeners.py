@@ -71,7 +71,8 @@ def test_sni(tmp_path: Path, host: str, names: list[str] | None) -> None:
 def test_forward_routes(tmp_path: Path) -> None:
     """CONNECT to a site leads to its own listener, and to any other host straight on; http needs no CONNECT."""
     found = [site(tmp_path), site(tmp_path, "http://api.qa.example.com:81")]
-    hosts = {
+    made = listeners.forward_routes(found, ADDRESS)["virtual_hosts"]
+    hosts = {domain: one for one in made for domain in one["domains"]}
         domain: one for one in listeners.forward_routes(found, ADDRESS)["virtual_hosts"] for domain in one["domains"]
     }
     tls, plain, other = hosts["api.qa.example.com:443"], hosts["api.qa.example.com:81"], hosts["*"]
