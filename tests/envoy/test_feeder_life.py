@@ -171,7 +171,7 @@ async def test_full_disk(
 def test_two_runs(files: Files) -> None:
     """A folder belongs to one run at a time."""
     other = Files(files.folder)
-    with pytest.raises(ValueError, match="another credential-injector envoy feeds it; name another --dir"):
+    with pytest.raises(ValueError, match="another credential-injector envoy feeds it; end that one, or name another"):
         other.make()
     other.end()  # harms nobody
     assert Path(files.paths.refusals).exists()

@@ -73,8 +73,6 @@ def test_forward_routes(tmp_path: Path) -> None:
     found = [site(tmp_path), site(tmp_path, "http://api.qa.example.com:81")]
     made = listeners.forward_routes(found, ADDRESS)["virtual_hosts"]
     hosts = {domain: one for one in made for domain in one["domains"]}
-        domain: one for one in listeners.forward_routes(found, ADDRESS)["virtual_hosts"] for domain in one["domains"]
-    }
     tls, plain, other = hosts["api.qa.example.com:443"], hosts["api.qa.example.com:81"], hosts["*"]
 
     def clusters(host: Message) -> list[str]:
