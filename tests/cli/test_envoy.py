@@ -1,5 +1,6 @@
 """`credential-injector envoy`: wrong calls. What it does: tests/e2e/test_envoy.py."""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,9 +123,10 @@ def test_broken_ca(run: Run, tmp_path: Path) -> None:
 
 def test_killed(tmp_path: Path) -> None:
     """What an earlier run left is no reason not to use a folder again."""
-    (tmp_path / "envoy.yaml").write_text("# Written by credential-injector envoy, which keeps the files\n")
+    (tmp_path / "token-qa.json").write_text("{}\n")
+    os.mkfifo(tmp_path / "refusals")
     assert own_folder(str(tmp_path), config_only=False) == tmp_path
-    (tmp_path / "envoy.yaml").write_text("static_resources: {}\n")
+    (tmp_path / "refusals").unlink()
     with pytest.raises(WrongCall, match="holds files that are not Envoy's"):
         own_folder(str(tmp_path), config_only=False)
 

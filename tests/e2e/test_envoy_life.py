@@ -259,7 +259,7 @@ def test_somebody_elses_envoy(stage: Stage, curl: Curl) -> None:
     with envoy(stage, *options) as killed:
         assert stage.token_requests == 1
         second = subprocess.run(killed.process.args, cwd=stage.folder, stderr=subprocess.PIPE, text=True, check=False)
-        assert second.returncode == 1
+        assert second.returncode == 2
         assert "another credential-injector envoy feeds it" in second.stderr
         killed.process.kill()
         killed.process.wait()

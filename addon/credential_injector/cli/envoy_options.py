@@ -7,8 +7,9 @@ from pathlib import Path
 
 from credential_injector.cli.output import WrongCall
 from credential_injector.environments.spelling import did_you_mean
-from credential_injector.envoy.configuration import WRITTEN, Wanted
+from credential_injector.envoy.configuration import Wanted
 from credential_injector.envoy.listeners import Address, Reverse, networks
+from credential_injector.envoy.paths import Paths
 from credential_injector.launch.envoy import not_free
 from credential_injector.origins.clients import Network, parse_networks
 from credential_injector.origins.hosts import is_address
@@ -96,14 +97,7 @@ def own_folder(given: str | None, *, config_only: bool) -> Path | None:
         raise WrongCall(f"--dir {given}: Envoy cannot read a path with one of : ( ) % in it; name another folder")
     if path.exists() and (not path.is_dir() or path.stat().st_uid != os.geteuid()):
         raise WrongCall(f"--dir {given}: is no folder of this user's; name another one")
-    if path.exists() and any(path.iterdir()) and not _is_ours(path / "envoy.yaml"):
+    # A run that was killed leaves its pipe, which is made first.
+    if path.exists() and any(path.iterdir()) and not Path(Paths(str(path)).refusals).is_fifo():
         raise WrongCall(f"--dir {given}: holds files that are not Envoy's; name an empty folder, or a new one")
     return path
-
-
-def _is_ours(file: Path) -> bool:
-    """Whether this file is one of ours, as where an earlier run was killed."""
-    try:
-        return file.read_text("utf-8").startswith(f"# {WRITTEN}")
-    except (OSError, ValueError):
-        return False

@@ -12,9 +12,6 @@ from credential_injector.envoy.sites import Site, sites
 from credential_injector.envoy.typed import Message
 from credential_injector.launch.envoy import WORDS
 
-WRITTEN = "Written by credential-injector envoy"
-"""How the file begins with which Envoy starts."""
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -66,7 +63,7 @@ def build(
 def start(lacks: Sequence[str], admin_port: int, paths: Paths) -> str:
     """The file with which Envoy starts: YAML, with what it does not do as comments."""
     lines = [
-        f"{WRITTEN}, which keeps the files it names fresh while it runs.",
+        "Written by credential-injector envoy, which keeps the files it names fresh while it runs.",
         f"Start: envoy -c {paths.of('envoy.yaml')} {' '.join(WORDS)}",
         "What Envoy does otherwise than mitmproxy with the add-on:",
         *(f"- {line}" for line in (*limits.GENERAL, *lacks)),
