@@ -116,8 +116,8 @@ def test_broken_ca(run: Run, tmp_path: Path) -> None:
     ran = run("envoy", "--listen", "127.0.0.1:0", "--confdir", "conf")
     assert ran.returncode == 2
     assert ran.stderr == (
-        "Error: --confdir: mitmproxy's CA in conf cannot be used (it is malformed); name another folder, or mend"
-        " mitmproxy-ca.pem there\n"
+        f"Error: --confdir: mitmproxy's CA in {tmp_path}/conf cannot be used (it is malformed); name another"
+        " folder, or mend mitmproxy-ca.pem there\n"
     )
 
 

@@ -104,3 +104,14 @@ def test_one_command(files: Files) -> None:
     assert Path(files.paths.of("a.json")).exists()
     files.end()
     Files(files.folder).make()
+
+
+def test_left(files: Files) -> None:
+    """What a killed run left is removed at the end, and the next run may have the folder."""
+    key = Path(files.paths.certificate(7))
+    key.write_text("a key")
+    files.end()
+    later = Files(files.folder)
+    later.make()
+    later.end()
+    assert list(files.folder.iterdir()) == []

@@ -10,6 +10,8 @@ from pathlib import Path
 from credential_injector.envoy.paths import Paths
 from credential_injector.envoy.typed import Message
 
+_SUFFIXES = {".json", ".new", ".pem", ".prom", ".txt", ".yaml"}
+
 
 class Files:
     """A folder that this user alone may read, and the members of a group if one is given."""
@@ -27,6 +29,8 @@ class Files:
         self._take()
         self._protect(self.folder, 0o700)
         pipe = Path(self.paths.refusals)
+        # What a run left that was killed is removed at the end, too: nobody writes all of it again.
+        self._made |= {one for one in self.folder.iterdir() if one.suffix in _SUFFIXES or one.name == "admin"}
         # An Envoy that somebody else has started goes on writing into the one that it has opened.
         if not (pipe.exists() and stat.S_ISFIFO(pipe.lstat().st_mode)):
             pipe.unlink(missing_ok=True)
