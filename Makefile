@@ -18,7 +18,7 @@ $(shell rm -rf $(VENV))
 endif
 endif
 
-.PHONY: demo web test check coverage static types installed lowest test-lowest bench fuzz pictures format clean
+.PHONY: demo web test check coverage static types installed lowest test-lowest bench bench-envoy fuzz pictures format clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m credential_injector.demo
@@ -61,6 +61,9 @@ fuzz: $(VENV)/.installed-dev
 
 bench:
 	@benchmarks/run
+
+bench-envoy: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.envoy
 
 pictures: $(VENV)/.installed-dev
 	@$(BIN)/python docs/pictures.py

@@ -54,7 +54,7 @@ def measure() -> None:
         "stack": STACK,
         "command": _command(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "versions": _versions(),
+        "versions": versions(),
         "seconds": round(time.monotonic() - begun),
         "parts": [
             {"title": part.title, "table": part.markdown(), "figures": [figure.plain() for figure in part.figures]}
@@ -82,7 +82,7 @@ def report() -> None:
         text += ["", *_goals(stack), ""]
         text += [part["table"] for part in stack["parts"]]
         text += [_profile(stack["stack"])]
-    text += ["", (HERE / "FINDINGS.md").read_text()]
+    text += ["", (HERE / "ENVOY.md").read_text(), (HERE / "FINDINGS.md").read_text()]
     (HERE / "RESULTS.md").write_text("\n".join(text))
 
 
@@ -113,7 +113,9 @@ def _command() -> str:
     return " ".join(["make bench", *settings])
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what takes part."""
+
     def first_line(*command: str) -> str:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         return (done.stdout.splitlines() or [""])[0]
