@@ -76,8 +76,10 @@ async def refuse(feeder: Feeder, mark: str) -> None:
     await settle()
 
 
-async def test_late_refusals(feeder: Feeder, files: Files, endpoint: TokenEndpoint) -> None:
-    """Many refusals of one token replace it once, also those that come when it has been replaced."""
+async def test_late_refusals(
+    feeder: Feeder, files: Files, endpoint: TokenEndpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many refusals of one token replace it once. Those that come later say nothing about the next one."""
     await feeder.step()
     _, mark = until(files)
     for _ in range(3):
@@ -86,6 +88,7 @@ async def test_late_refusals(feeder: Feeder, files: Files, endpoint: TokenEndpoi
     await refuse(feeder, mark)
     assert (sent(files), endpoint.requests) == ("token-2", 2)
     assert until(files)[1] != mark
+    assert not caplog.messages
 
 
 async def test_refuses_everything(

@@ -57,7 +57,7 @@ def _of_one(environment: Environment, paths: Paths) -> Iterator[Message]:
     here, title = f"xds.route_name == '{environment.name}'", f"{environment.title}: request blocked:"
     missing = f"{here} && {_DETAILS} == 'failed_to_inject_credential'"
     # With its folder, as Envoy would notice a file that is written and not one that is moved.
-    yield from _both(missing, f"%FILE_CONTENT({paths.reason(environment.name)}:{paths.folder})%", 401)
+    yield from _both(missing, f"%FILE_CONTENT({paths.reason(environment.name)})%", 401)
     yield from _both(
         f"{here} && {_DETAILS} == '{filters.denied(filters.ENDED)}'",
         f"{title} its token has ended, and no other one has come; if credential-injector envoy does not run any more,"

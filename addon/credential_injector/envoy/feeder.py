@@ -64,12 +64,9 @@ class Feeder:
         try:
             token = (await self.source.token()).token
         except NoToken as error:
-            # Where no other one could be had, the source goes on with one that the API has refused.
-            if (served := self.source.cached()) is None:
-                self._empty(error)
-                self.looked.set()
-                return max(RETRY, min(error.next_try, LONGEST_REST))
-            token = served.token
+            self._empty(error)
+            self.looked.set()
+            return max(RETRY, min(error.next_try, LONGEST_REST))
         self._take(token)
         self.looked.set()
         now = self.source.now()
