@@ -46,10 +46,7 @@ DIFFERS = {
     "https: HTTP/1, a header's value with a CR": "the CR is left out",
     "https: no SNI": "Envoy has a certificate for the name of the CONNECT only",
     "https: an address, SNI of good": "Envoy goes by the name of the CONNECT",
-    "http: HTTP/1.0 without Host": "Envoy serves HTTP/1.1 and HTTP/2",
     "https: HTTP/1.0 without Host": "Envoy serves HTTP/1.1 and HTTP/2",
-    "http: an upgrade to h2c": "Envoy serves HTTP/1.1 and HTTP/2",
-    "https: an upgrade to h2c": "Envoy serves HTTP/1.1 and HTTP/2",
     "https: OPTIONS *": "Envoy takes no such path",
     "https: HTTP/2, OPTIONS *": "Envoy takes no such path",
     **dict.fromkeys(
@@ -118,8 +115,9 @@ def place(
         assert [made.canaries_at(server) for server in made.strangers] == [0, 0]
         for shown in ("config_dump?include_eds", "certs", "clusters", "listeners", "stats", "stats/prometheus"):
             assert_clean(made, shown, ask_admin(made, shown))
-        for file in ("envoy.yaml", "clusters.json", "listeners.json", "routes.json", "metrics.prom"):
-            assert_clean(made, file, (made.envoy.folder / file).read_bytes())
+        for file in made.envoy.folder.iterdir():
+            if file.is_file() and not re.match(r"token-|header-", file.name):
+                assert_clean(made, file.name, file.read_bytes())
 
 
 def assert_clean(place: EnvoyArena, what: str, data: bytes) -> None:
@@ -308,7 +306,9 @@ def _requests(data: bytes) -> int:
         if length := re.search(rb"(?i)\r\ncontent-length: *(\d+)(?=\r|$)", head):
             data = data[int(length[1]) :]
         elif re.search(rb"(?i)\r\ntransfer-encoding: *chunked(?=\r|$)", head):
-            data = data.partition(b"0\r\n")[2].partition(b"\r\n")[2]
+            line, data = b"a trailer", data.partition(b"0\r\n")[2]
+            while line:
+                line, _, data = data.partition(b"\r\n")
     return found
 
 
@@ -406,7 +406,7 @@ def test_own_proxy(stage: Stage) -> None:
         for name in ("127.0.0.1", "localhost"):
             host = f"{name}:{port}"
             connection.sendall(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-            assert b" 403 " in connection.recv(4096)
+            assert b"is the proxy itself" in connection.recv(4096)
         with urllib.request.urlopen(f"{running.admin}/stats?filter=http.proxy.downstream_cx_total") as answer:
             assert answer.read() == b"http.proxy.downstream_cx_total: 1\n"
 
