@@ -189,21 +189,21 @@ async def test_company(start: Start) -> None:
     assert name in running.text("clusters.json")
 
 
-async def test_broken(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """Where a reverse proxy has lost its environment, all stays as it was, and a line says why; then it goes on."""
+async def test_reverse_gone(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """A reverse proxy whose environment is gone serves nobody, has no token, and says why; then it serves again."""
     running = await start(Reverse("qa", Address("127.0.0.1", 0)))
-    before = running.text("listeners.json")
     following = asyncio.create_task(running.engine.run())
     try:
         (running.envs / "qa.env").rename(running.envs / "other.env")
         await running.routes.read_again()
-        await running.until(lambda: "keeping the previous configuration" in caplog.text)
-        assert "--reverse qa" in caplog.text
-        assert running.text("listeners.json") == before
+        await running.until(lambda: "until then nobody is served there" in caplog.text)
+        assert "--reverse qa: there is no such environment" in caplog.text
+        assert "reverse qa" not in running.text("listeners.json")
+        assert "no environment file names this host any more" in running.text("routes-reverse_qa.json")
+        assert running.token("qa") == ""
         (running.envs / "other.env").rename(running.envs / "qa.env")
-        running.write("uat", client="uat", host="https://api.uat.example.com")
         await running.routes.read_again()
-        await running.until(lambda: "uat" in running.text("listeners.json"))
+        await running.until(lambda: "reverse qa" in running.text("listeners.json"))
     finally:
         following.cancel()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from credential_injector.environments.environment import Environment
-from credential_injector.envoy import bootstrap, limits, listeners, routes, servers
+from credential_injector.envoy import bootstrap, limits, listeners, servers
 from credential_injector.envoy.listeners import Address, Reverse
 from credential_injector.envoy.paths import Paths
 from credential_injector.envoy.sites import Site, sites
@@ -30,12 +30,14 @@ class Configuration:
     files: dict[str, Message] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     """What Envoy does not do, a line each."""
+    missing: tuple[str, ...] = ()
+    """Why reverse proxies that are wanted are not there, a line each."""
 
 
 def build(
     environments: Sequence[Environment], wanted: Wanted, paths: Paths, certificate: Callable[[Site], str]
 ) -> Configuration:
-    """The configuration for these environments. `certificate` makes a site's file. Raises ValueError."""
+    """The configuration for these environments. `certificate` makes a site's file."""
     found = sites(environments)
     lacks = [f"{one.name}: {line}" for one in environments for line in limits.lacks(one)]
     clusters = [servers.anywhere()]
@@ -46,10 +48,14 @@ def build(
         clusters += [servers.of(site, trusted or paths.trusted("")), servers.inside(listeners.inside(site))]
         listening.append(listeners.of(site, certificate(site) if site.is_tls else "", paths))
         routing.append(listeners.of_routes(site))
+    missing: list[str] = []
     for one in wanted.reverse:
-        site = _site_of(one, environments, found)
-        listening.append(listeners.reverse(one, site, wanted.clients, paths))
-        routing.append(listeners.reverse_routes(one, site))
+        behind = _site_of(one, environments, found)
+        if isinstance(behind, str):
+            missing.append(f"--reverse {one.environment}: {behind}")
+            continue
+        listening.append(listeners.reverse(one, behind, wanted.clients, paths))
+        routing.append(listeners.reverse_routes(one, behind))
     # A file comes before those that name what is in it.
     files = {
         paths.of("clusters.json"): bootstrap.resources(clusters),
@@ -57,7 +63,7 @@ def build(
         paths.of("listeners.json"): bootstrap.resources(listening),
         paths.routes(listeners.FORWARD): bootstrap.resources([listeners.forward_routes(found, wanted.listen)]),
     }
-    return Configuration(files, tuple(lacks))
+    return Configuration(files, tuple(lacks), tuple(missing))
 
 
 def start(lacks: Sequence[str], admin_port: int, paths: Paths) -> str:
@@ -71,18 +77,16 @@ def start(lacks: Sequence[str], admin_port: int, paths: Paths) -> str:
     return bootstrap.commented(lines) + json.dumps(bootstrap.bootstrap(admin_port, paths), indent=1) + "\n"
 
 
-def _site_of(reverse: Reverse, environments: Sequence[Environment], found: Sequence[Site]) -> Site:
+def _site_of(reverse: Reverse, environments: Sequence[Environment], found: Sequence[Site]) -> Site | str:
+    """The site behind a reverse proxy, or why there is none."""
     environment = next((one for one in environments if one.name == reverse.environment), None)
     if environment is None:
-        raise ValueError(
-            f"--reverse {reverse.environment}: there is no such environment; write its file again, or start without"
-            " this option"
-        )
+        return "there is no such environment; write its file again, or start without this option"
     origin = next((one for one in environment.origins if not one.wildcard), None)
     if origin is None:
-        raise ValueError(f"--reverse {reverse.environment}: HOST of {environment.file} names a wildcard only")
+        return f"HOST of {environment.file} names a wildcard only"
+    if (why := limits.refusal(environment)) is not None:
+        return why
     site = next(one for one in found if one.origin.base == origin.base)
-    if not routes.is_served(environment):
-        raise ValueError(f"--reverse {reverse.environment}: {limits.refusal(environment)}")
     # Who has a listener of its own is not asked who it is.
     return replace(site, claims=tuple(claim for claim in site.claims if claim.environment is environment))

@@ -58,6 +58,8 @@ class Engine:
         self._refusals: Refusals | None = None
         self._figures: asyncio.TimerHandle | None = None
         self._changed = changed
+        self._missing: tuple[str, ...] = ()
+        """Why reverse proxies are not there."""
         self._written: dict[str, Message] = {}
         """The files of the configuration that Envoy has."""
 
@@ -69,6 +71,8 @@ class Engine:
         self._refusals = Refusals(self._files.paths.refusals, self._refused)
         self._files.write(self._files.paths.trusted(""), self._trusted)
         await self.follow()
+        if self._missing:
+            raise ValueError("\n".join(self._missing))
         self._files.write(
             self._files.paths.of("envoy.yaml"),
             configuration.start(self.lacks, self._wanted.admin_port, self._files.paths),
@@ -84,10 +88,12 @@ class Engine:
             except TimeoutError:
                 self._certificates = {}
             self._changed.clear()
+            missed = self._missing
             try:
                 await self.follow()
-            except ValueError as error:
-                logger.error(f"{error}; keeping the previous configuration")
+                for line in self._missing:
+                    if line not in missed:
+                        logger.error(f"{line}; until then nobody is served there")
             except OSError as error:
                 where = error.filename or self._files.folder
                 what = f"{where}: cannot be written ({error.strerror}); Envoy goes on as it is until that is mended"
@@ -100,13 +106,13 @@ class Engine:
                 said = ""
 
     async def follow(self) -> None:
-        """Write what the environments are now. Raises OSError and ValueError."""
+        """Write what the environments are now. Raises OSError."""
         environments = [route.environment for name in self._routes.names() if (route := self._routes.named(name))]
         built = await in_thread(
             partial(configuration.build, environments, self._wanted, self._files.paths, self._certificate),
             "configuration of Envoy",
         )
-        self.lacks = built.lacks
+        self.lacks, self._missing = built.lacks, built.missing
         for one in environments:
             if one.transport.ca:
                 text = f"{self._trusted}\n{one.transport.ca}\n"
