@@ -1,12 +1,14 @@
 """The folder follows the environments. What that does to requests on their way is in tests/e2e."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from credential_injector.environments.folder import Folder
+from credential_injector.envoy import patterns
 from credential_injector.envoy.configuration import Wanted
 from credential_injector.envoy.engine import Engine
 from credential_injector.envoy.files import Files
@@ -206,6 +208,25 @@ async def test_reverse_gone(start: Start, caplog: pytest.LogCaptureFixture) -> N
         await running.until(lambda: "reverse qa" in running.text("listeners.json"))
     finally:
         following.cancel()
+
+
+async def test_published(start: Start) -> None:
+    """An issuer's token endpoint at a configured host gets no token, as soon as it is known."""
+    running = await start()
+    following = asyncio.create_task(running.engine.run())
+    try:
+        running.routes.published(["https://api.qa.example.com/published"])
+        routes = Path(running.files.paths.routes("inside https://api.qa.example.com")).name
+        await running.until(lambda: patterns.spelt("/published") in expressions(running.text(routes)))
+    finally:
+        following.cancel()
+
+
+def expressions(text: str) -> set[str]:
+    """Those in routes."""
+    (found,) = json.loads(text)["resources"]
+    routes = [route for host in found["virtual_hosts"] for route in host["routes"]]
+    return {route["match"]["safe_regex"]["regex"] for route in routes if "safe_regex" in route["match"]}
 
 
 async def test_end(start: Start) -> None:

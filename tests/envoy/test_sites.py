@@ -63,3 +63,13 @@ def test_page_origins(tmp_path: Path) -> None:
     (one,), (other,) = sites([own]), sites([many])
     assert one.page_origins(own) == {"http://localhost:3000", "https://api.qa.example.com"}
     assert other.page_origins(many) == set()
+
+
+def test_token_endpoints(tmp_path: Path) -> None:
+    """Those that the files name, and those that issuers publish, belong to the server at which they are."""
+    here = environment(tmp_path, host="https://login.qa.example.com, https://*.example.com")
+    (exact, wildcard) = sites([here], ["https://login.qa.example.com/published", "https://other.test/token"])
+    assert "/published" in exact.endpoints
+    assert "/published" in wildcard.endpoints
+    assert "/token" in exact.endpoints  # the file's
+    assert len(exact.endpoints) == len(wildcard.endpoints) == 2

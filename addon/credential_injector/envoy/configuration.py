@@ -1,7 +1,7 @@
 """A set of environments -> the files of Envoy's configuration. Pure."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from credential_injector.environments.environment import Environment
@@ -35,10 +35,14 @@ class Configuration:
 
 
 def build(
-    environments: Sequence[Environment], wanted: Wanted, paths: Paths, certificate: Callable[[Site], str]
+    environments: Sequence[Environment],
+    wanted: Wanted,
+    paths: Paths,
+    certificate: Callable[[Site], str],
+    token_endpoints: Iterable[str] = (),
 ) -> Configuration:
     """The configuration for these environments. `certificate` makes a site's file."""
-    found = sites(environments)
+    found = sites(environments, token_endpoints)
     lacks = [f"{one.name}: {line}" for one in environments for line in limits.lacks(one)]
     clusters = [servers.anywhere()]
     listening = [listeners.forward(wanted.listen, wanted.clients, paths)]

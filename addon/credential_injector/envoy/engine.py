@@ -109,7 +109,14 @@ class Engine:
         """Write what the environments are now. Raises OSError."""
         environments = [route.environment for name in self._routes.names() if (route := self._routes.named(name))]
         built = await in_thread(
-            partial(configuration.build, environments, self._wanted, self._files.paths, self._certificate),
+            partial(
+                configuration.build,
+                environments,
+                self._wanted,
+                self._files.paths,
+                self._certificate,
+                tuple(self._routes.token_endpoints),
+            ),
             "configuration of Envoy",
         )
         self.lacks, self._missing = built.lacks, built.missing

@@ -85,8 +85,8 @@ class Site:
         return {*environment.page_origins, *(set() if self.origin.wildcard else {self.origin.base})}
 
 
-def sites(environments: Iterable[Environment]) -> list[Site]:
-    """The servers of these environments."""
+def sites(environments: Iterable[Environment], token_endpoints: Iterable[str] = ()) -> list[Site]:
+    """The servers of these environments. `token_endpoints` are those that the files do not name, as of issuers."""
     environments = tuple(environments)
     found: dict[Origin, list[Claim]] = {}
     for environment in environments:
@@ -95,7 +95,7 @@ def sites(environments: Iterable[Environment]) -> list[Site]:
             found.setdefault(server, []).append(Claim(origin.path, environment, server))
     wildcards = [server for server in found if server.wildcard]
     endpoints: dict[tuple[str, str, int], dict[str, None]] = {}
-    for url in {environment.token_request.endpoint: None for environment in environments}:
+    for url in dict.fromkeys([*(environment.token_request.endpoint for environment in environments), *token_endpoints]):
         parts = urlsplit(url)
         if parts.hostname:
             at = parts.scheme, normalise_host(parts.hostname), parts.port or DEFAULT_PORTS[parts.scheme]

@@ -38,7 +38,7 @@ class Routes:
     """The environments in use: none, before `load`."""
 
     def __init__(self, provider: Provider | None = None, changed: Callable[[], None] = lambda: None) -> None:
-        """`changed` is called when other environments are in use."""
+        """`changed` is called when other environments are in use, or another token endpoint is known."""
         self._changed = changed
         self.mistakes: tuple[str, ...] = ()
         """In changed files, which are therefore not in use yet."""
@@ -51,8 +51,10 @@ class Routes:
         self.handshakes = Handshakes()
         """Those that clients refused."""
         """Those of environments that are gone included."""
-        self._token_endpoints = Excluded()
+        self.token_endpoints: dict[str, None] = {}
         """As far as they are known, those of environments that are gone included."""
+        self._token_endpoints = Excluded()
+        """The same, for look-ups."""
         self._owners: Owners | None = None
         """Of the table's environments; made when somebody asks."""
         self._watching: asyncio.Task[None] | None = None
@@ -211,8 +213,12 @@ class Routes:
 
     def published(self, endpoints: Iterable[str]) -> None:
         """Requests to these token endpoints get no token from now on."""
-        for url in endpoints:
+        new = [url for url in endpoints if url not in self.token_endpoints]
+        for url in new:
+            self.token_endpoints[url] = None
             self._token_endpoints.add(url)
+        if new:
+            self._changed()
 
     def refused(self, request: TokenRequest, transport: Transport) -> None:
         """Read the files again where a secret comes from a command: it may print another one by now."""
