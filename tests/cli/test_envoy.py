@@ -51,9 +51,10 @@ CALLS = {
         "--listen 192.0.2.1:8080: cannot listen there (Cannot assign requested address); name an address of this",
     ),
     "no name": (["--reverse", "127.0.0.1:1"], "--reverse 127.0.0.1:1: is malformed; expected NAME=ADDRESS such as"),
-    "near": (["--reverse", "qaa=127.0.0.1:0"], "--reverse qaa: is none of the environments, did you mean qa?"),
-    "unknown": (["--reverse", "x=127.0.0.1:0"], "--reverse x: is none of the environments; expected one of qa"),
-    "twice": (["--reverse", "qa=127.0.0.1:0"] * 2, "--reverse qa: is there twice; name one address for each"),
+    "near": (["--reverse", "qaa=127.0.0.1:1"], "--reverse qaa: is none of the environments, did you mean qa?"),
+    "unknown": (["--reverse", "x=127.0.0.1:1"], "--reverse x: is none of the environments; expected one of qa"),
+    "twice": (["--reverse", "qa=127.0.0.1:1"] * 2, "--reverse qa: is there twice; name one address for each"),
+    "port 0": (["--reverse", "qa=127.0.0.1:0"], "--reverse qa 127.0.0.1:0: name a port, which the clients' Host has"),
     "same": (
         ["--listen", "127.0.0.1:9001", "--reverse", "qa=127.0.0.1:9001"],
         "--reverse qa 127.0.0.1:9001: is that of --listen, too; name another port",
@@ -134,7 +135,7 @@ def test_killed(tmp_path: Path) -> None:
 def test_wildcard_only(run: Run, tmp_path: Path) -> None:
     """A reverse proxy needs one host, and no token is asked for without."""
     env(tmp_path, "qa", ENDPOINT)
-    ran = run("envoy", "--listen", "127.0.0.1:0", "--confdir", "conf", "--reverse", "qa=127.0.0.1:0")
+    ran = run("envoy", "--listen", "127.0.0.1:0", "--confdir", "conf", "--reverse", "qa=127.0.0.1:65533")
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1] == "Error: --reverse qa: HOST of envs/qa.env names a wildcard only"
 

@@ -18,7 +18,7 @@ from credential_injector.environments.folder import Folder
 from credential_injector.envoy.configuration import Wanted
 from credential_injector.envoy.engine import Engine
 from credential_injector.envoy.files import Files
-from credential_injector.envoy.limits import GENERAL
+from credential_injector.envoy.limits import GENERAL, lacks
 from credential_injector.envoy.listeners import FORWARD
 from credential_injector.launch.envoy import LOOK, PATIENCE, WORDS, Envoy, check, find
 from credential_injector.launch.programs import NotStarted
@@ -154,6 +154,8 @@ class _Command:
         tasks: list[asyncio.Task[bool] | asyncio.Task[None]] = [asyncio.create_task(ends.wait())]
         try:
             names = routes.names()
+            if self._tell_lacks([f"{name}: {line}" for name in names for line in _lacks(routes, name)]):
+                return 2
             _say(
                 f"asking for the tokens of {', '.join(names) if len(names) <= NAMED else f'{len(names)} environments'}"
             )
@@ -162,8 +164,6 @@ class _Command:
             if ends.is_set():
                 return 0
             await tasks[1]
-            if self._tell_lacks(engine.lacks):
-                return 2
             routes.watch()
             tasks.append(asyncio.create_task(engine.run()))
             return await (self._feed(ends) if self.config_only else self._serve(ends, authority.file))
@@ -183,11 +183,11 @@ class _Command:
         """Say what Envoy does not do. Returns whether that is a reason not to start."""
         for line in [*(GENERAL if self.verbose else ()), *lacks]:
             _say(f"Envoy: {line}")
-        if not self.verbose:
-            _say(f"what Envoy does otherwise than mitmproxy is in {self._files.paths.of('envoy.yaml')}; -v prints it")
         if self.strict and lacks:
             _say("--strict: not started, because of the above; use mitmproxy for these environments")
             return True
+        if not self.verbose:
+            _say(f"what Envoy does otherwise than mitmproxy is in {self._files.paths.of('envoy.yaml')}; -v prints it")
         return False
 
     async def _feed(self, ends: asyncio.Event) -> int:
@@ -240,6 +240,11 @@ class _Command:
                     await asyncio.sleep(LOOK)
                 return None
         raise NotStarted(f"Envoy did not serve within {PATIENCE:.0f} s; what it says about that is above")
+
+
+def _lacks(routes: Routes, name: str) -> list[str]:
+    route = routes.named(name)
+    return [] if route is None else lacks(route.environment)
 
 
 def _tell_log(*, verbose: bool) -> None:

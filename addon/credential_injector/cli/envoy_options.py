@@ -52,6 +52,8 @@ def _reverses(texts: Sequence[str], names: Sequence[str]) -> tuple[Reverse, ...]
             meant = did_you_mean(name, names, cutoff=0.5) or f"; expected one of {', '.join(names)}"
             raise WrongCall(f"--reverse {name}: is none of the environments{meant}")
         found[name] = Reverse(name, _address(f"--reverse {name}", address))
+        if not found[name].address.port:
+            raise WrongCall(f"--reverse {name} {address}: name a port, which the clients' Host has to say, too")
     return tuple(found.values())
 
 

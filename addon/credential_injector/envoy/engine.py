@@ -71,8 +71,6 @@ class Engine:
         self._refusals = Refusals(self._files.paths.refusals, self._refused)
         self._files.write(self._files.paths.trusted(""), self._trusted)
         await self.follow()
-        if self._missing:
-            raise ValueError("\n".join(self._missing))
         self._files.write(
             self._files.paths.of("envoy.yaml"),
             configuration.start(self.lacks, self._wanted.admin_port, self._files.paths),
@@ -106,7 +104,7 @@ class Engine:
                 said = ""
 
     async def follow(self) -> None:
-        """Write what the environments are now. Raises OSError."""
+        """Write what the environments are now. Raises OSError, and at the start ValueError."""
         environments = [route.environment for name in self._routes.names() if (route := self._routes.named(name))]
         built = await in_thread(
             partial(
@@ -120,6 +118,8 @@ class Engine:
             "configuration of Envoy",
         )
         self.lacks, self._missing = built.lacks, built.missing
+        if built.missing and not self._written:
+            raise ValueError("\n".join(built.missing))
         for one in environments:
             if one.transport.ca:
                 text = f"{self._trusted}\n{one.transport.ca}\n"

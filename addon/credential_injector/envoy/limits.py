@@ -40,6 +40,8 @@ def lacks(environment: Environment) -> list[str]:
     if (why := refusal(environment)) is not None:
         return [why]
     found = []
+    if environment.token_request.value("CLIENT_KEY"):
+        found.append("the API sees no client certificate, so it refuses a token that is bound to one (RFC 8705)")
     if environment.confirm is not None:
         found.append(f"CONFIRM needs a person at mitmweb; {environment.confirm} is blocked")
     if environment.methods is not None and not environment.methods.anywhere <= {"GET", "HEAD", "OPTIONS"}:
