@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from credential_injector.envoy import bootstrap, configuration, filters, listeners, metrics
 from credential_injector.envoy.configuration import Wanted
@@ -15,9 +16,11 @@ from credential_injector.envoy.metrics import Figures
 from credential_injector.envoy.refusals import Refusals
 from credential_injector.envoy.sites import Site
 from credential_injector.envoy.typed import Message
-from credential_injector.proxy.leaf import Authority
 from credential_injector.proxy.routes import Routes
 from credential_injector.threads import in_thread
+
+if TYPE_CHECKING:
+    from credential_injector.proxy.leaf import Authority  # it imports mitmproxy
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class Engine:
         *,
         wanted: Wanted,
         files: Files,
-        authority: Authority,
+        authority: "Authority",
         trusted: str,
     ) -> None:
         self.lacks: tuple[str, ...] = ()
