@@ -50,6 +50,8 @@ def _without_us(listeners: dict[str, Any], ports: Sequence[int]) -> dict[str, An
             where["port_value"] = ports[reverse]
         for chain in one["filter_chains"]:
             manager = chain["filters"][-1]["typed_config"]
+            if "http_filters" not in manager:  # a tunnel
+                continue
             manager["http_filters"] = [each for each in manager["http_filters"] if not each.get("disabled")]
             manager.pop("local_reply_config", None)
             manager.pop("access_log", None)

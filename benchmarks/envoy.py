@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +45,11 @@ class Proxy:
     def nanoseconds(self) -> int:
         """The processor time that its threads have taken."""
         threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(each.read_text().split()[0]) for each in threads)
+        taken = 0
+        for each in threads:
+            with suppress(OSError):  # it has ended meanwhile
+                taken += int(each.read_text().split()[0])
+        return taken
 
 
 def part(progress: Callable[[str], None], rounds: float) -> Part:
