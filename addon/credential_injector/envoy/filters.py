@@ -135,7 +135,7 @@ def lives_until(environment: str, time: str, mark: str) -> Message:
 
     `mark` is what the access log calls the token of those that pass.
     """
-    lives = _call("_<_", _select("request", "time"), _call("timestamp", _constant(time)))
+    lives = _call("_<_", _select("request", "time"), {"const_expr": {"timestamp_value": time}})
     return extension(_until(environment), "Rbac", matcher=_allows(lives, ENDED, mark))
 
 
