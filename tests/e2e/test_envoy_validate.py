@@ -76,6 +76,8 @@ def written(environments: Sequence[Environment], files: Files, authority: Author
     files.write(files.paths.trusted(""), Root().certificate)
     wanted = Wanted(Address("127.0.0.1", 0), reverses, tuple(networks(parse_networks("loopback"))))
     built = configuration.build(environments, wanted, files.paths, certificate)
+    if built.missing:
+        raise ValueError(*built.missing)
     for one in environments:
         Feeder(one, TokenSource(no_token), files, lambda: None).withhold("no token yet")
     files.write(files.paths.of("envoy.yaml"), configuration.start((), 0, files.paths))
