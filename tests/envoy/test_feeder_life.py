@@ -67,7 +67,7 @@ def until(files: Files) -> tuple[str, str]:
     matcher = content(files.paths.until("qa"))["resources"][0]["typed_config"]["matcher"]["matcher_list"]["matchers"][0]
     expression = matcher["predicate"]["single_predicate"]["custom_match"]["typed_config"]["expr_match"]
     _, time = expression["cel_expr_parsed"]["expr"]["call_expr"]["args"]
-    return time["call_expr"]["args"][0]["const_expr"]["string_value"], matcher["on_match"]["action"]["name"]
+    return time["const_expr"]["timestamp_value"], matcher["on_match"]["action"]["name"]
 
 
 async def refuse(feeder: Feeder, mark: str) -> None:
