@@ -1,6 +1,7 @@
 """`credential-injector envoy`: wrong calls. What it does: tests/e2e/test_envoy.py."""
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,6 +139,14 @@ def test_wildcard_only(run: Run, tmp_path: Path) -> None:
     ran = run("envoy", "--listen", "127.0.0.1:0", "--confdir", "conf", "--reverse", "qa=127.0.0.1:65533")
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1] == "Error: --reverse qa: HOST of envs/qa.env names a wildcard only"
+
+
+def test_wrong_file(run: Run, tmp_path: Path) -> None:
+    """A wrong environment file is told as by the other commands, and is no wrong call."""
+    env(tmp_path, "qa", ENDPOINT, "CLIENT_SECRT=x")
+    ran = run("envoy", "--listen", "127.0.0.1:0", "--confdir", "conf")
+    assert ran.returncode == 1
+    assert re.fullmatch(r"Error: envs/qa.env: CLIENT_SECRT: unknown key .*, did you mean CLIENT_SECRET\?\n", ran.stderr)
 
 
 def test_folder_not_writable(run: Run, tmp_path: Path) -> None:

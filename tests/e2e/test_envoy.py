@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.conftest import Curl, Stage
-from tests.e2e.envoy import Envoy, envoy
+from tests.e2e.envoy import PATIENCE, Envoy, envoy
 from tests.ports import free_port
 
 
@@ -59,10 +59,11 @@ def test_no_token(stage: Stage, running: Envoy, curl: Curl) -> None:
     ):
         stage.env(host, line)
         running.wait_for(f"qa: {why}")
-        time.sleep(1)  # Envoy's own, to take it up
-        reply = curl(*through(running, stage), url)
+        expected = f"qa: request blocked: {why}"
+        ends = time.monotonic() + PATIENCE  # Envoy takes it up when it wants
+        while not re.match(expected, (reply := curl(*through(running, stage), url)).body):
+            assert time.monotonic() < ends, reply.body
         assert reply.status == 502
-        assert re.match(f"qa: request blocked: {why}", reply.body), reply.body
 
 
 def test_admin(stage: Stage, running: Envoy) -> None:

@@ -139,18 +139,15 @@ class _Command:
                 f"--confdir: mitmproxy's CA in {self._confdir} cannot be used ({why}); name another folder, or mend"
                 " mitmproxy-ca.pem there"
             ) from None
-        try:
-            routes.load(self._folder, store)
-            engine = Engine(
-                routes,
-                changed,
-                wanted=self._wanted,
-                files=self._files,
-                authority=authority,
-                trusted=self._trusted,
-            )
-        except ValueError as error:
-            raise WrongCall(str(error)) from None
+        routes.load(self._folder, store)
+        engine = Engine(
+            routes,
+            changed,
+            wanted=self._wanted,
+            files=self._files,
+            authority=authority,
+            trusted=self._trusted,
+        )
         tasks: list[asyncio.Task[bool] | asyncio.Task[None]] = [asyncio.create_task(ends.wait())]
         try:
             names = routes.names()
